@@ -1,0 +1,203 @@
+"""Configuration: pydantic models <-> TOML. An unknown key is an error that names the nearest known one."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import tomlkit
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .errors import ConfigError
+
+
+class Model(BaseModel):
+    """A frozen model that refuses what it does not know; the sentence under a field is its help."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, populate_by_name=True)
+
+
+class NetworkConfig(Model):
+    """The network of every method (paper, section 3.1: all competitors share it)."""
+
+    embedding_size: int = Field(18, ge=1)
+    """D: floats of one embedding row (paper: 18)."""
+    hidden: tuple[int, ...] = (360, 200, 80)
+    """Widths of a tower's ReLU layers; a two-way softmax follows (paper: 360 x 200 x 80 x 2)."""
+    embedding_std: float = Field(0.01, ge=0)
+    """Standard deviation of an embedding at its start; row 0, "unseen", starts at zero."""
+
+
+class OptimizerConfig(Model):
+    """Adam as in the paper, section 3.1; exact for embedding rows too, touched or not."""
+
+    # NOTE[UNSAID]: the paper does not state a learning rate.
+    learning_rate: float = Field(0.001, gt=0)
+    """Step size of Adam."""
+    beta1: float = Field(0.9, ge=0, lt=1)
+    """Decay of the first moment (paper: 0.9)."""
+    beta2: float = Field(0.999, ge=0, lt=1)
+    """Decay of the second moment (paper: 0.999)."""
+    epsilon: float = Field(1e-8, gt=0)
+    """Added to the root of the second moment (paper: 1e-8)."""
+    lazy: bool = False
+    """Freeze an embedding row between the batches that use it: cheaper, but not the paper's Adam."""
+
+
+class TrainingConfig(Model):
+    """How long, in which portions and on what."""
+
+    # NOTE[UNSAID]: the paper states neither batch size nor epochs.
+    batch_size: int = Field(1024, ge=1)
+    """B: impressions of one step, after the method's own sampling."""
+    epochs: int = Field(20, ge=1)
+    """At most this many passes; the validation part usually ends training sooner."""
+    patience: int = Field(2, ge=1)
+    """Stop after this many checks without a better validation loss, and go back to the best."""
+    checks_per_epoch: int = Field(1, ge=1)
+    """Looks at the validation part in each epoch."""
+    shuffle_rows: int = Field(1_048_576, ge=1)
+    """Impressions held at once to shuffle; a smaller data set is shuffled wholly."""
+    checkpoint_minutes: float = Field(10.0, gt=0)
+    """Between checks, save what an interrupted training goes on from this often."""
+    threads: int | None = Field(None, ge=1)
+    """Threads of the tensor library; absent: as many as there are cores."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where the network is."""
+
+
+class Config(Model):
+    """Everything a run is made from but the data, the method and the seed."""
+
+    network: NetworkConfig = NetworkConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    training: TrainingConfig = TrainingConfig()
+
+
+T = TypeVar("T", bound=BaseModel)
+
+
+def nearest(word: str, known: list[str] | tuple[str, ...]) -> str:
+    """Advice that names the nearest known word, or all of them. Shape: text."""
+    match = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"Did you mean '{match[0]}'?" if match else f"Known: {', '.join(sorted(known))}"
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The content of a TOML file. Raises: ConfigError with file and line."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError("the file must be readable", str(error.strerror), where=str(path)) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError("the file must be TOML in UTF-8", str(error), where=str(path)) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError("the file must be valid TOML", str(error), where=str(path)) from error
+
+
+def parse(model: type[T], data: Mapping[str, Any], where: str) -> T:
+    """`data` as a model. Raises: ConfigError for the first thing that is wrong, with its dotted place."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"] if part not in ("function-after",))
+        if first["type"] == "extra_forbidden":
+            known = _known_keys(model, first["loc"][:-1])
+            raise ConfigError(
+                "every key must be known", f"'{place}'", where=where, do=nearest(str(first["loc"][-1]), known)
+            ) from error
+        if first["type"] == "missing":
+            raise ConfigError(f"'{place}' must be given", "it is missing", where=where) from error
+        message = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(
+            f"'{place}' must be valid" if place else "the file must be valid",
+            f"{_short(first['input'])} ({message[0].lower() + message[1:]})",
+            where=where,
+        ) from error
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _known_keys(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
+    """The keys that the model at `loc` inside `model` knows."""
+    for part in loc:
+        field = next((f for n, f in model.model_fields.items() if part in (n, f.alias)), None)
+        if field is None:
+            continue  # a key of a dict: its values' model was already taken
+        inner = [a for a in _annotations(field.annotation) if isinstance(a, type) and issubclass(a, BaseModel)]
+        if not inner:
+            return []
+        model = inner[0]
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _annotations(annotation: Any) -> list[Any]:
+    arguments = getattr(annotation, "__args__", ())
+    return [annotation] + [a for argument in arguments for a in _annotations(argument)]
+
+
+def load(path: Path | None = None, settings: list[str] | None = None) -> tuple[Config, dict[str, Any]]:
+    """The configuration from a file and `a.b=c` settings over it, and the file's [method] table, if any.
+
+    Raises: ConfigError for unknown keys, wrong types and broken TOML.
+    """
+    data = read_toml(path) if path else {}
+    where = str(path) if path else "--set"
+    method = data.pop("method", {})
+    for setting in settings or []:
+        key, equals, value = setting.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError("a setting must read a.b=c", f"'{setting}'", where="--set")
+        table: dict[str, Any] = method if key.startswith("method.") else data
+        *path_keys, last = [k.strip() for k in key.removeprefix("method.").split(".")]
+        for part in path_keys:
+            table = table.setdefault(part, {})
+            if not isinstance(table, dict):
+                raise ConfigError("a setting must name a value inside a table", f"'{setting}'", where="--set")
+        table[last] = _value(value.strip())
+        where = "--set" if not path else f"{path} with --set"
+    return parse(Config, data, where), method
+
+
+def _value(text: str) -> Any:
+    """A TOML value, or the bare text where it is none: `--set training.device=cuda`."""
+    try:
+        return tomllib.loads(f"x = {text}")["x"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def dump(config: Config, method: Mapping[str, Any] | None = None) -> str:
+    """The configuration as TOML, each value under the sentence that explains it."""
+    document = tomlkit.document()
+    if method:
+        table = tomlkit.table()
+        for key, value in method.items():
+            table.add(key, value)
+        document.add("method", table)
+    for name in type(config).model_fields:
+        section: BaseModel = getattr(config, name)
+        table = tomlkit.table()
+        for key, field in type(section).model_fields.items():
+            value = getattr(section, key)
+            table.add(tomlkit.comment(field.description or ""))
+            if value is None:
+                table.add(tomlkit.comment(f"{key} = "))
+            else:
+                table.add(key, list(value) if isinstance(value, tuple) else value)
+        document.add(name, table)
+    return tomlkit.dumps(document)
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a JSON-able value: the name under which a run is cached."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,43 @@
+"""What can go wrong at the doors: logs, configuration, runs and bundles.
+
+Every error says what must hold, what came instead, where, and what to do about it, so that a person who
+never read this code can act on it. Inside the house there are no such checks.
+"""
+
+from __future__ import annotations
+
+
+class EntirespaceError(Exception):
+    """The parent of every error a user can cause.
+
+    Args:
+        must: what must hold, as a sentence without its full stop ("labels must be 0 or 1").
+        came: what came instead ("'2' in column is_click").
+        where: file and line, or the place in a configuration ("log_1.csv, line 17").
+        do: what the user can do about it.
+
+    >>> print(DataError("labels must be 0 or 1", "'2' in column is_click", where="log.csv, line 17"))
+    log.csv, line 17: labels must be 0 or 1, however: '2' in column is_click.
+    """
+
+    def __init__(self, must: str, came: str, *, where: str | None = None, do: str | None = None) -> None:
+        self.must, self.came, self.where, self.do = must, came, where, do
+        place = f"{where}: " if where else ""
+        advice = f" {do.rstrip('.')}." if do else ""
+        super().__init__(f"{place}{must}, however: {came.rstrip('.')}.{advice}")
+
+
+class DataError(EntirespaceError):
+    """A log, a schema's files or a dataset is not what it must be."""
+
+
+class ConfigError(EntirespaceError):
+    """A configuration, a schema's text or a command's option is not what it must be."""
+
+
+class RunError(EntirespaceError):
+    """A run (training, its checkpoint, its folder) is not what it must be."""
+
+
+class BundleError(EntirespaceError):
+    """A frozen, servable bundle is not what it must be."""
