@@ -1,0 +1,62 @@
+"""What a network reads: B impressions, with each distinct embedding row they touch named once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Group:
+    """Some fields of one table, for m rows of it: single-valued fields together, bags of ids together.
+
+    Single-valued: n = m * F_g positions, row-major: those of row i are `position[i * F_g:(i + 1) * F_g]`.
+    Bags: field-major, bag b = f * m + i is `position[offsets[b]:offsets[b + 1]]`; it may be empty.
+    """
+
+    fields: tuple[int, ...]  # F_g indices into Dataset.fields
+    position: Tensor  # int64 (n,): index into Batch.rows, one an id
+    offsets: Tensor | None  # int64 (F_g * m + 1,), offsets[0] == 0; None: single-valued
+    weights: Tensor | None  # float32 (n,); None: every weight is 1
+    expand: Tensor | None  # int64 (B,): the group's row of each impression; None: m == B, in order
+    size: int  # m
+
+    def to(self, device: torch.device | str) -> Group:
+        """The same group on a device."""
+        return replace(
+            self,
+            position=self.position.to(device, non_blocking=True),
+            offsets=_to(self.offsets, device),
+            weights=_to(self.weights, device),
+            expand=_to(self.expand, device),
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B impressions. All fields share one table of embedding rows, in which each field has its own range."""
+
+    click: Tensor  # bool (B,): y
+    conversion: Tensor  # bool (B,): y & z already
+    rows: Tensor  # int64 (U,): the distinct embedding rows that this batch touches
+    groups: tuple[Group, ...]
+    reference_pctr: Tensor | None = None  # float32 (B,): only for methods that read it
+
+    def __len__(self) -> int:
+        return len(self.click)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on a device."""
+        return Batch(
+            click=self.click.to(device, non_blocking=True),
+            conversion=self.conversion.to(device, non_blocking=True),
+            rows=self.rows.to(device, non_blocking=True),
+            groups=tuple(group.to(device) for group in self.groups),
+            reference_pctr=_to(self.reference_pctr, device),
+        )
+
+
+def _to(tensor: Tensor | None, device: torch.device | str) -> Tensor | None:
+    return None if tensor is None else tensor.to(device, non_blocking=True)
