@@ -1,0 +1,277 @@
+"""What was met while reading raw logs: rows read, kept, changed, left out and quarantined, and why.
+
+Nothing is dropped or changed in silence. A reader counts every row it reads in the `Audit`; a row it cannot
+use goes, with its file name and line number, to the `Quarantine`; at the end of a table `Audit.check` decides
+whether so many were bad that the log itself must be wrong.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from entirespace.errors import DataError
+
+Outcome = Literal["kept", "changed", "left out", "quarantined"]
+"""What becomes of a row: kept as it is, kept but changed, left out as the user asked, or put aside as bad."""
+
+EXAMPLES = 3  # shown for each reason
+LONGEST = 1000  # characters of a bad line that are kept; a common-features line of Ali-CCP has 13,000
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One kind of thing met in a log: a sentence about it, and what becomes of such a row by default."""
+
+    sentence: str
+    outcome: Outcome
+
+
+REASONS: dict[str, Reason] = {
+    # Bad rows: they count against --max-bad.
+    "unparsable_line": Reason("the line is not of the table's form", "quarantined"),
+    "wrong_feature_count": Reason("the line says another number of features than it holds", "quarantined"),
+    "unknown_field": Reason("a feature names a field that is not in the schema", "quarantined"),
+    "bad_weight": Reason("a weight is NaN, infinite or negative", "quarantined"),
+    "bad_label": Reason("a label is neither 0 nor 1", "quarantined"),
+    "bad_value": Reason("a value is not of its column's kind", "quarantined"),
+    "bad_key": Reason("the row's key or time is missing", "quarantined"),
+    "duplicate_key": Reason("the side table has the key in an earlier row; that one is used", "quarantined"),
+    # Rows that stay, and are only told of.
+    "conversion_without_click": Reason("conversion = 1 where click = 0; read as z := y & z", "changed"),
+    "missing_side_row": Reason("the side table has no row with this key; its fields are left empty", "kept"),
+    "out_of_time_order": Reason("the row is earlier than one before it", "kept"),
+    "duplicate_impression": Reason("an exact copy of an earlier impression", "kept"),
+    "missing_value": Reason("a field of this row is empty", "kept"),
+}
+
+
+def printable(text: str) -> str:
+    r"""The text with its control characters, and the backslash, written out (a separator is then seen).
+
+    >>> print(printable("101\x0231319\x031.0"))
+    101\x0231319\x031.0
+    """
+    if text.isprintable() and "\\" not in text:
+        return text
+    escaped = (c if c.isprintable() and c != "\\" else c.encode("unicode_escape").decode() for c in text)
+    return "".join(escaped)
+
+
+def shortened(text: str, longest: int = LONGEST) -> str:
+    """The text, cut at `longest` characters; a cut is marked.
+
+    >>> shortened("abcdef", 4)
+    'abcd... (2 more characters)'
+    """
+    more = len(text) - longest
+    return text if more <= 0 else f"{text[:longest]}... ({more:,} more characters)"
+
+
+@dataclass
+class Count:
+    """How often one reason was met in one table, and the first few places."""
+
+    outcome: Outcome
+    rows: int = 0
+    examples: list[str] = field(default_factory=list)
+
+
+class Audit:
+    """Counts what a reader meets, by table and reason.
+
+    A row is quarantined or left out for one reason only, so that rows kept = rows read - those two. Reasons
+    that keep a row may meet in one row.
+
+    Args:
+        max_bad: the share of a table's rows that may be quarantined before the log itself is refused.
+
+    >>> audit = Audit(max_bad=0.5)
+    >>> audit.read("impressions", 3)
+    >>> audit.count("impressions", "bad_label", file="log.csv", line=2, text="1,7")
+    >>> audit.kept("impressions")
+    2
+    >>> print(audit.report())
+    impressions: 3 rows read, 2 kept, 1 quarantined
+      1 quarantined: bad_label, a label is neither 0 nor 1
+        log.csv, line 2: 1,7
+    """
+
+    def __init__(self, max_bad: float = 0.001) -> None:
+        self.max_bad = max_bad
+        self.notes: list[str] = []
+        self._read: dict[str, int] = {}
+        self._counts: dict[str, dict[str, Count]] = {}
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        return tuple(self._read)
+
+    def read(self, table: str, rows: int) -> None:
+        """That many more rows of the table were read, whatever became of them."""
+        self._read[table] = self._read.get(table, 0) + rows
+        self._counts.setdefault(table, {})
+
+    def count(
+        self,
+        table: str,
+        reason: str,
+        rows: int = 1,
+        *,
+        outcome: Outcome | None = None,
+        file: str | None = None,
+        line: int | None = None,
+        text: str = "",
+    ) -> None:
+        """That many rows, counted as read already, have this reason (a slug of `REASONS`).
+
+        Args:
+            outcome: where it is not the reason's usual one (`--on-orphan drop` leaves rows out).
+            file, line, text: an example: the first few of each reason are shown.
+        """
+        if rows == 0:
+            return
+        self._read.setdefault(table, 0)
+        here = self._counts.setdefault(table, {})
+        found = here.setdefault(reason, Count(outcome or REASONS[reason].outcome))
+        found.rows += rows
+        if file is not None and len(found.examples) < EXAMPLES:
+            place = file if line is None else f"{file}, line {line}"
+            found.examples.append(f"{place}: {printable(shortened(text, 100))}" if text else place)
+
+    def note(self, text: str) -> None:
+        """Something to tell that is not about single rows ("column z is not used"). Said once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def rows_read(self, table: str) -> int:
+        return self._read.get(table, 0)
+
+    def rows(self, table: str, outcome: Outcome) -> int:
+        """Rows with that outcome; for "kept" and "changed" a row counts once for each reason."""
+        return sum(c.rows for c in self._counts.get(table, {}).values() if c.outcome == outcome)
+
+    def kept(self, table: str) -> int:
+        return self.rows_read(table) - self.rows(table, "quarantined") - self.rows(table, "left out")
+
+    def met(self, table: str, reason: str) -> int:
+        """How often the reason was met in the table."""
+        found = self._counts.get(table, {}).get(reason)
+        return found.rows if found else 0
+
+    def check(self, table: str, share: float = 1.0) -> None:
+        """Refuse the log if more than `max_bad` of the table's rows were quarantined.
+
+        Args:
+            share: the part of the table that was read so far, above 0 to 1, by bytes or by rows. Half-way, the
+                log is refused once the bad rows met are more than the whole table, which at this rate has
+                read / share rows, may hold. So a file with the wrong delimiter fails at its beginning.
+
+        Raises:
+            DataError: naming the counts by reason, the first examples and `--max-bad`.
+        """
+        read, bad = self.rows_read(table), self.rows(table, "quarantined")
+        if bad * share <= self.max_bad * read:
+            return
+        met = {slug: c for slug, c in self._counts[table].items() if c.outcome == "quarantined"}
+        reasons = "; ".join(f"{c.rows:,} {slug} ({REASONS[slug].sentence})" for slug, c in _by_rows(met))
+        first = "; ".join(c.examples[0] for _, c in _by_rows(met) if c.examples)
+        so_far = "" if share >= 1 else " read so far"
+        raise DataError(
+            f"at most {self.max_bad:.4g} of the rows of table '{table}' may be bad",
+            f"{bad:,} of {read:,}{so_far} ({100 * bad / read:.3g} %) are: {reasons}"
+            + (f". First: {first}" if first else ""),
+            do=f"Mend the file, or allow rows like these to be put aside: --max-bad {_enough(bad / read)}",
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The audit as plain values for JSON: {"tables": {name: {"read", ..., "reasons"}}, "notes"}."""
+        tables = {
+            table: {
+                "read": self.rows_read(table),
+                "kept": self.kept(table),
+                "left_out": self.rows(table, "left out"),
+                "quarantined": self.rows(table, "quarantined"),
+                "reasons": {
+                    slug: {
+                        "rows": c.rows,
+                        "outcome": c.outcome,
+                        "sentence": REASONS[slug].sentence,
+                        "examples": list(c.examples),
+                    }
+                    for slug, c in _by_rows(counts)
+                },
+            }
+            for table, counts in self._counts.items()
+        }
+        return {"max_bad": self.max_bad, "tables": tables, "notes": list(self.notes)}
+
+    def report(self) -> str:
+        """The audit as lines for a person."""
+        return report(self.as_dict())
+
+
+def report(audit: dict[str, Any]) -> str:
+    """The lines of `Audit.report` from what `Audit.as_dict` gave (a manifest holds it)."""
+    lines: list[str] = []
+    for table, t in audit["tables"].items():
+        aside = [f"{t[k]:,} {k.replace('_', ' ')}" for k in ("left_out", "quarantined") if t[k]]
+        lines.append(", ".join([f"{table}: {t['read']:,} rows read", f"{t['kept']:,} kept", *aside]))
+        for slug, r in t["reasons"].items():
+            lines.append(f"  {r['rows']:,} {r['outcome']}: {slug}, {r['sentence']}")
+            lines.extend(f"    {example}" for example in r["examples"])
+    lines.extend(f"note: {note}" for note in audit["notes"])
+    return "\n".join(lines)
+
+
+def _by_rows(counts: dict[str, Count]) -> list[tuple[str, Count]]:
+    return sorted(counts.items(), key=lambda item: -item[1].rows)
+
+
+def _enough(share: float) -> str:
+    """A round number a little above the share: what `--max-bad` would have to be. 0.0312 -> '0.032'."""
+    step = 10 ** len(f"{1 / share:.0f}")
+    return f"{min(1.0, (int(share * step) + 1) / step):g}"
+
+
+class Quarantine:
+    """`quarantine.csv`: the bad rows, each with its file, line number, table and reason.
+
+    The file is made with the first bad row: without one there is none. `add` also counts the row in the audit,
+    so the two always agree. Control characters are written out (`\\x01`), and a long text is cut and marked.
+
+    Args:
+        folder: where `quarantine.csv` is written (the dataset's folder).
+        audit: where the rows are counted.
+    """
+
+    NAME = "quarantine.csv"
+    COLUMNS = ("file", "line", "table", "reason", "text")
+
+    def __init__(self, folder: Path, audit: Audit) -> None:
+        self.path = Path(folder) / self.NAME
+        self._audit = audit
+        self._file: Any = None
+        self._writer: Any = None
+
+    def add(self, file: str, line: int, table: str, reason: str, text: str) -> None:
+        """Put one row aside. `line` counts from 1; `text` is the raw line, as far as it is readable."""
+        self._audit.count(table, reason, file=file, line=line, text=text)
+        if self._writer is None:
+            self._file = self.path.open("w", encoding="utf-8", newline="")
+            self._writer = csv.writer(self._file, lineterminator="\n")
+            self._writer.writerow(self.COLUMNS)
+        self._writer.writerow((file, line, table, reason, printable(shortened(text))))
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = self._writer = None
+
+    def __enter__(self) -> Quarantine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
