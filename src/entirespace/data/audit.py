@@ -165,8 +165,8 @@ class Audit:
         """Refuse the log if more than `max_bad` of the table's rows were quarantined.
 
         Args:
-            share: the part of the table that was read so far, above 0 to 1, by bytes or by rows. Half-way, the
-                log is refused once the bad rows met are more than the whole table, which at this rate has
+            share: the part of the table that was read so far, above 0 to 1, by bytes or by rows. Half-way,
+                the log is refused once the bad rows met are more than the whole table, which at this rate has
                 read / share rows, may hold. So a file with the wrong delimiter fails at its beginning.
 
         Raises:
@@ -180,7 +180,7 @@ class Audit:
         first = "; ".join(c.examples[0] for _, c in _by_rows(met) if c.examples)
         so_far = "" if share >= 1 else " read so far"
         raise DataError(
-            f"at most {self.max_bad:.4g} of the rows of table '{table}' may be bad",
+            f"at most {100 * self.max_bad:.4g} % of the rows of table '{table}' may be bad",
             f"{bad:,} of {read:,}{so_far} ({100 * bad / read:.3g} %) are: {reasons}"
             + (f". First: {first}" if first else ""),
             do=f"Mend the file, or allow rows like these to be put aside: --max-bad {_enough(bad / read)}",
@@ -231,7 +231,7 @@ def _by_rows(counts: dict[str, Count]) -> list[tuple[str, Count]]:
 
 
 def _enough(share: float) -> str:
-    """A round number a little above the share: what `--max-bad` would have to be. 0.0312 -> '0.032'."""
+    """A round number a little above the share: what `--max-bad` would have to be. 0.0312 -> '0.04'."""
     step = 10 ** len(f"{1 / share:.0f}")
     return f"{min(1.0, (int(share * step) + 1) / step):g}"
 
@@ -239,8 +239,8 @@ def _enough(share: float) -> str:
 class Quarantine:
     """`quarantine.csv`: the bad rows, each with its file, line number, table and reason.
 
-    The file is made with the first bad row: without one there is none. `add` also counts the row in the audit,
-    so the two always agree. Control characters are written out (`\\x01`), and a long text is cut and marked.
+    The file is made with the first bad row: without one there is none. `add` also counts the row in the
+    audit, so the two always agree. Control characters are written out (`\\x01`), and a long text is cut and marked.
 
     Args:
         folder: where `quarantine.csv` is written (the dataset's folder).
