@@ -43,7 +43,9 @@ REASONS: dict[str, Reason] = {
     "conversion_without_click": Reason("conversion = 1 where click = 0; read as z := y & z", "changed"),
     "missing_side_row": Reason("the side table has no row with this key; its fields are left empty", "kept"),
     "out_of_time_order": Reason("the row is earlier than one before it", "kept"),
-    "duplicate_impression": Reason("an exact copy of an earlier impression", "kept"),
+    # Rows that are not bad, but not learned from either.
+    "duplicate_impression": Reason("an exact copy of an earlier impression", "left out"),
+    "other_part": Reason("its part is neither train nor test in the schema", "left out"),
     "missing_value": Reason("a field of this row is empty", "kept"),
 }
 
