@@ -1,1 +1,3 @@
 """entirespace"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,226 @@
+"""Files of a raw log -> frames of rows that know their file and line: CSV (plain or compressed) and Parquet.
+
+Every CSV column comes as text, so that an id keeps its digits; Parquet columns keep their types.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from ..errors import DataError
+
+BLOCK_BYTES = 16 * 1024 * 1024
+PARQUET_ROWS = 131_072
+
+BadLine = Callable[[int, str], None]  # (1-based line, its text): a line that is not of the table's form
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of a table, here or behind an address."""
+
+    filesystem: pafs.FileSystem
+    path: str
+    name: str  # what errors and quarantine.csv call it
+    size: int  # bytes
+
+    @property
+    def is_parquet(self) -> bool:
+        return self.path.endswith((".parquet", ".pq"))
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A run of rows of one file; line i is the 1-based line (CSV) or row (Parquet) of row i."""
+
+    rows: pl.DataFrame
+    lines: np.ndarray  # int64 (n,)
+    file: str
+    bytes: float  # of the raw file, for progress
+    raw_rows: int  # rows met, the unparsable ones included
+    first: int  # the file's first line that is a row: 2 after a header
+    stop: int  # the line after the last one met
+
+
+def find(patterns: tuple[str, ...], folder: Path) -> list[File]:
+    """The files that match, pattern by pattern, each pattern's in name order.
+
+    Raises: DataError when none of the patterns matches a file.
+    """
+    found: dict[str, File] = {}
+    for pattern in patterns:
+        if "://" in pattern:
+            files = _remote(pattern)
+        else:
+            matches = sorted(folder.glob(pattern)) if not Path(pattern).is_absolute() else [Path(pattern)]
+            local = pafs.LocalFileSystem()
+            files = [File(local, str(p), p.name, p.stat().st_size) for p in matches if p.is_file()]
+        found.update((f.path, f) for f in files)
+    if not found:
+        here = sorted(p.name for p in folder.iterdir())[:12] if folder.is_dir() else []
+        raise DataError(
+            f"a file must match {' or '.join(repr(p) for p in patterns)}",
+            f"none does; the folder holds {', '.join(here) or 'nothing'}" if folder.is_dir() else "no such folder",
+            where=str(folder),
+        )
+    return list(found.values())
+
+
+def _remote(pattern: str) -> list[File]:
+    scheme, _, rest = pattern.replace("az://", "abfs://").partition("://")
+    folder = str(PurePosixPath(rest.split("*")[0] + "x").parent)  # the part before the first wildcard's folder
+    try:
+        filesystem, root = pafs.FileSystem.from_uri(f"{scheme}://{folder}")
+        infos = filesystem.get_file_info(pafs.FileSelector(root, recursive=True, allow_not_found=True))
+    except (OSError, pa.ArrowException) as error:
+        raise DataError("the address must be reachable", str(error), where=pattern) from error
+    files = [i for i in infos if i.is_file and fnmatch.fnmatch(i.path, rest)]
+    return [File(filesystem, i.path, PurePosixPath(i.path).name, i.size) for i in sorted(files, key=lambda i: i.path)]
+
+
+def columns_of(file: File, delimiter: str, names: tuple[str, ...] | None) -> list[str]:
+    """The names of a file's columns. Raises: DataError where the file is empty or cannot be read."""
+    if names is not None:
+        return list(names)
+    try:
+        if file.is_parquet:
+            with file.filesystem.open_input_file(file.path) as stream:
+                return list(pq.ParquetFile(stream).schema_arrow.names)
+        with file.filesystem.open_input_stream(file.path) as stream:
+            header = stream.read(1024 * 1024).split(b"\n")[0].rstrip(b"\r")
+        if not header.strip():
+            raise DataError("a CSV file must begin with a line of column names", "the file is empty", where=file.name)
+        options = pacsv.ReadOptions(autogenerate_column_names=False)
+        parsed = pacsv.read_csv(
+            pa.BufferReader(header + b"\n"), options, pacsv.ParseOptions(delimiter=delimiter)
+        ).column_names
+    except (OSError, pa.ArrowException) as error:
+        raise DataError("the file must be readable", str(error), where=file.name) from error
+    return [name.removeprefix("﻿") for name in parsed]
+
+
+def frames(
+    file: File, columns: list[str], *, delimiter: str, names: tuple[str, ...] | None, bad_line: BadLine
+) -> Iterator[Frame]:
+    """The rows of a file, only `columns`, in file order.
+
+    Args:
+        names: the names of all columns of a CSV file without a header; None: its first line has them.
+        bad_line: told of each CSV line that does not have as many columns as the header, or is not UTF-8.
+    """
+    try:
+        if file.is_parquet:
+            yield from _parquet(file, columns)
+        else:
+            yield from _csv(file, columns, delimiter, names, bad_line)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError("the file must be readable", str(error), where=file.name) from error
+
+
+def _parquet(file: File, columns: list[str]) -> Iterator[Frame]:
+    with file.filesystem.open_input_file(file.path) as stream:
+        parquet = pq.ParquetFile(stream)
+        total, row = max(1, parquet.metadata.num_rows), 0
+        for batch in parquet.iter_batches(PARQUET_ROWS, columns=list(dict.fromkeys(columns))):
+            n = batch.num_rows
+            rows = pl.DataFrame(pa.table(batch))
+            lines = np.arange(row + 1, row + n + 1)
+            yield Frame(rows, lines, file.name, file.size * n / total, n, 1, row + n + 1)
+            row += n
+
+
+def _csv(
+    file: File, columns: list[str], delimiter: str, names: tuple[str, ...] | None, bad_line: BadLine
+) -> Iterator[Frame]:
+    all_names = columns_of(file, delimiter, names)
+    compressed = file.path.endswith((".gz", ".zst", ".bz2", ".lz4"))
+    with file.filesystem.open_input_stream(file.path) as stream:  # compression by the file's ending
+        line, rest, header = 1, b"", names is None
+        while True:
+            piece = stream.read(BLOCK_BYTES)
+            block, rest = _whole_lines(rest + piece, last=not piece)
+            if header and block:
+                block, header, line = block.partition(b"\n")[2], False, 2
+            if block:
+                size = min(len(piece), file.size) * (0.25 if compressed else 1.0)
+                yield _parse(
+                    block, line, all_names, columns, delimiter, file.name, size, names is None, bad_line
+                )
+                line += block.count(b"\n")
+            if not piece:
+                return
+
+
+def _whole_lines(data: bytes, last: bool) -> tuple[bytes, bytes]:
+    """The data up to its last line end, and what is left over; the end of a file ends a line, too."""
+    if last:
+        data = data.rstrip(b"\r\n")
+        return (data + b"\n" if data else b""), b""
+    cut = data.rfind(b"\n") + 1
+    return data[:cut], data[cut:]
+
+
+def _parse(
+    block: bytes,
+    first: int,
+    names: list[str],
+    columns: list[str],
+    delimiter: str,
+    file: str,
+    size: float,
+    header: bool,
+    bad_line: BadLine,
+) -> Frame:
+    """One block of whole CSV lines, the first of which is line `first` of the file."""
+    broken: list[tuple[int, str]] = []
+
+    def invalid(row: pacsv.InvalidRow) -> str:
+        broken.append((row.number, row.text))
+        return "skip"
+
+    def read(data: bytes, kind: pa.DataType) -> pa.Table:
+        return pacsv.read_csv(
+            pa.BufferReader(data),
+            # one thread, for only then an invalid row knows its number
+            pacsv.ReadOptions(use_threads=False, column_names=names, block_size=len(data) + 1),
+            pacsv.ParseOptions(delimiter=delimiter, invalid_row_handler=invalid, ignore_empty_lines=False),
+            pacsv.ConvertOptions(include_columns=columns, column_types=dict.fromkeys(columns, kind)),
+        )
+
+    not_text: list[int] = []
+    try:
+        table = read(block, pa.string())
+    except pa.ArrowInvalid as error:
+        if "UTF8" not in str(error).upper():
+            raise
+        lines = block.split(b"\n")  # a line that is not UTF-8 is emptied here and put aside below
+        for i, text in enumerate(lines):
+            try:
+                text.decode()
+            except UnicodeDecodeError:
+                not_text.append(i + 1)
+                bad_line(first + i, text.decode(errors="backslashreplace"))
+                lines[i] = delimiter.join([""] * len(names)).encode()
+        broken.clear()
+        table = read(b"\n".join(lines), pa.string())
+    numbers = np.delete(
+        np.arange(1, table.num_rows + len(broken) + 1), np.array([number - 1 for number, _ in broken], int)
+    )
+    for number, text in broken:
+        bad_line(first + number - 1, text)
+    rows = pl.DataFrame(table)
+    if not_text:
+        good = ~np.isin(numbers, not_text)
+        rows, numbers = rows.filter(pl.Series(good)), numbers[good]
+    met = len(rows) + len(broken) + len(not_text)
+    return Frame(rows, first - 1 + numbers, file, size, met, header + 1, first + met)
