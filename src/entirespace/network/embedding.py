@@ -1,0 +1,63 @@
+"""The embedding layer of Figure 2: ids -> rows of one table, pooled to one vector a field."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..data.batches import Batch, Group
+
+
+class Embedding(nn.Module):
+    """The embedding dictionary: one table of rows for all fields, in which each field has its own range.
+
+    `weight` is a buffer, not a parameter: a batch touches few rows, and the row-sparse optimizer owns it.
+    Row 0 of each field, "unseen", starts at zero: an unknown id adds nothing until training says otherwise.
+    Shape: weight float32 (rows, D).
+    """
+
+    weight: Tensor
+
+    def __init__(
+        self, offsets: tuple[int, ...], rows: int, size: int, std: float, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        # NOTE[UNSAID]: the paper does not state how embeddings start.
+        weight = torch.randn(rows, size, generator=generator) * std
+        weight[list(offsets)] = 0.0
+        self.register_buffer("weight", weight)
+
+    def gather(self, batch: Batch) -> Tensor:
+        """The rows that the batch touches, each once. Shape: -> (U, D)."""
+        return self.weight.index_select(0, batch.rows)
+
+
+def pool(rows: Tensor, group: Group) -> Tensor:
+    """The vector of each field of a group: the weighted sum of its ids' rows; zeros for an empty bag.
+
+    Shape: rows (U, D) -> (m, F_g * D), fields in the order of `group.fields`.
+    """
+    width = len(group.fields) * rows.shape[1]
+    weights = None if group.weights is None else group.weights.to(rows.dtype)
+    if group.offsets is None:
+        values = F.embedding(group.position, rows)  # (m * F_g, D)
+        if weights is not None:
+            values = values * weights.unsqueeze(1)
+        return values.view(group.size, width)
+    # NOTE[UNSAID]: Figure 2 says "pooling". A sum keeps how many ids there are and what each weighs.
+    bags = F.embedding_bag(
+        group.position, rows, group.offsets, mode="sum", per_sample_weights=weights, include_last_offset=True
+    )  # (F_g * m, D), field-major
+    return bags.view(len(group.fields), group.size, -1).transpose(0, 1).reshape(group.size, width)
+
+
+def concatenate(rows: Tensor, batch: Batch) -> Tensor:
+    """Each impression's fields side by side, in the dataset's order. Shape: rows (U, D) -> (B, F * D)."""
+    parts: list[tuple[int, Tensor]] = []
+    for group in batch.groups:
+        pooled = pool(rows, group)
+        if group.expand is not None:  # many impressions share one row of a side table
+            pooled = F.embedding(group.expand, pooled)
+        parts += zip(group.fields, pooled.split(rows.shape[1], dim=1), strict=True)
+    return torch.cat([part for _, part in sorted(parts, key=lambda part: part[0])], dim=1)

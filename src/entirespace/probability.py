@@ -1,0 +1,90 @@
+"""Probabilities in log space: Eq. (1) of the paper is `*`, Eq. (2) is `/`, and l(.) of Eq. (3) is `bce`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+
+@dataclass(frozen=True, eq=False)
+class Prob:
+    """A probability p as the pair log p, log(1 - p), so that neither end of [0, 1] is ever rounded away.
+
+    Nothing is subtracted from 1, clamped or given an epsilon: of a CTCVR of 2e-4 an epsilon of 1e-4 is half.
+    Shape: both of one shape, (B,) as a rule; float32 or float64; natural logarithms.
+
+    >>> pctr, pcvr = Prob.of_logit(torch.tensor([-3.0])), Prob.of_logit(torch.tensor([-5.0]))
+    >>> pctcvr = pctr * pcvr                                  # Eq. (1)
+    >>> torch.allclose(pctcvr / pctr, pcvr.value)             # Eq. (2)
+    True
+    """
+
+    log: Tensor  # log p
+    log_not: Tensor  # log(1 - p)
+
+    @classmethod
+    def of_logit(cls, logit: Tensor) -> Prob:
+        """p = 1 / (1 + exp(-logit)). Shape: any.
+
+        >>> Prob.of_logit(torch.tensor(80.0)).log_not         # 1 - p would be 0, and its logarithm -inf
+        tensor(-80.)
+        """
+        return cls(logsigmoid(logit), logsigmoid(-logit))
+
+    @classmethod
+    def of_logits(cls, logits: Tensor) -> Prob:
+        """The two-way softmax of section 3.1 (the last 2 of 360 x 200 x 80 x 2). Shape: (B, 2) -> (B,).
+
+        Column 1 is the event. A two-way softmax is the sigmoid of the difference; log_softmax itself would
+        round log p to 0 at a difference of 17 in float32 where it is -4e-8.
+        """
+        return cls.of_logit(logits[..., 1] - logits[..., 0])
+
+    @property
+    def value(self) -> Tensor:
+        """p itself. Shape: as log."""
+        return self.log.exp()
+
+    def __mul__(self, then: Prob) -> Prob:
+        """Eq. (1): p(this and the next) = p(this) * p(next | this). Shape: broadcasts.
+
+        >>> half = Prob.of_logit(torch.tensor(0.0))
+        >>> (half * half).value, (half * half).log_not.exp()
+        (tensor(0.2500), tensor(0.7500))
+        """
+        log = self.log + then.log
+        # Not this, or this but not the next:
+        log_not = torch.logaddexp(self.log_not, self.log + then.log_not)
+        # At pCTR 0.04, pCVR 0.005 that is log(0.96 + 0.0398) = -2e-4 with an error of 1e-8; at a pCVR of 1e-8
+        # the error takes it past 0. The log odds, log - log_not = -8.5, hardly feel that error: log_not taken
+        # from them is off by 2e-10, is never above 0, and its gradients are as good.
+        return Prob(log, logsigmoid(log_not - log))
+
+    def __truediv__(self, given: Prob) -> Tensor:
+        """Eq. (2): p(next | this) = p(this and the next) / p(this), as a plain value: it may exceed 1.
+
+        Shape: broadcasts.
+
+        >>> Prob.of_logit(torch.tensor(0.0)) / Prob.of_logit(torch.tensor(-1.0986123))      # 1/2 over 1/4
+        tensor(2.)
+        """
+        return (self.log - given.log).exp()
+
+
+def bce(label: Tensor, p: Prob, weight: Tensor | None = None) -> Tensor:
+    """Cross entropy l(., .) of Eq. (3), a mean: -(1/B) sum_i weight_i [y_i log p_i + (1 - y_i) log(1 - p_i)].
+
+    Shape: label y bool (B,), p (B,), weight float (B,) or None for 1 -> scalar, in nats.
+    Expected at step 0, where p is the label's base rate r: the entropy of r (r = 0.5: 0.693, 0.04: 0.168).
+
+    >>> even = Prob.of_logit(torch.zeros(2))
+    >>> bce(torch.tensor([True, False]), even)
+    tensor(0.6931)
+    """
+    # NOTE[DIFF]: Eq. (3) sums over the N impressions; a mean keeps the learning rate free of the batch size.
+    # where(), not label * log + ...: the side the label does not name may be -inf, and 0 * -inf is not 0.
+    loss = torch.where(label, p.log, p.log_not)
+    return -(loss if weight is None else weight * loss).mean()
