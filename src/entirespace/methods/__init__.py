@@ -1,0 +1,28 @@
+"""The methods of the paper, one a file: which samples, which loss, how pCVR is read."""
+
+from ._method import Counts, Method
+from .aman import AMAN
+from .base import BASE
+from .ctr import CTR
+from .division import DIVISION
+from .esmm import ESMM
+from .named import METHODS, PAPER, Family, family, from_spec
+from .oversampling import OVERSAMPLING
+from .unbias import UNBIAS
+
+__all__ = [
+    "AMAN",
+    "BASE",
+    "CTR",
+    "DIVISION",
+    "ESMM",
+    "METHODS",
+    "OVERSAMPLING",
+    "PAPER",
+    "UNBIAS",
+    "Counts",
+    "Family",
+    "Method",
+    "family",
+    "from_spec",
+]

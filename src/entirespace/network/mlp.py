@@ -20,6 +20,8 @@ class MLP(nn.Module):
     def __init__(self, inputs: int, hidden: tuple[int, ...], intercept: float, generator: torch.Generator):
         super().__init__()
         widths = (inputs, *hidden)
+        # NOTE[UNSAID]: "360 x 200 x 80 x 2" may count its input; the authors' released code has hidden layers
+        # of 200 and 80 only. We read all but the 2 as hidden.
         # NOTE[UNSAID]: the paper does not state how weights start. He normal keeps the scale through ReLU
         # layers; no ReLU follows the logits, hence half that variance.
         self.hidden = nn.ModuleList(

@@ -1,0 +1,58 @@
+"""AMAN, "all missing as negative" [6]: BASE, with a share of the un-clicked impressions as negatives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import numpy as np
+from torch import Tensor
+
+from ..data.batches import Batch
+from ..errors import ConfigError
+from ..network.towers import Heads
+from ..probability import bce
+from ._method import Counts, Method, base_rate, is_number
+
+
+@final
+@dataclass(frozen=True)
+class AMAN(Method):
+    """l(y & z, pCVR) over the clicked impressions and a share `rate` of the un-clicked, as negatives.
+
+    In the limit it learns pCTR pCVR / (pCTR + rate (1 - pCTR)), not pCVR: the "consistently underestimated
+    prediction" of section 1. rate=0 is BASE, rate=1 learns pCTCVR.
+    Expected loss at step 0: the entropy of conversions / (clicks + rate * un-clicked).
+    Raises: ConfigError for a rate outside [0, 1].
+
+    >>> AMAN(rate=1.0).base_rates(Counts(impressions=9_999, clicks=400, conversions=2))
+    {'cvr': 0.00025}
+    """
+
+    rate: float = 0.1
+
+    heads: ClassVar = ("cvr",)
+    searched: ClassVar = {"rate": (0.1, 0.2, 0.5, 1.0)}  # section 3.1
+    sampled: ClassVar[str] = "S_c, and a share `rate` of the un-clicked as negatives"
+    equation: ClassVar[str] = "l(y&z, pCVR)"
+    reading: ClassVar[str] = "pCVR"
+
+    def __post_init__(self) -> None:
+        if not (is_number(self.rate) and 0 <= self.rate <= 1):
+            raise ConfigError("AMAN's rate must be a share from 0 to 1", repr(self.rate))
+        object.__setattr__(self, "rate", float(self.rate))
+
+    def samples(self, y: np.ndarray, z: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        # NOTE[UNSAID]: whether the un-clicked are drawn once or each epoch; here anew each epoch.
+        # random() lies in [0, 1): rate 0 draws none, rate 1 draws all, whatever the seed.
+        return (y | (rng.random(len(y)) < self.rate)).astype(np.int64)
+
+    def loss(self, p: Heads, batch: Batch) -> Tensor:
+        return bce(batch.conversion, p.cvr)  # an un-clicked impression has no conversion: a negative
+
+    def base_rates(self, counts: Counts) -> dict[str, float]:
+        unclicked = counts.impressions - counts.clicks
+        return {"cvr": base_rate(counts.conversions, counts.clicks + self.rate * unclicked)}
+
+    def pcvr(self, p: Heads) -> Tensor:
+        return p.cvr.value

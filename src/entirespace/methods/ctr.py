@@ -1,0 +1,42 @@
+"""CTR: the "same independently trained CTR network" that gives every method its pCTR (section 3.1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import numpy as np
+from torch import Tensor
+
+from ..data.batches import Batch
+from ..network.towers import Heads
+from ..probability import bce
+from ._method import Counts, Method, base_rate, once
+
+
+@final
+@dataclass(frozen=True)
+class CTR(Method):
+    """l(y, pCTR) over S: the reference CTR, of the same structure as BASE. It knows no pCVR.
+
+    Expected loss at step 0: the entropy of the CTR (0.04: 0.168).
+
+    >>> CTR().base_rates(Counts(impressions=9_999, clicks=400, conversions=2))
+    {'ctr': 0.04005}
+    """
+
+    heads: ClassVar = ("ctr",)
+    equation: ClassVar[str] = "l(y, pCTR)"
+    reading: ClassVar[str] = "none"
+
+    def samples(self, y: np.ndarray, z: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return once(y)
+
+    def loss(self, p: Heads, batch: Batch) -> Tensor:
+        return bce(batch.click, p.ctr)
+
+    def base_rates(self, counts: Counts) -> dict[str, float]:
+        return {"ctr": base_rate(counts.clicks, counts.impressions)}
+
+    def pctr(self, p: Heads) -> Tensor:
+        return p.ctr.value

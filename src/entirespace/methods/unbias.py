@@ -1,0 +1,67 @@
+"""UNBIAS [10]: BASE, with each clicked impression weighted by what its click probability hides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import numpy as np
+from torch import Tensor
+
+from ..data.batches import Batch
+from ..errors import ConfigError
+from ..network.towers import Heads
+from ..probability import bce
+from ._method import Counts, Method, base_rate, is_number
+
+
+@final
+@dataclass(frozen=True)
+class UNBIAS(Method):
+    """l(z, pCVR) / pCTR over the clicked impressions: an unbiased estimate of the loss over the entire space.
+
+    pCTR is the reference CTR network's, floored at `floor` against the "numerical instability when weighting
+    samples by division of rejection probability" (section 1). The log says what the weights leave of a batch:
+    its effective sample size (sum w)^2 / sum w^2, as a share of B. Under a constant pCTR c it is BASE / c.
+    Expected loss at step 0: about the entropy of the CVR over the mean pCTR (0.005, 0.04: 0.79).
+    Raises: ConfigError for a floor outside (0, 1].
+    """
+
+    # NOTE[UNSAID]: the paper floors nothing that it tells of. 0.01 lets one sample weigh at most 100.
+    floor: float = 0.01
+
+    heads: ClassVar = ("cvr",)
+    reads_reference: ClassVar[bool] = True
+    sampled: ClassVar[str] = "S_c: clicked once"
+    equation: ClassVar[str] = "l(z, pCVR) / max(reference pCTR, floor)"
+    reading: ClassVar[str] = "pCVR"
+
+    # NOTE[DIFF]: section 3.1 says rejection sampling, with pCTR as the rejection probability. A weight of
+    # 1 / pCTR has the same expectation, throws no sample away, and is what section 1 describes.
+
+    def __post_init__(self) -> None:
+        if not (is_number(self.floor) and 0 < self.floor <= 1):
+            raise ConfigError("UNBIAS's floor must be a probability above 0", repr(self.floor))
+        object.__setattr__(self, "floor", float(self.floor))
+
+    def samples(self, y: np.ndarray, z: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return y.astype(np.int64)
+
+    def loss(self, p: Heads, batch: Batch) -> Tensor:
+        return bce(batch.conversion, p.cvr, self.weight(batch))
+
+    def weight(self, batch: Batch) -> Tensor:
+        """1 / max(pCTR, floor). Shape: (B,)."""
+        assert batch.reference_pctr is not None  # reads_reference
+        return 1 / batch.reference_pctr.clamp(min=self.floor)
+
+    def base_rates(self, counts: Counts) -> dict[str, float]:
+        # the rate over the clicked: the weights' share of it is not known before the reference CTR is
+        return {"cvr": base_rate(counts.conversions, counts.clicks)}
+
+    def pcvr(self, p: Heads) -> Tensor:
+        return p.cvr.value
+
+    def log(self, p: Heads, batch: Batch) -> dict[str, float]:
+        w = self.weight(batch)
+        return {"effective_sample_share": float(w.sum() ** 2 / (len(batch) * w.square().sum()))}
