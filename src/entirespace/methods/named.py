@@ -80,7 +80,9 @@ def family(text: str, where: str | None = None) -> Family:
         method = from_spec({"name": name}, where)
         return Family(method.name, method.search()) if method.searched else Family.of(method)
     try:
-        parameters = tomllib.loads(f"x = {{{inside.removesuffix(')')}}}")["x"]
+        if not inside.endswith(")"):
+            raise tomllib.TOMLDecodeError("no closing bracket")
+        parameters = tomllib.loads(f"x = {{{inside[:-1]}}}")["x"]
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(
             "a method must read NAME or NAME(parameter=value)", repr(text), where=where

@@ -1,0 +1,195 @@
+"""The network against one impression, one field, one id at a time; how it starts; what shares what."""
+
+from __future__ import annotations
+
+import copy
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+
+from entirespace.config import NetworkConfig
+from entirespace.network import Heads, Network
+from entirespace.network.embedding import concatenate
+from entirespace.probability import Prob
+
+SMALL = NetworkConfig(embedding_size=3, hidden=(5, 4), embedding_std=0.5)
+OFFSETS, ROWS = (0, 6, 11, 15, 22), 30  # five fields
+RATES = {"ctr": 0.04, "cvr": 0.005, "ctcvr": 2e-4}
+
+
+def make(*heads: str, share: bool = False, seed: int = 0, config: NetworkConfig = SMALL) -> Network:
+    return Network(heads, OFFSETS, ROWS, config, share_embedding=share, base_rates=RATES, seed=seed)
+
+
+def tables(support: ModuleType) -> list:
+    """Four impressions: 1 and 4 single, 0 a weighted bag, 2 a side table's bag, 3 single in another."""
+    return [
+        support.ids([0, 4, 1, 4], [7, 0, 2, 7], fields=(1, 4)),
+        support.Table((0,), [[[(1, 0.5), (2, -2.0), (1, 1.5)], [], [(5, 3.0)], [(0, 1.0)]]]),
+        support.Table((2,), [[[(3, 1.0), (1, 1.0)], []]], expand=[1, 0, 0, 1]),
+        support.Table((3,), [[[(2, 1.0)], [(6, 1.0)], [(1, 1.0)]]], single=True, expand=[2, 2, 0, 1]),
+    ]
+
+
+@pytest.fixture
+def batch(support: ModuleType):
+    return support.make_batch(
+        tables(support), OFFSETS, [True, False, True, False], [True, False, False, False]
+    )
+
+
+def test_pooling_is_the_slow_one(support: ModuleType, batch) -> None:
+    network = make("cvr")
+    weight = network.embedding("cvr").weight
+    weight += 1  # so that rows 0 show
+    came = concatenate(weight[batch.rows], batch)
+    torch.testing.assert_close(came, support.slow_concatenate(weight, tables(support), OFFSETS, 4))
+
+
+def test_two_bag_fields_in_one_group(support: ModuleType) -> None:
+    bags = [[[(1, 1.0), (2, 2.0)], []], [[(3, 0.5)], [(0, 1.0), (2, 1.0), (2, 1.0)]]]
+    table = [support.Table((3, 0), bags)]
+    batch = support.make_batch(table, OFFSETS, [True, False], [False, False])
+    weight = torch.arange(90.0).view(30, 3)
+    torch.testing.assert_close(
+        concatenate(weight[batch.rows], batch), support.slow_concatenate(weight, table, OFFSETS, 2)
+    )
+
+
+def test_weights_of_single_valued_fields_count(support: ModuleType) -> None:
+    table = [support.Table((1,), [[[(2, 3.0)], [(1, -0.5)]]], single=True)]
+    batch = support.make_batch(table, OFFSETS, [True, False], [False, False])
+    weight = torch.arange(90.0).view(30, 3)
+    torch.testing.assert_close(
+        concatenate(weight[batch.rows], batch), torch.stack([3 * weight[8], -weight[7] / 2])
+    )
+
+
+def test_gathered_rows_collect_the_gradient_of_the_whole_table(support: ModuleType, batch) -> None:
+    network = make("ctr", "cvr", share=True)
+    gathered = network.gather(batch)
+    p = network(batch, gathered)
+    (p.ctr * p.cvr).log_not.sum().backward()
+
+    table = network.embedding("shared").weight.clone().requires_grad_()
+    x = support.slow_concatenate(table, tables(support), OFFSETS, 4)
+    ctr, cvr = (Prob.of_logits(network.towers[head](x)) for head in ("ctr", "cvr"))
+    (ctr * cvr).log_not.sum().backward()
+    scattered = torch.zeros_like(table)
+    scattered[batch.rows] = gathered["shared"].grad
+    torch.testing.assert_close(scattered, table.grad)
+    assert scattered.abs().sum() > 0
+
+
+def test_inference_leaves_the_embedding_alone(batch) -> None:
+    network = make("ctr")
+    network(batch).ctr.log.sum().backward()
+    assert network.embedding("ctr").weight.grad is None
+    assert not network.embedding("ctr").weight.requires_grad
+
+
+def test_the_embedding_is_saved_but_is_no_parameter() -> None:
+    network = make("ctr", "cvr", share=True)
+    assert "embeddings.shared.weight" in network.state_dict()
+    assert not [name for name, _ in network.named_parameters() if "embedding" in name]
+
+
+def test_the_tower_is_the_papers() -> None:
+    tower = make("cvr", config=NetworkConfig()).towers["cvr"]
+    shapes = [tuple(p.shape) for name, p in tower.named_parameters() if name.endswith("weight")]
+    assert shapes == [(360, 5 * 18), (200, 360), (80, 200), (2, 80)]
+
+
+def test_heads_do_not_depend_on_each_other(batch) -> None:
+    alone, two = make("ctr"), make("ctr", "ctcvr")
+    for (name, one), (same, other) in zip(
+        alone.towers["ctr"].state_dict().items(), two.towers["ctr"].state_dict().items(), strict=True
+    ):
+        assert name == same
+        assert torch.equal(one, other)
+    assert torch.equal(alone.embedding("ctr").weight, two.embedding("ctr").weight)
+    assert torch.equal(alone(batch).ctr.log, two(batch).ctr.log)
+    assert not torch.equal(two.embedding("ctr").weight, two.embedding("ctcvr").weight)
+    first = [tower.state_dict()["hidden.0.weight"] for tower in two.towers.values()]
+    assert not torch.equal(*first)
+
+
+def test_the_seed_and_nothing_else_says_how_it_starts() -> None:
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    one = make("ctr").state_dict()
+    assert torch.equal(before, torch.get_rng_state())
+    torch.manual_seed(2)
+    other, third = make("ctr").state_dict(), make("ctr", seed=1).state_dict()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert not torch.equal(one["embeddings.ctr.weight"], third["embeddings.ctr.weight"])
+    assert not torch.equal(one["towers.ctr.hidden.0.weight"], third["towers.ctr.hidden.0.weight"])
+
+
+def test_unseen_ids_start_as_nothing(support: ModuleType) -> None:
+    network = make("cvr")
+    weight = network.embedding("cvr").weight
+    assert weight[list(OFFSETS)].abs().sum() == 0
+    assert (weight.abs().sum(1) == 0).sum() == len(OFFSETS)
+    bags = [[[(0, 1.0)], []]]  # "unseen", and an empty bag
+    rest = [support.ids([1, 1], [1, 1], [1, 1], [1, 1], fields=(1, 2, 3, 4))]
+    batch = support.make_batch([support.Table((0,), bags), *rest], OFFSETS, [True, True], [False, False])
+    unseen, empty = network(batch).cvr.log
+    assert unseen == empty
+
+
+def test_predictions_start_near_the_base_rate(support: ModuleType) -> None:
+    rng = np.random.default_rng(0)
+    offsets, rows = tuple(range(0, 2300, 100)), 2300
+    network = Network(
+        ("ctr", "cvr"), offsets, rows, NetworkConfig(), share_embedding=True, base_rates=RATES, seed=3
+    )
+    columns = rng.integers(0, 100, (23, 500)).tolist()
+    batch = support.make_batch(
+        [support.ids(*columns, fields=tuple(range(23)))], offsets, [True] * 500, [False] * 500
+    )
+    with torch.no_grad():
+        p = network(batch)
+    for prob, base in ((p.ctr, 0.04), (p.cvr, 0.005), (p.ctr * p.cvr, 2e-4)):
+        assert prob.value.mean().item() == pytest.approx(base, rel=0.02)
+        assert prob.value.std() > 0  # and yet not all the same
+
+
+def test_shared_or_one_a_head() -> None:
+    assert list(make("ctr", "cvr", share=True).embeddings) == ["shared"]
+    assert list(make("ctr", "cvr").embeddings) == ["ctr", "cvr"]
+
+
+def test_float64_and_repeatable(batch) -> None:
+    network = make("ctr", "cvr", share=True).double()
+    gradients = []
+    for _ in range(2):
+        gathered = network.gather(batch)
+        p = network(batch, gathered)
+        assert p.cvr.log.dtype == torch.float64
+        (p.ctr * p.cvr).log_not.sum().backward()
+        gradients.append(gathered["shared"].grad)
+    assert torch.equal(*gradients)
+
+
+def test_a_batch_moves_whole(batch) -> None:
+    moved = batch.to("meta")
+    tensors = [moved.click, moved.conversion, moved.rows]
+    for group in moved.groups:
+        tensors += [t for t in (group.position, group.offsets, group.weights, group.expand) if t is not None]
+    assert {t.device.type for t in tensors} == {"meta"}
+    assert (
+        len(tensors) == 3 + 1 + 3 + 3 + 2
+    )  # single; weighted bag; bag and side table; single of a side table
+    assert len(moved) == 4
+
+
+def test_heads_say_which_there_are() -> None:
+    heads = Heads(ctr=Prob.of_logit(torch.zeros(1)), cvr=Prob.of_logit(torch.zeros(1)))
+    with pytest.raises(AttributeError, match="one of ctr, cvr, however: 'ctcvr'"):
+        _ = heads.ctcvr
+    assert not hasattr(heads, "_ctr")
+    assert list(heads) == ["ctr", "cvr"]
+    assert list(copy.copy(heads)) == ["ctr", "cvr"]
