@@ -1,0 +1,99 @@
+"""Raw Ali-CCP text, byte by byte: lines of features joined by \\x01, each `field \\x02 id \\x03 value`."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+
+class Features(NamedTuple):
+    """The features of a run of rows: field f of row r is `ids[offsets[f, r]:offsets[f, r + 1]]`."""
+
+    ids: np.ndarray  # int32 (L,)
+    counts: np.ndarray  # int32 (L,): which weight text
+    offsets: np.ndarray  # int64 (fields, rows + 1)
+    tags: np.ndarray  # uint8: the fields' Ali-CCP names, joined
+    tag_ends: np.ndarray  # int64 (fields + 1,)
+
+
+_COMMA, _NEWLINE, _ZERO = np.uint8(44), np.uint8(10), np.uint8(48)
+
+
+@numba.njit(cache=True, nogil=True)
+def _number(out, at, value):
+    """Write a number in decimal. Returns the new end."""
+    value = np.uint32(value)  # division of unsigned numbers by a constant is cheap
+    digits, bound = 1, np.uint64(10)
+    while value >= bound:
+        digits += 1
+        bound *= np.uint64(10)
+    for i in range(at + digits - 1, at - 1, -1):
+        out[i] = _ZERO + value % np.uint32(10)
+        value = value // np.uint32(10)
+    return at + digits
+
+
+@numba.njit(cache=True, nogil=True)
+def _copy(out, at, text, start, stop):
+    for i in range(stop - start):
+        out[at + i] = text[start + i]
+    return at + stop - start
+
+
+@numba.njit(cache=True, nogil=True)
+def write_lines(
+    out, ids, counts, offsets, tags, tag_ends, keys, session, click, conversion, first, start, stop,
+    weights, weight_ends,
+):  # fmt: skip
+    """Write rows start to stop; returns the number of bytes.
+
+    With labels a skeleton line (its number, `first` + row, labels, key, features), without a common line.
+    As in the real files the order of fields differs from line to line, and a bag may come in two pieces.
+    """
+    fields = len(offsets)
+    at = 0
+    for row in range(start, stop):
+        if len(click) > 0:
+            at = _number(out, at, first + row)
+            out[at] = _COMMA
+            out[at + 1] = _ZERO + click[row]
+            out[at + 2] = _COMMA
+            out[at + 3] = _ZERO + conversion[row]
+            out[at + 4] = _COMMA
+            at += 5
+        for i in range(16):
+            out[at + i] = keys[session[row], i]
+        at += 16
+        out[at] = _COMMA
+        number = 0
+        for f in range(fields):
+            number += offsets[f, row + 1] - offsets[f, row]
+        at = _number(out, at + 1, number)
+        out[at] = _COMMA
+        at += 1
+        # fields from any one on, forwards or backwards; the first of them leaves half of its ids to the end
+        turn = 7 * np.int64(keys[session[row], 1]) + row
+        step = 1 if turn % 2 == 0 else fields - 1
+        head = turn % fields
+        for piece in range(fields + 1):
+            f = (head + piece * step) % fields
+            low, high = offsets[f, row], offsets[f, row + 1]
+            if piece == 0:
+                high = (low + high + 1) // 2
+            elif piece == fields:
+                low = (low + high + 1) // 2
+            for i in range(low, high):
+                at = _copy(out, at, tags, tag_ends[f], tag_ends[f + 1])
+                out[at] = 2
+                at = _number(out, at + 1, ids[i])
+                out[at] = 3
+                at = _copy(out, at + 1, weights, weight_ends[counts[i]], weight_ends[counts[i] + 1])
+                out[at] = 1
+                at += 1
+        if number > 0:
+            at -= 1  # the last \x01
+        out[at] = _NEWLINE
+        at += 1
+    return at
