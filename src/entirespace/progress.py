@@ -26,3 +26,19 @@ class Silent:
 
 
 SILENT = Silent()
+
+
+class Hushed:
+    """Shows how work goes while it goes, and leaves no line behind: one run among many."""
+
+    def __init__(self, progress: Progress, prefix: str = "") -> None:
+        self._progress, self._prefix = progress, prefix
+
+    def start(self, what: str, total: float | None, unit: str) -> None:
+        self._progress.start(self._prefix + what, total, unit)
+
+    def advance(self, amount: float, note: str = "") -> None:
+        self._progress.advance(amount, note)
+
+    def done(self, note: str = "") -> None: ...
+    def say(self, line: str) -> None: ...

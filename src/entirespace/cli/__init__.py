@@ -1,0 +1,51 @@
+"""The command line: one file per verb. A report goes to stdout, log and progress to stderr."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from ..errors import EntirespaceError
+from . import compare, config, describe, evaluate, methods, prepare, simulate, train
+
+app = typer.Typer(
+    name="entirespace",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help=(
+        "From raw impression logs to pCTR, pCVR and pCTCVR over the entire space (ESMM, SIGIR 2018, and its "
+        "competitors).\n\nThe road: simulate (or your own log), prepare, describe, train or compare, evaluate."
+    ),
+)
+for verb in (simulate, prepare, describe, methods, config, train, evaluate, compare):
+    app.command(verb.__name__.rpartition(".")[2])(verb.command)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context, version: bool = typer.Option(False, "--version", help="Print the version and stop.")
+) -> None:
+    if version:
+        from .. import __version__
+
+        print(f"entirespace {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Exit 0 done, 1 failed, 2 bad command line, 130 interrupted."""
+    try:
+        app()
+    except EntirespaceError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted: nothing half-made is left; `train` and `compare` go on where they stopped", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -101,24 +102,32 @@ class Part:
     def __repr__(self) -> str:
         return f"<{self.name} part of {self.dataset.path}: {self.impressions:,} impressions>"
 
-    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """The named columns, one record batch a row group. Raises: DataError where a file is damaged."""
-        for name in self._manifest["files"]:
-            path = self.dataset.path / name
-            try:
-                with pq.ParquetFile(path, page_checksum_verification=True) as file:
-                    for group in range(file.num_row_groups):
-                        yield from file.read_row_group(group, list(columns)).combine_chunks().to_batches()
-            except (OSError, pa.ArrowException) as error:
-                raise damaged(path, str(error)) from error
+    def batches(self, columns: Sequence[str], rng: np.random.Generator | None = None) -> Iterator[pa.RecordBatch]:
+        """The named columns, one record batch a row group; with `rng`, row groups in random order.
 
-    def chunks(self) -> Iterator[Columns]:
-        """Labels, fields and links, one chunk a row group."""
+        Raises: DataError where a file is damaged.
+        """
+        with ExitStack() as opened:
+            files: list[tuple[Path, pq.ParquetFile]] = []
+            for name in self._manifest["files"]:
+                path = self.dataset.path / name
+                with _damage(path):
+                    file = pq.ParquetFile(path, page_checksum_verification=True)
+                files.append((path, opened.enter_context(file)))
+            groups = [(path, file, g) for path, file in files for g in range(file.num_row_groups)]
+            for i in range(len(groups)) if rng is None else rng.permutation(len(groups)):
+                path, file, group = groups[i]
+                with _damage(path):
+                    batches = file.read_row_group(group, list(columns)).combine_chunks().to_batches()
+                yield from batches
+
+    def chunks(self, rng: np.random.Generator | None = None) -> Iterator[Columns]:
+        """Labels, fields and links, one chunk a row group; with `rng`, in random order."""
         fields = [f for f in self.dataset.fields if f.table == IMPRESSIONS]
         columns = ["click", "conversion", *(LINK + table for table in self.dataset.side_tables)]
         for f in fields:
             columns += [f.name, f.name + WEIGHTS] if f.weighted else [f.name]
-        for batch in self.batches(columns):
+        for batch in self.batches(columns, rng):
             yield Columns(
                 batch["click"].to_numpy(zero_copy_only=False),
                 batch["conversion"].to_numpy(zero_copy_only=False),
@@ -177,10 +186,8 @@ class Dataset:
         for table in self.side_tables:
             fields = [f for f in self.fields if f.table == table]
             path = self.path / self.manifest["tables"][table]["file"]
-            try:
+            with _damage(path):
                 content = pq.read_table(path, page_checksum_verification=True).combine_chunks()
-            except (OSError, pa.ArrowException) as error:
-                raise damaged(path, str(error)) from error
             loaded[table] = read_fields(content.to_batches(max_chunksize=None)[0], fields)
         return loaded
 
@@ -214,6 +221,15 @@ def damaged(path: Path, what: str) -> DataError:
         where=str(path),
         do="Prepare the dataset again",
     )
+
+
+@contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    """What the Parquet reader says of a damaged file, as a DataError that names it."""
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise damaged(path, str(error)) from error
 
 
 def _manifest(path: Path) -> dict[str, Any]:

@@ -1,0 +1,44 @@
+# Every target does its own set-up: a virtual environment in .venv with the tested versions of constraints.txt.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO ?= demo
+
+.PHONY: help setup demo test trial lint clean
+
+help:
+	@echo "make demo    simulate a log, prepare it, compare all seven methods over 3 seeds (about 5 minutes)"
+	@echo "make test    lint, types and the test suite"
+	@echo "make trial   slow trials: real logs end to end, statistics over many draws"
+	@echo "make lint    ruff and pyright alone"
+
+# torch first: on some platforms another package's range would take a build with several GB of CUDA packages
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	@echo "installing the tested versions into $(VENV) ..."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch -c constraints.txt $(TORCH_INDEX)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
+	@touch $@
+
+setup: $(VENV)/.ready
+
+demo: setup
+	$(BIN)/entirespace simulate $(DEMO)/log --impressions 200000 --conversion-rate 0.1 --seed 1
+	$(BIN)/entirespace prepare $(DEMO)/log/schema.toml $(DEMO)/log $(DEMO)/dataset
+	$(BIN)/entirespace compare $(DEMO)/dataset -o $(DEMO)/report --seeds 3
+	@echo "report: $(DEMO)/report/report.md (and report.json)"
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+test: lint
+	$(BIN)/python -m pytest -n 2
+
+trial: setup
+	$(BIN)/python -m pytest -m trial -s --timeout 1800
+
+clean:
+	rm -rf $(VENV) $(DEMO)

@@ -1,0 +1,83 @@
+"""entirespace compare DATASET -o REPORT"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import ConfigFile, DatasetFolder, Json, Quiet, Settings, configuration, families, show
+from .progress import progress_on_stderr
+
+
+class Selection(StrEnum):
+    validation = "validation"
+    paper = "paper"
+
+
+def command(
+    dataset: DatasetFolder,
+    out: Annotated[Path, typer.Option("-o", "--out", help="The folder for the report and the runs.", metavar="REPORT")],
+    seeds: Annotated[str, typer.Option(help="How many seeds (10 are 0 to 9), or which: 0,3,7.")] = "10",
+    methods: Annotated[
+        str | None,
+        typer.Option(help="Names, separated by commas (default: the paper's seven): BASE,'AMAN(rate=0.5)',ESMM."),
+    ] = None,
+    select: Annotated[
+        Selection,
+        typer.Option(help="Choose AMAN's and OVERSAMPLING's rates on the validation part, or on test as the paper did."),
+    ] = Selection.validation,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """The paper's experiment, Table 2, on your data: methods x seeds, CVR and CTCVR tasks.
+
+    Interrupted, the same command goes on where it stopped. REPORT/report.md and report.json hold the report.
+    """
+    from ..data.dataset import Dataset
+    from ..evaluation.compare import compare
+    from ..methods import PAPER
+
+    loaded, table = configuration(config, settings)
+    if table:
+        raise typer.BadParameter("compare has many methods: name one with its parameters in --methods, not in [method]")
+    chosen = families(_split(methods)) if methods is not None else PAPER
+    with progress_on_stderr(quiet) as progress:
+        comparison = compare(
+            chosen,
+            Dataset(dataset),
+            seeds=_seeds(seeds),
+            config=loaded,
+            select=select.value,
+            out=out,
+            progress=progress,
+        )
+    show(f"{comparison}\n\nreport: {out / 'report.md'}, {out / 'report.json'}", comparison.as_dict(), as_json)
+
+
+def _seeds(text: str) -> int | list[int]:
+    if not re.fullmatch(r"\d+(,\d+)*,?", text):
+        raise typer.BadParameter(f"--seeds must be how many, or which, separated by commas, however: '{text}'")
+    numbers = [int(part) for part in text.split(",") if part]
+    if "," in text:
+        return numbers
+    if numbers[0] < 1:
+        raise typer.BadParameter("--seeds must be at least 1")
+    return numbers[0]
+
+
+def _split(text: str) -> list[str]:
+    """Names at the commas that stand outside brackets.
+
+    >>> _split("BASE,X(a=1,b=2)")
+    ['BASE', 'X(a=1,b=2)']
+    """
+    names = [name.strip() for name in re.split(r",(?![^(]*\))", text)]
+    if not all(names):
+        raise typer.BadParameter(f"--methods must be names separated by commas, however: '{text}'")
+    return names

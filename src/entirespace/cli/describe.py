@@ -1,0 +1,25 @@
+"""entirespace describe DATASET"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .options import DatasetFolder, Json, show
+
+
+def command(
+    dataset: DatasetFolder,
+    verify: Annotated[bool, typer.Option("--verify", help="Read every file and check its SHA-256 first.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Table 1 for your data, the fields with their vocabularies, and the audit of the raw log."""
+    from ..data.dataset import Dataset
+    from ..data.describe import describe, text
+
+    data = Dataset(dataset)
+    if verify:
+        data.verify()
+    about = describe(data)
+    show(text(about), about, as_json)

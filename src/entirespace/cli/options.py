@@ -1,0 +1,61 @@
+"""Options that several verbs share, and how a verb prints its report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import ConfigError
+
+if TYPE_CHECKING:
+    from ..config import Config
+    from ..methods import Family
+
+Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", help="A configuration, as `entirespace config METHOD` prints it.", metavar="FILE.toml"),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="One value over the configuration, such as training.epochs=5.", metavar="a.b=c"),
+]
+DatasetFolder = Annotated[Path, typer.Argument(help="A dataset, as `entirespace prepare` makes it.", metavar="DATASET")]
+
+
+def show(report: str, plain: Any, as_json: bool) -> None:
+    """The report for a person, or the same as JSON."""
+    print(json.dumps(plain, indent=1) if as_json else report)
+
+
+@contextmanager
+def command_line() -> Iterator[None]:
+    """A ConfigError from what was typed is a bad command line (exit 2), not a failure (exit 1)."""
+    try:
+        yield
+    except ConfigError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def configuration(config: Path | None, settings: list[str] | None) -> tuple[Config, dict[str, Any]]:
+    """The configuration, and its [method] table."""
+    from ..config import load
+
+    if config is not None:
+        load(config)  # what is wrong in the file is a failure; what is wrong in --set, a bad command line
+    with command_line():
+        return load(config, settings)
+
+
+def families(names: list[str]) -> tuple[Family, ...]:
+    """The methods that were typed."""
+    from ..methods import family
+
+    with command_line():
+        return tuple(family(name) for name in names)

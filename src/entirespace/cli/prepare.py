@@ -1,0 +1,110 @@
+"""entirespace prepare SCHEMA|aliccp RAW DATASET"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import ConfigError
+from .options import Json, Quiet, show
+from .progress import progress_on_stderr
+
+ALICCP = "aliccp"
+
+
+class OnOrphan(StrEnum):
+    keep = "keep"
+    drop = "drop"
+    error = "error"
+
+
+def command(
+    schema: Annotated[
+        str,
+        typer.Argument(
+            help="A schema file, a recipe that comes with the package (kuairand, aliexpress), or the word aliccp.",
+            metavar="SCHEMA|aliccp",
+        ),
+    ],
+    raw: Annotated[Path, typer.Argument(help="The folder with the raw log.", metavar="RAW")],
+    dataset: Annotated[Path, typer.Argument(help="The dataset's folder; new or empty.", metavar="DATASET")],
+    on_orphan: Annotated[
+        OnOrphan, typer.Option(help="A conversion without a click: keep (z := y & z), drop the row, or error.")
+    ] = OnOrphan.keep,
+    max_bad: Annotated[float, typer.Option(help="Share of rows that may be put aside as bad.", min=0, max=1)] = 0.001,
+    min_count: Annotated[
+        int, typer.Option(help="aliccp: an id in fewer training impressions shares its field's row 0.", min=1)
+    ] = 1,
+    validation: Annotated[
+        float, typer.Option(help="aliccp: the last share of the training file that validates.", min=0, max=0.9)
+    ] = 0.1,
+    force: Annotated[bool, typer.Option("--force", help="Replace the dataset that is there.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Prepare raw logs: parse, audit, split in time, fit vocabularies on the training part, write a dataset.
+
+    Bad lines are put into DATASET/quarantine.csv with file and line; too many of them end with an error, and
+    nothing half-made is left.
+    """
+    from ..data.describe import describe, text
+    from ..data.prepare import prepare
+
+    with progress_on_stderr(quiet) as progress:
+        if schema == ALICCP:
+            from ..data.aliccp import AliCCPSource
+            from ..data.schema import SplitSchema
+
+            if not raw.is_dir():
+                raise ConfigError("RAW must be the folder with the raw log", "no such folder", where=str(raw))
+            split = SplitSchema(by="file", train=("*_train.csv",), test=("*_test.csv",), validation=validation)
+            made = prepare(
+                lambda audit, quarantine: AliCCPSource(
+                    raw, audit, quarantine, on_orphan=on_orphan.value, min_count=min_count, progress=progress
+                ),
+                dataset,
+                split=split,
+                schema={"aliccp": {"min_count": min_count}, "split": split.model_dump(mode="json")},
+                max_bad=max_bad,
+                force=force,
+                progress=progress,
+            )
+        else:
+            from ..data.logs import LogSource
+            from ..data.schema import read_schema
+
+            log = read_schema(_schema_file(schema))
+            made = prepare(
+                lambda audit, quarantine: LogSource(
+                    log, raw, audit, quarantine, on_orphan=on_orphan.value, progress=progress
+                ),
+                dataset,
+                split=log.split,
+                schema=log.model_dump(mode="json", by_alias=True, exclude_none=True),
+                max_bad=max_bad,
+                force=force,
+                progress=progress,
+            )
+    about = describe(made)
+    show(text(about), about, as_json)
+
+
+def _schema_file(name: str) -> Path:
+    """A file, or the recipe of that name that comes with the package."""
+    path = Path(name)
+    if path.suffix == ".toml" or path.exists():
+        return path
+    here = Path(__file__).parents[1] / "recipes"
+    if not here.is_dir():  # an editable install: the recipes stand at the project's root
+        here = Path(__file__).parents[3] / "recipes"
+    recipes = {p.stem: p for p in here.glob("*.toml")}
+    if name not in recipes:
+        raise ConfigError(
+            "SCHEMA must be a schema file, a recipe's name or the word aliccp",
+            f"'{name}'",
+            do=f"Recipes: {', '.join(sorted(recipes))}",
+        )
+    return recipes[name]

@@ -1,0 +1,66 @@
+"""entirespace train METHOD DATASET -o RUN"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import ConfigFile, DatasetFolder, Json, Quiet, Settings, command_line, configuration, show
+from .progress import progress_on_stderr
+
+
+def command(
+    method: Annotated[str, typer.Argument(help="A method's name, such as ESMM or 'AMAN(rate=0.5)'.")],
+    dataset: DatasetFolder,
+    out: Annotated[Path, typer.Option("-o", "--out", help="The run's folder.", metavar="RUN")],
+    seed: Annotated[int, typer.Option(help="Of weights, sampling and order.", min=0)] = 0,
+    reference: Annotated[
+        Path | None,
+        typer.Option(help="A run of the reference CTR network to use (default: one is trained in RUN/reference)."),
+    ] = None,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fit one method, and with it the reference CTR network that the CTCVR task multiplies by.
+
+    An interrupted training goes on where it stopped when the same command is given again.
+    """
+    from ..data.dataset import Dataset
+    from ..methods import CTR, family, from_spec
+    from ..training import Run, fit, reference_ctr
+
+    loaded, table = configuration(config, settings)
+    with command_line():
+        candidates = family(method).candidates
+        chosen = candidates[0]
+        if len(candidates) > 1 or table:
+            chosen = from_spec({**chosen.spec(), **{k: v for k, v in table.items() if k != "name"}})
+    data = Dataset(dataset)
+    with progress_on_stderr(quiet) as progress:
+        if chosen == CTR():
+            run = fit(chosen, data.train, seed=seed, config=loaded, out=out, progress=progress)
+        else:
+            if reference is not None:
+                ctr = Run.open(reference, data)
+            else:
+                ctr = reference_ctr(data.train, seed=seed, config=loaded, out=out / "reference", progress=progress)
+            run = fit(chosen, data.train, seed=seed, config=loaded, reference=ctr, out=out, progress=progress)
+    about = {
+        "run": str(run.folder),
+        "method": run.method.spec(),
+        "seed": seed,
+        "dataset": str(dataset),
+        "parameters": sum(t.numel() for t in run.network.state_dict().values()),
+    }
+    report = "\n".join(
+        [
+            f"{run.folder}: {run.method.label}, seed {seed}, {about['parameters']:,} parameters, "
+            f"{len(data.train):,} training impressions",
+            f"next: entirespace evaluate {run.folder} {dataset}",
+        ]
+    )
+    show(report, about, as_json)

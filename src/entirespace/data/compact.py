@@ -1,0 +1,43 @@
+"""The distinct rows of the embedding table that a batch touches, each named once, in one pass over its ids.
+
+    for each id, in order:   if slot[id] was not given in this call:  slot[id] = U; rows[U] = id; U += 1
+                             position = slot[id]
+
+`stamp[id]` holds the number of the call that last saw the id, so nothing needs clearing between batches.
+Rows come in the order of first appearance, so that a batch's arithmetic does not hang on how ids are numbered.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+
+class Compactor:
+    """Holds 8 bytes of scratch for each of `rows` rows."""
+
+    def __init__(self, rows: int) -> None:
+        self._stamp = np.zeros(rows, np.int32)
+        self._slot = np.empty(rows, np.int32)
+        self._call = 0
+
+    def __call__(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Shape: ids int64 (n,) in 0 .. rows - 1 -> distinct int64 (U,), position int64 (n,); distinct[position] == ids."""
+        self._call += 1
+        distinct, position = np.empty(len(ids), np.int64), np.empty(len(ids), np.int64)
+        found = _compact(ids, self._stamp, self._slot, self._call, distinct, position)
+        return distinct[:found].copy(), position
+
+
+@numba.njit("int64(int64[::1], int32[::1], int32[::1], int64, int64[::1], int64[::1])", cache=True, nogil=True)
+def _compact(ids, stamp, slot, call, distinct, position):  # noqa: ANN001, ANN202
+    found = 0
+    for i in range(len(ids)):
+        row = ids[i]
+        if stamp[row] != call:
+            stamp[row] = call
+            slot[row] = found
+            distinct[found] = row
+            found += 1
+        position[i] = slot[row]
+    return found

@@ -1,0 +1,192 @@
+"""A part of a dataset -> batches: sampled as the method says, shuffled, side rows pooled once for all that share them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .batches import Batch, Group
+from .compact import Compactor
+from .dataset import Columns, Dataset, DatasetField, Part
+from .source import IMPRESSIONS, Ragged
+
+Samples = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
+"""(click, conversion, rng) of n impressions -> int (n,): how many times each is seen in this epoch."""
+
+
+class Feed:
+    """Makes batches from a dataset's columns. Holds the side tables, with ids as rows of the one embedding table."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._tables = {
+            table: _TableFields(dataset, table, content)
+            for table, content in ((IMPRESSIONS, None), *dataset.tables.items())
+        }
+        self._tables = {name: table for name, table in self._tables.items() if table.fields}
+        self._compactor = Compactor(dataset.rows)
+
+    def batch(self, columns: Columns) -> Batch:
+        """The batch of these impressions. Shape: B rows -> Batch of B."""
+        ids: list[np.ndarray] = []
+        groups: list[Callable[[Tensor], Group]] = []
+        taken = 0
+        for name, table in self._tables.items():
+            if name == IMPRESSIONS:
+                content, rows, expand = columns.fields, None, None
+                size = len(columns)
+            else:
+                rows, inverse = np.unique(columns.links[name], return_inverse=True)
+                content, expand, size = table.content, torch.from_numpy(inverse), len(rows)
+            for fields, flat, offsets, weights in table.groups(content, rows, size):
+                ids.append(flat)
+                place = slice(taken, taken + len(flat))
+                taken += len(flat)
+                groups.append(_group(fields, place, offsets, weights, expand, size))
+        rows, position = self._compactor(np.concatenate(ids) if ids else np.zeros(0, np.int64))
+        positions = torch.from_numpy(position)
+        return Batch(
+            click=torch.from_numpy(columns.click),
+            conversion=torch.from_numpy(columns.conversion),
+            rows=torch.from_numpy(rows),
+            groups=tuple(group(positions) for group in groups),
+        )
+
+    def in_order(self, part: Part, batch_size: int) -> Iterator[Batch]:
+        """Every impression once, in the log's order: for predictions."""
+        for chunk in part.chunks():
+            for start in range(0, len(chunk), batch_size):
+                yield self.batch(chunk.take(np.arange(start, min(start + batch_size, len(chunk)))))
+
+    def epoch(
+        self, part: Part, samples: Samples, *, batch_size: int, shuffle_rows: int, rng: np.random.Generator
+    ) -> Iterator[Batch]:
+        """One epoch of a part: each impression as often as `samples` says, in random order.
+
+        Row groups are read in random order, and `shuffle_rows` sampled impressions at a time are shuffled whole.
+        The last batch may be smaller.
+        """
+        held: list[Columns] = []
+        rows = 0
+        for chunk in part.chunks(rng):
+            times = samples(chunk.click, chunk.conversion, rng)
+            held.append(chunk.take(np.repeat(np.arange(len(chunk)), times)))
+            rows += len(held[-1])
+            if rows >= shuffle_rows:
+                mixed = concatenate(held)
+                order = rng.permutation(rows)
+                whole = rows // batch_size * batch_size
+                for start in range(0, whole, batch_size):
+                    yield self.batch(mixed.take(order[start : start + batch_size]))
+                held = [mixed.take(order[whole:])]
+                rows -= whole
+        if rows:
+            mixed = concatenate(held)
+            order = rng.permutation(rows)
+            for start in range(0, rows, batch_size):
+                yield self.batch(mixed.take(order[start : start + batch_size]))
+
+
+class _TableFields:
+    """The fields of one table, single-valued ones together, bags together."""
+
+    def __init__(self, dataset: Dataset, table: str, content: dict[str, Ragged] | None) -> None:
+        index = {f.name: i for i, f in enumerate(dataset.fields)}
+        self.fields = [f for f in dataset.fields if f.table == table]
+        self._single = [f for f in self.fields if f.single]
+        self._bags = [f for f in self.fields if not f.single]
+        self._indices = [tuple(index[f.name] for f in fields) for fields in (self._single, self._bags)]
+        self._first = np.array([f.offset for f in self._single], np.int64)
+        self.content = content or {}
+        self._matrix = self._stack(self.content) if content is not None and self._single else None
+
+    def _stack(self, content: dict[str, Ragged]) -> np.ndarray:
+        """Rows of the embedding table of the single-valued fields. Shape: int64 (n, F_g)."""
+        matrix = np.empty((len(content[self._single[0].name]), len(self._single)), np.int64)
+        for i, f in enumerate(self._single):
+            np.add(content[f.name].values, f.offset, out=matrix[:, i])
+        return matrix
+
+    def groups(
+        self, content: dict[str, Ragged], rows: np.ndarray | None, size: int
+    ) -> Iterator[tuple[tuple[int, ...], np.ndarray, np.ndarray | None, np.ndarray | None]]:
+        """(fields, ids, offsets, weights) of the group of single-valued fields and of the group of bags.
+
+        `rows` are the table's rows that the batch holds; None: all of `content`, in order.
+        """
+        if self._single:
+            if rows is None:
+                yield self._indices[0], self._stack(content).ravel(), None, None
+            else:
+                assert self._matrix is not None
+                yield self._indices[0], self._matrix[rows].ravel(), None, None
+        if self._bags:
+            bags = [content[f.name] if rows is None else content[f.name].take(rows) for f in self._bags]
+            yield self._indices[1], *_joined(self._bags, bags, size)
+
+
+def _joined(
+    fields: list[DatasetField], bags: list[Ragged], size: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Bags of several fields as one run of bags, field-major: ids int64 (n,), offsets int64 (F_g * m + 1,), weights."""
+    ids = np.concatenate([b.values.astype(np.int64) + f.offset for f, b in zip(fields, bags, strict=True)])
+    starts = np.cumsum([0, *(len(b.values) for b in bags)])
+    offsets = np.empty(len(bags) * size + 1, np.int64)
+    for i, (b, start) in enumerate(zip(bags, starts, strict=False)):
+        assert b.offsets is not None
+        offsets[i * size : (i + 1) * size] = b.offsets[:-1] + start
+    offsets[-1] = starts[-1]
+    if all(b.weights is None for b in bags):
+        return ids, offsets, None
+    return ids, offsets, np.concatenate(
+        [np.ones(len(b.values), np.float32) if b.weights is None else b.weights for b in bags]
+    )
+
+
+def _group(
+    fields: tuple[int, ...],
+    place: slice,
+    offsets: np.ndarray | None,
+    weights: np.ndarray | None,
+    expand: Tensor | None,
+    size: int,
+) -> Callable[[Tensor], Group]:
+    """The group, once the positions of all ids of the batch are known."""
+    return lambda positions: Group(
+        fields,
+        positions[place],
+        None if offsets is None else torch.from_numpy(offsets),
+        None if weights is None else torch.from_numpy(weights),
+        expand,
+        size,
+    )
+
+
+def concatenate(pieces: list[Columns]) -> Columns:
+    """The impressions of several chunks, one after the other."""
+    if len(pieces) == 1:
+        return pieces[0]
+    first = pieces[0]
+    return Columns(
+        np.concatenate([p.click for p in pieces]),
+        np.concatenate([p.conversion for p in pieces]),
+        {name: _concatenate_bags([p.fields[name] for p in pieces]) for name in first.fields},
+        {name: np.concatenate([p.links[name] for p in pieces]) for name in first.links},
+    )
+
+
+def _concatenate_bags(pieces: list[Ragged]) -> Ragged:
+    values = np.concatenate([p.values for p in pieces])
+    weights = None if pieces[0].weights is None else np.concatenate([_weights(p) for p in pieces])
+    if pieces[0].offsets is None:
+        return Ragged(values, None, weights)
+    starts = np.cumsum([0, *(len(p.values) for p in pieces)])
+    offsets = [p.offsets[:-1] + s for p, s in zip(pieces, starts, strict=False) if p.offsets is not None]
+    return Ragged(values, np.concatenate([*offsets, starts[-1:]]), weights)
+
+
+def _weights(bags: Ragged) -> np.ndarray:
+    assert bags.weights is not None
+    return bags.weights

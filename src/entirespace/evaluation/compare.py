@@ -1,0 +1,291 @@
+"""The paper's experiment (Table 2): methods x seeds, both tasks, means and deviations; goes on where it stopped.
+
+Every run stands in a folder named by the content it is made from (dataset, method, seed, configuration, version).
+A run whose evaluation stands in its folder is not made again; an interrupted one goes on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+import numpy as np
+
+from .. import __version__
+from ..config import Config, digest
+from ..data.dataset import Dataset
+from ..errors import ConfigError
+from ..methods import CTR, Family, Method
+from ..progress import SILENT, Hushed, Progress
+from ..training import Run, fit, reference_ctr
+from ..training.checkpoint import save_json
+from .metrics import Undefined
+from .protocol import Truths, measure
+from .report import markdown, text
+from .significance import paired
+
+Select = Literal["validation", "paper"]
+EVALUATION = "evaluation.json"
+HEADLINES = ("cvr", "ctcvr")  # the paper's two tasks
+AGAINST = ("BASE", "ESMM")
+
+PAPER_TABLE_2: dict[str, tuple[str, str]] = {
+    "BASE": ("66.00±0.37", "62.07±0.45"),
+    "AMAN": ("65.21±0.59", "63.53±0.57"),
+    "OVERSAMPLING": ("67.18±0.32", "63.05±0.48"),
+    "UNBIAS": ("66.65±0.28", "63.56±0.70"),
+    "DIVISION": ("67.56±0.48", "63.62±0.09"),
+    "ESMM-NS": ("68.25±0.44", "64.44±0.62"),
+    "ESMM": ("68.56±0.37", "65.32±0.49"),
+}
+"""AUC % on the paper's Public Dataset, CVR task and CTCVR task: for orientation."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What came out, as plain values (see docs/formats.md); `str()` is the table."""
+
+    about: Mapping[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        return dict(self.about)
+
+    def __str__(self) -> str:
+        return text(self.about)
+
+
+def compare(
+    methods: Iterable[Family | Method],
+    data: Dataset,
+    *,
+    seeds: int | Sequence[int] | range = 10,
+    config: Config | None = None,
+    select: Select = "validation",
+    out: Path | str | None = None,
+    progress: Progress = SILENT,
+) -> Comparison:
+    """Train every method from every seed and hold them against each other on the test part.
+
+    Args:
+        methods: `PAPER`, or families and methods of one's own.
+        seeds: how many (0, 1, ...), or which.
+        select: how the best of a family (AMAN's rates, OVERSAMPLING's copies) is chosen, one for all seeds, by its mean
+            CTCVR AUC: "validation" looks at the validation part; "paper" at the test part, as the paper did.
+        out: a folder for report.md, report.json and the runs. Absent: a temporary one.
+
+    Raises: ConfigError for two families of one name, or no seeds. RunError as `fit`.
+    """
+    config = config or Config()
+    families = [Family.of(method) for method in methods]
+    names = [family.name for family in families]
+    if len(set(names)) < len(names):
+        raise ConfigError("the methods must have names of their own", f"{', '.join(names)}")
+    seeds = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ConfigError("there must be at least one seed, and none twice", str(seeds))
+    if out is None:
+        with TemporaryDirectory(prefix="entirespace-compare-") as folder:
+            return _compare(families, data, seeds, config, select, Path(folder), progress)
+    return _compare(families, data, seeds, config, select, Path(out), progress)
+
+
+def _compare(
+    families: list[Family],
+    data: Dataset,
+    seeds: list[int],
+    config: Config,
+    select: Select,
+    out: Path,
+    progress: Progress,
+) -> Comparison:
+    (out / "runs").mkdir(parents=True, exist_ok=True)
+    runs = _Runs(data, config, out / "runs", progress, len(seeds) * (1 + sum(len(f.candidates) for f in families)))
+    found: dict[Method, dict[int, Any]] = {method: {} for family in families for method in family.candidates}
+    for seed in seeds:
+        for method in found:
+            found[method][seed] = runs.evaluation(method, seed)
+    lines = [_line(family, found, seeds, select) for family in families]
+    _hold_against(lines, seeds)
+    about = {
+        "entirespace": __version__,
+        "dataset": {"path": str(data.path), "digest": data.digest, **_table1(data)},
+        "seeds": seeds,
+        "select": select,
+        "config": config.model_dump(mode="json"),
+        "methods": lines,
+        "paper": {name: dict(zip(HEADLINES, values, strict=True)) for name, values in PAPER_TABLE_2.items()},
+    }
+    save_json(out / "report.json", about)
+    (out / "report.md").write_text(markdown(about))
+    return Comparison(about)
+
+
+class _Runs:
+    """Trains and evaluates what is not there yet."""
+
+    def __init__(self, data: Dataset, config: Config, folder: Path, progress: Progress, total: int) -> None:
+        self._data, self._config, self._folder = data, config, folder
+        self._progress, self._total, self._done = progress, total, 0
+        self._parts = [part for part in (data.validation, data.test) if len(part)]
+        self._truths: dict[str, Truths] = {}
+        self._reference: tuple[int, Run, dict[str, np.ndarray]] | None = None
+
+    def evaluation(self, method: Method, seed: int) -> dict[str, Any]:
+        """part -> the evaluation of a method's run, as plain values."""
+        if self._reference_done != seed:
+            self._reference_done = seed
+            self._count("reference CTR network", seed, self._has(CTR(), seed))
+        folder = self._run_folder(method, seed)
+        if (folder / EVALUATION).exists():
+            self._count(method.label, seed, True)
+            return json.loads((folder / EVALUATION).read_text())
+        reference, pctr = self._reference_of(seed)
+        run = fit(
+            method,
+            self._data.train,
+            seed=seed,
+            config=self._config,
+            reference=reference,
+            out=folder,
+            progress=self._hushed(),
+        )
+        found: dict[str, Any] = {}
+        for part in self._parts:
+            own = run.outputs(part, self._hushed())
+            if part.name not in self._truths:
+                self._truths[part.name] = Truths.of(part)
+            found[part.name] = measure(self._truths[part.name], own, pctr[part.name], part.name).as_dict()
+        save_json(folder / EVALUATION, found)
+        tasks = found["test"]["tasks"]
+        self._count(
+            method.label, seed, False, ", ".join(f"{t.upper()} AUC {_brief(tasks[t]['auc'])}" for t in HEADLINES if t in tasks)
+        )
+        return found
+
+    _reference_done: int | None = None
+
+    def _reference_of(self, seed: int) -> tuple[Run, dict[str, np.ndarray]]:
+        """The reference CTR network of a seed and its pCTR of each part."""
+        if self._reference is None or self._reference[0] != seed:
+            folder = self._run_folder(CTR(), seed)
+            run = reference_ctr(
+                self._data.train, seed=seed, config=self._config, out=folder, progress=self._hushed()
+            )
+            pctr = {}
+            for part in self._parts:
+                values = run.outputs(part, self._hushed()).pctr
+                assert values is not None
+                pctr[part.name] = values
+            self._reference = seed, run, pctr
+        return self._reference[1], self._reference[2]
+
+    def _has(self, method: Method, seed: int) -> bool:
+        return (self._run_folder(method, seed) / "weights.safetensors").exists()
+
+    def _run_folder(self, method: Method, seed: int) -> Path:
+        content = [self._data.digest, method.spec(), seed, self._config.model_dump(mode="json"), __version__]
+        name = "".join(c if c.isalnum() or c in "-." else "-" for c in method.label).rstrip("-")
+        return self._folder / f"{name}-seed{seed}-{digest(content)[:12]}"
+
+    def _hushed(self) -> Hushed:
+        return Hushed(self._progress, f"[{self._done + 1}/{self._total}] ")
+
+    def _count(self, what: str, seed: int, cached: bool, note: str = "") -> None:
+        self._done += 1
+        state = "there already" if cached else note
+        self._progress.say(f"[{self._done}/{self._total}] {what}, seed {seed}{': ' + state if state else ''}")
+
+
+def _brief(value: Any) -> str:
+    return f"{100 * value:.2f} %" if isinstance(value, float) else "undefined"
+
+
+def _line(
+    family: Family, found: Mapping[Method, Mapping[int, Any]], seeds: list[int], select: Select
+) -> dict[str, Any]:
+    """One line of Table 2: the family's best method, its metrics over the seeds, and what it was chosen from."""
+    part = "test" if select == "paper" else "validation"
+    candidates = []
+    for method in family.candidates:
+        candidates.append(
+            {
+                "label": method.label,
+                "method": method.spec(),
+                "selection_auc": {t: _mean_std(_auc(found[method][s].get(part), t) for s in seeds) for t in HEADLINES},
+            }
+        )
+    best = max(range(len(candidates)), key=lambda i: _worth(candidates[i]["selection_auc"]))
+    method = family.candidates[best]
+    per_seed = [found[method][s]["test"] for s in seeds]
+    return {
+        "name": family.name,
+        "label": method.label,
+        "method": method.spec(),
+        "candidates": candidates if len(candidates) > 1 else [],
+        "tasks": _over_seeds([e["tasks"] for e in per_seed]),
+        "truth": _over_seeds([e["truth"] for e in per_seed]),
+        "auc": {t: [_auc(e, t) for e in per_seed] for t in HEADLINES},
+    }
+
+
+def _worth(selection: Mapping[str, Mapping[str, Any]]) -> tuple[float, float]:
+    """CTCVR first, for it covers the entire space; CVR where that does not decide."""
+    cvr, ctcvr = (selection[t].get("mean", -1.0) for t in HEADLINES)
+    return ctcvr, cvr
+
+
+def _auc(evaluation: Mapping[str, Any] | None, task: str) -> Any:
+    return evaluation["tasks"].get(task, {}).get("auc") if evaluation else None
+
+
+def _over_seeds(evaluations: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """Mean and deviation of each metric of each task (or place) over the seeds."""
+    return {
+        task: {metric: _mean_std(e[task][metric] for e in evaluations) for metric in evaluations[0][task]}
+        for task in evaluations[0]
+    }
+
+
+def _mean_std(values: Iterable[Any]) -> dict[str, Any]:
+    """{"mean", "std", "n"} over seeds, the deviation with n - 1; {"undefined"} if any of them is."""
+    held = list(values)
+    for value in held:
+        if value is None:
+            return {"undefined": "not measured"}
+        if isinstance(value, Mapping):
+            return dict(value)
+    numbers = np.array(held, np.float64)
+    return {
+        "mean": float(numbers.mean()),
+        "std": float(numbers.std(ddof=1)) if len(numbers) > 1 else None,
+        "n": len(numbers),
+    }
+
+
+def _hold_against(lines: list[dict[str, Any]], seeds: list[int]) -> None:
+    """Add each method's difference to BASE and to ESMM, paired by seed."""
+    by_name = {line["name"]: line for line in lines}
+    for line in lines:
+        line["against"] = {}
+        for other in AGAINST:
+            if other in by_name and other != line["name"]:
+                line["against"][other] = {
+                    task: _paired(line["auc"][task], by_name[other]["auc"][task]) for task in HEADLINES
+                }
+
+
+def _paired(mine: list[Any], theirs: list[Any]) -> dict[str, Any]:
+    if not all(isinstance(v, float) for v in (*mine, *theirs)):
+        return {"undefined": "an AUC is undefined"}
+    return {k: v.as_dict() if isinstance(v, Undefined) else v for k, v in asdict(paired(mine, theirs)).items()}
+
+
+def _table1(data: Dataset) -> dict[str, Any]:
+    return {
+        part.name: {"impressions": part.impressions, "clicks": part.clicks, "conversions": part.conversions}
+        for part in (data.train, data.validation, data.test)
+    }

@@ -1,0 +1,149 @@
+"""The report of `compare`: Table 2 in the paper's form, on the terminal and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ..tables import markdown_table, text_table
+
+Table = Callable[[Sequence[str], Sequence[Sequence[object]]], str]
+
+
+def text(about: Mapping[str, Any]) -> str:
+    """The report for a terminal."""
+    return "\n\n".join(f"{title}\n{body}" if title else body for title, body in _sections(about, text_table))
+
+
+def markdown(about: Mapping[str, Any]) -> str:
+    """The report as Markdown."""
+    sections = _sections(about, markdown_table)
+    body = "\n\n".join(f"## {title}\n\n{body}" if title else body for title, body in sections)
+    config = "\n".join(
+        f"{section}.{key} = {value}" for section, values in about["config"].items() for key, value in values.items()
+    )
+    return f"# Entire-space CVR: {len(about['methods'])} methods\n\n{body}\n\n## Configuration\n\n```\n{config}\n```\n"
+
+
+def _sections(about: Mapping[str, Any], table: Table) -> list[tuple[str, str]]:
+    lines = about["methods"]
+    sections = [("", _preface(about)), ("AUC %, mean ± standard deviation over seeds", _table2(about, table))]
+    for other in ("BASE", "ESMM"):
+        if any(other in line["against"] for line in lines):
+            sections.append((f"Difference to {other}, AUC points, paired over seeds (p of a t-test)", _against(lines, other, table)))
+    sections.append(("Beyond ranking: means over seeds", _beyond(lines, table)))
+    if any(line["truth"] for line in lines):
+        sections.append(("pCVR against the true pCVR, mean over seeds: clicked / un-clicked / all impressions", _truth(lines, table)))
+    searched = [line for line in lines if line["candidates"]]
+    if searched:
+        sections.append((f"Searched, by mean CTCVR AUC on the {_selection(about)} part", _searched(searched, table)))
+    undefined = sorted({m["undefined"] for line in lines for t in line["tasks"].values() for m in t.values() if "undefined" in m})
+    if undefined:
+        sections.append(("Undefined", "\n".join(f"- {reason}" for reason in undefined)))
+    return sections
+
+
+def _preface(about: Mapping[str, Any]) -> str:
+    parts = "; ".join(
+        f"{part}: {c['impressions']:,} impressions, {c['clicks']:,} clicks, {c['conversions']:,} conversions"
+        for part, c in ((p, about["dataset"][p]) for p in ("train", "validation", "test"))
+    )
+    how = (
+        "Rates of AMAN and OVERSAMPLING are the best on the TEST part, as in the paper: they are optimistic."
+        if about["select"] == "paper"
+        else "The test part chose nothing: epochs and rates were chosen on the validation part."
+    )
+    return f"{about['dataset']['path']}: {parts}.\n{len(about['seeds'])} seeds: {', '.join(map(str, about['seeds']))}. {how}"
+
+
+def _table2(about: Mapping[str, Any], table: Table) -> str:
+    rows = []
+    for line in about["methods"]:
+        paper = about["paper"].get(line["name"], {"cvr": "", "ctcvr": ""})
+        own = line["tasks"].get("ctcvr_own")
+        rows.append(
+            [
+                line["label"],
+                _spread(line["tasks"].get("cvr")),
+                _spread(line["tasks"].get("ctcvr")),
+                _spread(own) if own else "-",
+                paper["cvr"],
+                paper["ctcvr"],
+            ]
+        )
+    return table(["method", "CVR task", "CTCVR task", "CTCVR, own pCTR", "paper: CVR", "paper: CTCVR"], rows)
+
+
+def _spread(task: Mapping[str, Any] | None, metric: str = "auc") -> str:
+    m = (task or {}).get(metric, {"undefined": ""})
+    if "undefined" in m:
+        return "undefined"
+    return f"{100 * m['mean']:.2f}" + (f"±{100 * m['std']:.2f}" if m["std"] is not None else "")
+
+
+def _against(lines: Sequence[Mapping[str, Any]], other: str, table: Table) -> str:
+    rows = [
+        [line["label"], *(_difference(line["against"][other][task]) for task in ("cvr", "ctcvr"))]
+        for line in lines
+        if other in line["against"]
+    ]
+    return table(["method", "CVR task", "CTCVR task"], rows)
+
+
+def _difference(found: Mapping[str, Any]) -> str:
+    if "undefined" in found:
+        return "undefined"
+    p = found["p_value"]
+    return f"{100 * found['difference']:+.2f} " + (f"(p {p:.3f})" if isinstance(p, float) else "(p undefined)")
+
+
+def _beyond(lines: Sequence[Mapping[str, Any]], table: Table) -> str:
+    headers = ["method"]
+    for task in ("CTR", "CVR", "CTCVR"):
+        headers += [f"{task} log loss", f"{task} predicted/observed", f"{task} AUC in users %"]
+    rows = []
+    for line in lines:
+        row = [line["label"]]
+        for task in ("ctr", "cvr", "ctcvr"):
+            found = line["tasks"].get(task) or line["tasks"].get("ctr_reference", {})
+            row += [
+                _mean(found.get("log_loss"), ".5f"),
+                _mean(found.get("pcoc"), ".3f"),
+                _mean(found.get("grouped_auc"), ".2f", 100),
+            ]
+        rows.append(row)
+    return table(headers, rows)
+
+
+def _mean(metric: Mapping[str, Any] | None, form: str, scale: float = 1) -> str:
+    return format(scale * metric["mean"], form) if metric and "mean" in metric else "undefined"
+
+
+def _truth(lines: Sequence[Mapping[str, Any]], table: Table) -> str:
+    def three(line: Mapping[str, Any], metric: str, form: str) -> str:
+        return " / ".join(_mean(line["truth"][where][metric], form) for where in ("clicked", "un-clicked", "all"))
+
+    rows = [
+        [line["label"], three(line, "rank_correlation", ".3f"), three(line, "log_loss", ".5f"), three(line, "mean", ".4f")]
+        for line in lines
+        if line["truth"]
+    ]
+    known = next(line for line in lines if line["truth"])
+    rows.append(["the truth itself", "1 / 1 / 1", three(known, "log_loss_of_truth", ".5f"), three(known, "true_mean", ".4f")])
+    return table(["method", "rank correlation", "log loss", "mean pCVR"], rows)
+
+
+def _searched(lines: Sequence[Mapping[str, Any]], table: Table) -> str:
+    rows = [
+        [
+            c["label"] + (" (chosen)" if c["label"] == line["label"] else ""),
+            *(_spread({"auc": c["selection_auc"][task]}) for task in ("cvr", "ctcvr")),
+        ]
+        for line in lines
+        for c in line["candidates"]
+    ]
+    return table(["candidate", "CVR task", "CTCVR task"], rows)
+
+
+def _selection(about: Mapping[str, Any]) -> str:
+    return "test" if about["select"] == "paper" else "validation"

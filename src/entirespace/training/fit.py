@@ -1,0 +1,380 @@
+"""The trainer: it sees heads, samples and losses, never a method's name."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..config import Config
+from ..data.batches import Batch
+from ..data.dataset import Part
+from ..data.feed import Feed
+from ..errors import ConfigError, RunError
+from ..methods._method import Method
+from ..progress import SILENT, Progress
+from .checkpoint import flat, load_tensors, save_json, save_tensors, unflat
+from .optimizer import RowAdam
+from .run import FORMAT, METRICS, RUN, WEIGHTS, Run, build_network, read_about
+
+LOG_SECONDS = 5.0  # between two lines of metrics
+
+
+@dataclass
+class Position:
+    """How far training has come: all that a resumed run needs beside tensors."""
+
+    epoch: int = 0  # epochs done
+    batch: int = 0  # batches done in the present epoch
+    step: int = 0  # batches done in all
+    best: float = math.inf  # the lowest validation loss
+    worse: int = 0  # looks at the validation part since then
+    finished: bool = False
+
+
+def fit(
+    method: Method,
+    train: Part,
+    *,
+    seed: int = 0,
+    config: Config | None = None,
+    validation: Part | None = None,
+    reference: Run | None = None,
+    out: Path | str | None = None,
+    progress: Progress = SILENT,
+) -> Run:
+    """Fit a method on a training part.
+
+    Training stops when `patience` looks at the validation part have not lowered the method's own loss there, and
+    goes back to the weights of the best look. It repeats bit for bit on one machine and number of threads.
+
+    Args:
+        seed: of weights, sampling and order.
+        validation: absent, the dataset's own; a dataset without one trains for all epochs.
+        reference: the run of the reference CTR network. A method that learns from it (UNBIAS) must have it, and a
+            method without a CTR of its own needs it to predict pCTCVR.
+        out: the run's folder; an interrupted run in it goes on. Absent: a temporary folder, gone with the run.
+
+    Raises: ConfigError for a missing reference; RunError for a folder with another run in it, or for a loss that
+    is no longer finite.
+    """
+    config = config or Config()
+    if method.reads_reference and reference is None:
+        raise ConfigError(
+            f"{method.label} learns from the reference CTR network",
+            "no reference was given",
+            do="Train one with reference_ctr(...) and hand it to fit as reference=",
+        )
+    keep = None
+    if out is None:
+        keep = tempfile.TemporaryDirectory(prefix="entirespace-run-")
+        out = keep.name
+    validation = validation if validation is not None else train.dataset.validation
+    trainer = _Trainer(method, train, validation, seed, config, reference, Path(out), progress)
+    trainer.run()
+    return replace(Run.open(out, train.dataset, reference), keep=keep)
+
+
+class _Trainer:
+    def __init__(
+        self,
+        method: Method,
+        train: Part,
+        validation: Part,
+        seed: int,
+        config: Config,
+        reference: Run | None,
+        out: Path,
+        progress: Progress,
+    ) -> None:
+        self._method, self._train, self._validation = method, train, validation
+        self._seed, self._config, self._reference = seed, config, reference
+        self._out, self._progress = out, progress
+        self._about: dict[str, Any] = {
+            "format": FORMAT,
+            "method": method.spec(),
+            "seed": seed,
+            "config": config.model_dump(mode="json"),
+            "dataset": {"path": str(train.dataset.path), "digest": train.dataset.digest},
+        }
+        self._position = Position()
+        self._best: dict[str, str] | None = None  # the file of the best weights so far
+
+    def run(self) -> None:
+        """Train from the start, or from where the folder says; nothing to do where it is finished."""
+        if not self._resume():
+            return
+        settings = self._config.training
+        torch.set_num_threads(settings.threads or os.cpu_count() or 1)
+        self._feed = Feed(self._train.dataset)
+        self._network = build_network(self._method, self._train.dataset, self._config, self._seed)
+        self._network.to(settings.device)
+        adam = self._config.optimizer
+        options: dict[str, Any] = {
+            "lr": adam.learning_rate,
+            "betas": (adam.beta1, adam.beta2),
+            "eps": adam.epsilon,
+        }
+        self._towers = torch.optim.Adam(self._network.towers.parameters(), **options, fused=True)
+        self._rows = {
+            name: RowAdam(self._network.embedding(name).weight, **options, lazy=adam.lazy)
+            for name in self._network.embeddings
+        }
+        self._load()
+        self._saved_at = time.monotonic()
+        self._per_epoch = self._expected()
+        check_every = max(1, math.ceil(self._batches_per_epoch() / settings.checks_per_epoch))
+        position = self._position
+        while not position.finished and position.epoch < settings.epochs:
+            self._epoch(check_every)
+        self._finish()
+
+    # One epoch
+
+    def _epoch(self, check_every: int) -> None:
+        position, settings = self._position, self._config.training
+        what = f"{self._method.label}, seed {self._seed}, epoch {position.epoch + 1}"
+        self._progress.start(what, self._per_epoch, "impressions")
+        self._progress.advance(min(self._per_epoch, position.batch * settings.batch_size))
+        rng = np.random.default_rng([self._seed, position.epoch])
+        batches = self._batches(self._train, rng)
+        sums, since, logged = np.zeros(2), time.monotonic(), 0
+        for batch in islice(batches, position.batch, None):
+            loss, scalars = self._step(batch)
+            position.batch += 1
+            position.step += 1
+            sums += loss * len(batch), len(batch)
+            logged += len(batch)
+            note = f"loss {sums[0] / sums[1]:.5f}"
+            self._progress.advance(len(batch), note)
+            now = time.monotonic()
+            if now - since > LOG_SECONDS:
+                self._log({"loss": sums[0] / sums[1], "impressions_per_second": logged / (now - since), **scalars()})
+                since, logged = now, 0
+            # the look at the end of the epoch comes below, after its last batch
+            if position.batch % check_every == 0 and position.batch < self._batches_per_epoch():
+                self._look()
+                if position.finished:
+                    break
+            elif now - self._saved_at > 60 * settings.checkpoint_minutes:
+                self._save()
+        else:
+            position.epoch, position.batch = position.epoch + 1, 0
+            self._look(sums[0] / sums[1] if sums[1] else math.nan)
+        state = f"loss {sums[0] / max(1, sums[1]):.5f}"
+        if len(self._validation):
+            state += f", validation {self._looked:.5f}" + (" (best so far)" if position.worse == 0 else "")
+        self._progress.done(state)
+
+    def _step(self, batch: Batch) -> tuple[float, Any]:
+        """One step of both optimizers; the batch's loss, and the method's own scalars on demand."""
+        gathered = {name: rows.gather(batch.rows).requires_grad_() for name, rows in self._rows.items()}
+        p = self._network(batch, gathered)
+        loss = self._method.loss(p, batch)
+        self._towers.zero_grad()
+        loss.backward()
+        self._towers.step()
+        for name, rows in self._rows.items():
+            grad = gathered[name].grad
+            assert grad is not None
+            rows.step(batch.rows, grad)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise RunError(
+                "the loss must stay finite",
+                f"{value} at step {self._position.step + 1} of {self._method.label}",
+                where=str(self._out),
+                do="Lower optimizer.learning_rate",
+            )
+        return value, lambda: self._method.log(p, batch)
+
+    def _batches(self, part: Part, rng: np.random.Generator) -> Iterator[Batch]:
+        settings = self._config.training
+        for batch in self._feed.epoch(
+            part, self._method.samples, batch_size=settings.batch_size, shuffle_rows=settings.shuffle_rows, rng=rng
+        ):
+            batch = batch.to(settings.device)
+            if self._method.reads_reference:
+                assert self._reference is not None
+                with torch.inference_mode():
+                    pctr = self._reference.network(batch).ctr.value
+                batch = replace(batch, reference_pctr=pctr.clone())
+            yield batch
+
+    def _expected(self) -> int:
+        """About how many impressions an epoch has, after the method's sampling."""
+        rng = np.random.default_rng(self._seed)
+        return sum(
+            int(
+                self._method.samples(
+                    batch["click"].to_numpy(zero_copy_only=False),
+                    batch["conversion"].to_numpy(zero_copy_only=False),
+                    rng,
+                ).sum()
+            )
+            for batch in self._train.batches(["click", "conversion"])
+        )
+
+    def _batches_per_epoch(self) -> int:
+        return max(1, math.ceil(self._per_epoch / self._config.training.batch_size))
+
+    # The validation part
+
+    def _look(self, train_loss: float | None = None) -> None:
+        """Look at the validation part: keep the weights if they are the best, stop if they have not been for long."""
+        position = self._position
+        for rows in self._rows.values():
+            rows.finish()
+        self._looked = self._validation_loss() if len(self._validation) else math.nan
+        better = not self._looked >= position.best  # without a validation part the last weights are the best
+        position.worse = 0 if better else position.worse + 1
+        position.best = self._looked if better else position.best
+        position.finished = position.worse >= self._config.training.patience
+        line = {"validation_loss": self._looked, "best": better}
+        self._log(line if train_loss is None else {"loss": train_loss, **line})
+        self._save(best=better)
+
+    @torch.inference_mode()
+    def _validation_loss(self) -> float:
+        """The method's own loss on its own samples of the validation part, the same samples at every look."""
+        total, count = 0.0, 0
+        self._network.eval()
+        for batch in self._batches(self._validation, np.random.default_rng([self._seed, 0])):
+            total += self._method.loss(self._network(batch), batch).item() * len(batch)
+            count += len(batch)
+        self._network.train()
+        if not count:
+            return math.nan
+        if not math.isfinite(total):
+            raise RunError(
+                "the validation loss must be finite",
+                f"{total} after step {self._position.step} of {self._method.label}",
+                where=str(self._out),
+                do="Lower optimizer.learning_rate",
+            )
+        return total / count
+
+    # Files
+
+    def _log(self, scalars: dict[str, Any]) -> None:
+        position = self._position
+        line = {"step": position.step, "epoch": position.epoch, **scalars}
+        clean = {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in line.items()}
+        with (self._out / METRICS).open("a") as file:
+            file.write(json.dumps(clean) + "\n")
+
+    def _save(self, best: bool = False) -> None:
+        """Write weights and the optimizers' state; then run.json, which names them; then forget older ones."""
+        name = f"step-{self._position.step}.safetensors"
+        tensors = flat("network.", self._network.state_dict())
+        for key, rows in self._rows.items():
+            tensors |= flat(f"rows.{key}.", rows.state())
+        for i, state in self._towers.state_dict()["state"].items():
+            tensors |= flat(f"towers.{i}.", state)
+        last = {"file": name, "sha256": save_tensors(self._out / name, tensors)}
+        if best:
+            self._best = last
+        self._write_about("training", last=last, best=self._best)
+        used = {name, self._best["file"] if self._best else name}
+        for path in self._out.glob("step-*.safetensors*"):
+            if path.name not in used:
+                path.unlink()
+        self._saved_at = time.monotonic()
+
+    def _write_about(self, status: str, **files: Any) -> None:
+        position = asdict(self._position)
+        if math.isinf(position["best"]) or math.isnan(position["best"]):
+            position["best"] = None
+        save_json(self._out / RUN, {**self._about, "status": status, "position": position, **files})
+
+    def _finish(self) -> None:
+        """The best weights alone are what a finished run keeps."""
+        assert self._best is not None
+        tensors = load_tensors(self._out / self._best["file"], self._best["sha256"])
+        weights = {k: v for k, v in tensors.items() if k.startswith("network.")}
+        digest = save_tensors(self._out / WEIGHTS, weights)
+        self._position.finished = True
+        self._write_about("finished", weights={"file": WEIGHTS, "sha256": digest})
+        for path in self._out.glob("step-*.safetensors*"):
+            path.unlink()
+
+    def _resume(self) -> bool:
+        """Take up what the folder holds. Returns False where it is finished. Raises: RunError for another run."""
+        self._last: dict[str, str] | None = None
+        if not (self._out / RUN).exists():
+            if self._out.exists() and any(p.name not in ("reference", METRICS) for p in self._out.iterdir()):
+                raise RunError("a run's folder must be new, empty or hold a run", "it holds other files", where=str(self._out))
+            self._out.mkdir(parents=True, exist_ok=True)
+            (self._out / METRICS).unlink(missing_ok=True)
+            return True
+        there = read_about(self._out)
+        for key in ("method", "seed", "config", "dataset"):
+            mine, theirs = self._about[key], there[key]
+            if key == "dataset":
+                mine, theirs = mine["digest"], theirs["digest"]
+            if mine != theirs:
+                raise RunError(
+                    f"the run in this folder must be of the same {key} to go on",
+                    f"it is of {_difference(theirs, mine)}",
+                    where=str(self._out),
+                    do="Choose another folder, or delete this one",
+                )
+        if there["status"] == "finished":
+            self._progress.say(f"{self._out}: finished already; nothing to do")
+            return False
+        self._position = Position(**{k: math.inf if v is None else v for k, v in there["position"].items()})
+        self._last, self._best = there["last"], there["best"]
+        _cut_metrics(self._out / METRICS, self._position.step)
+        self._progress.say(
+            f"{self._out}: going on at epoch {self._position.epoch + 1}, step {self._position.step:,}"
+        )
+        return True
+
+    def _load(self) -> None:
+        if self._last is None:
+            return
+        tensors = load_tensors(self._out / self._last["file"], self._last["sha256"])
+        self._network.load_state_dict(unflat("network.", tensors))
+        for key, rows in self._rows.items():
+            rows.load(unflat(f"rows.{key}.", tensors))
+        state = self._towers.state_dict()
+        for i in range(len(state["param_groups"][0]["params"])):
+            state["state"][i] = unflat(f"towers.{i}.", tensors)
+        self._towers.load_state_dict(state)
+
+
+def _difference(theirs: Any, mine: Any, path: str = "") -> str:
+    """The first place where two settings differ, in words.
+
+    >>> _difference({"a": {"b": 1}}, {"a": {"b": 2}})
+    'a.b = 1, not 2'
+    """
+    if isinstance(theirs, dict) and isinstance(mine, dict):
+        for key in sorted({*theirs, *mine}):
+            if theirs.get(key) != mine.get(key):
+                return _difference(theirs.get(key), mine.get(key), f"{path}.{key}" if path else key)
+    return f"{path} = {theirs}, not {mine}" if path else f"{theirs}, not {mine}"
+
+
+def _cut_metrics(path: Path, step: int) -> None:
+    """Forget lines of steps that are trained again. A half-written last line goes, too."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text().splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except ValueError:
+            break
+    path.write_text("".join(kept))

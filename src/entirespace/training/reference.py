@@ -1,0 +1,28 @@
+"""The "same independently trained CTR network" of the paper's CTCVR task: one for each (dataset, seed)."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from ..config import Config
+from ..data.dataset import Part
+from ..methods import CTR
+from ..progress import SILENT, Progress
+from .fit import fit
+from .run import Run
+
+
+def reference_ctr(
+    train: Part, *, seed: int = 0, config: Config | None = None, out: Path | None = None, progress: Progress = SILENT
+) -> Run:
+    """Train the reference CTR network: every method's pCVR is multiplied by its pCTR (paper, section 3.1, "Metric").
+
+    It starts from a seed of its own: else it would be DIVISION's CTR network, bit for bit, and not independent.
+    """
+    return fit(CTR(), train, seed=reference_seed(seed), config=config, out=out, progress=progress)
+
+
+def reference_seed(seed: int) -> int:
+    """The reference network's own seed, below 2^31."""
+    return int.from_bytes(hashlib.sha256(f"reference {seed}".encode()).digest()[:4], "little") >> 1
