@@ -100,7 +100,7 @@ def test_labels_are_drawn_from_the_truth(frame: pl.DataFrame) -> None:
 
 
 def test_truth_can_be_told_from_features(frame: pl.DataFrame) -> None:
-    """The oracle's AUC, and what the categories' and scenarios' mean rates of the first half say of the rest."""
+    """The oracle's AUC, and what the mean rates of categories in the first half say of the rest."""
     y, z = frame["click"].to_numpy(), frame["conversion"].to_numpy()
     assert 0.7 < roc_auc_score(y, frame["pctr"]) < 0.78
     assert 0.7 < roc_auc_score(z[y == 1], frame["pcvr"].to_numpy()[y == 1]) < 0.82
@@ -110,13 +110,10 @@ def test_truth_can_be_told_from_features(frame: pl.DataFrame) -> None:
     assert roc_auc_score(seen["click"], seen["click_rate"]) > 0.56
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_bias_widens_the_gap_between_clicked_and_unclicked(tmp_path: Path, seed: int) -> None:
+def test_bias_widens_the_gap_between_clicked_and_unclicked(tmp_path: Path) -> None:
     ratios = []
     for bias in (0.0, 1.0, 8.0):
-        made = simulate(
-            tmp_path / str(bias), impressions=50_000, users=5000, click_rate=0.1, bias=bias, seed=seed
-        )
+        made = simulate(tmp_path / str(bias), impressions=50_000, users=5000, click_rate=0.1, bias=bias)
         ratios.append(made.mean_pcvr_clicked / made.mean_pcvr_unclicked)
         truth = log(made.path)
         p, q = (truth[name].to_numpy().astype(float) for name in ("pctr", "pcvr"))

@@ -175,7 +175,7 @@ def _solve(mean_at: Callable[[float], float], rate: float, name: str) -> float:
     low, high = -30.0, 30.0
     if not mean_at(low) < rate < mean_at(high):
         raise ConfigError(f"{name} must be between 1e-12 and 1 - 1e-12", repr(rate), where="simulate")
-    for _ in range(40):
+    for _ in range(26):  # to 1e-6, and so the rate to a millionth of itself
         middle = (low + high) / 2
         low, high = (middle, high) if mean_at(middle) < rate else (low, middle)
     return (low + high) / 2

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from entirespace.data.simulate_build import PROFILE
 from entirespace.data.simulate_history import mix
 from entirespace.data.simulate_world import SCENARIO_CDF, Sizes, World, sigmoid, stream
 
@@ -31,10 +32,13 @@ WEIGHTED_FIELDS = tuple(name for name in ALICCP_FIELDS if name.endswith(("_histo
 def id_bases(sizes: Sizes) -> dict[str, int]:
     """The first id of each field in the one space that all fields share, laid out as in Ali-CCP, from 1."""
     u, i, c, s, b, n = sizes
+    p = {name: values for name, (values, _) in PROFILE.items()}
     rooms = {
-        "user_id": u, "category_history": c, "shop_history": s, "profile": 97, "group": 13, "gender": 2,
-        "age": 7, "grade": 3, "level": 3, "brand_history": b, "occupation": 2, "geography": 4,
-        "intention_history": n, "item_id": i, "category": c, "shop": s, "intentions": n, "brand": b,
+        "user_id": u, "category_history": c, "shop_history": s, "profile": p["profile"],
+        "group": p["group"], "gender": p["gender"], "age": p["age"], "grade": p["grade"],
+        "level": p["level"], "brand_history": b, "occupation": p["occupation"],
+        "geography": p["geography"], "intention_history": n, "item_id": i, "category": c, "shop": s,
+        "intentions": n, "brand": b,
         "scenario": len(SCENARIO_CDF), "category_affinity": c, "shop_affinity": s, "brand_affinity": b,
         "intention_affinity": n,
     }  # fmt: skip
