@@ -78,7 +78,9 @@ def test_gathered_rows_collect_the_gradient_of_the_whole_table(support: ModuleTy
     ctr, cvr = (Prob.of_logits(network.towers[head](x)) for head in ("ctr", "cvr"))
     (ctr * cvr).log_not.sum().backward()
     scattered = torch.zeros_like(table)
-    scattered[batch.rows] = gathered["shared"].grad
+    grad = gathered["shared"].grad
+    assert grad is not None
+    scattered[batch.rows] = grad
     torch.testing.assert_close(scattered, table.grad)
     assert scattered.abs().sum() > 0
 
