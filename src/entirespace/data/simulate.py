@@ -121,7 +121,8 @@ def simulate(
         raise _wrong("users, items", "must give fewer than 2 ** 31 ids in all", f"{users}, {items}")
     about = (
         f"simulated: {impressions} impressions, {users} users, {items} items, click rate {click_rate:g}, "
-        f"conversion rate {conversion_rate:g}, bias {bias:g}, drift {drift:g}, seed {seed}"
+        f"conversion rate {conversion_rate:g}, bias {bias:g}, drift {drift:g}, history {history:g}, "
+        f"session {session:g}, orphans {orphans:g}, seed {seed}"
     )
     tally = _Tally(users, items, id_bases(world.sizes)["item_id"])
     partial.mkdir(parents=True)
