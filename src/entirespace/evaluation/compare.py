@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -281,7 +281,7 @@ def _hold_against(lines: list[dict[str, Any]], seeds: list[int]) -> None:
 def _paired(mine: list[Any], theirs: list[Any]) -> dict[str, Any]:
     if not all(isinstance(v, float) for v in (*mine, *theirs)):
         return {"undefined": "an AUC is undefined"}
-    return {k: v.as_dict() if isinstance(v, Undefined) else v for k, v in asdict(paired(mine, theirs)).items()}
+    return {k: v.as_dict() if isinstance(v, Undefined) else v for k, v in vars(paired(mine, theirs)).items()}
 
 
 def _table1(data: Dataset) -> dict[str, Any]:
