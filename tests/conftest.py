@@ -17,3 +17,51 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real logs at {folder}: set ENTIRESPACE_DATA to the folder that holds kuairand_pure/")
     return folder
+
+
+@pytest.fixture(scope="session")
+def simulated_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small simulated log (Parquet, with schema.toml) in which clicks and conversions are common."""
+    from entirespace.data.simulate import simulate
+
+    out = tmp_path_factory.mktemp("simulated") / "log"
+    simulate(out, impressions=6000, users=300, items=200, click_rate=0.3, conversion_rate=0.3, history=3, seed=5)
+    return out
+
+
+@pytest.fixture(scope="session")
+def dataset(simulated_log: Path, tmp_path_factory: pytest.TempPathFactory):
+    """The small simulated log, prepared."""
+    from entirespace.data.logs import LogSource
+    from entirespace.data.prepare import prepare
+    from entirespace.data.schema import read_schema
+
+    schema = read_schema(simulated_log / "schema.toml")
+    return prepare(
+        lambda audit, quarantine: LogSource(schema, simulated_log, audit, quarantine),
+        tmp_path_factory.mktemp("prepared") / "dataset",
+        split=schema.split,
+        schema={},
+    )
+
+
+@pytest.fixture(scope="session")
+def quick():
+    """A configuration that trains in a moment, on one thread."""
+    from entirespace.config import Config
+
+    return Config.model_validate(
+        {
+            "network": {"embedding_size": 4, "hidden": [8]},
+            "optimizer": {"learning_rate": 0.01},
+            "training": {"batch_size": 256, "epochs": 3, "threads": 1},
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def reference(dataset, quick, tmp_path_factory: pytest.TempPathFactory):
+    """The reference CTR network's run on the small dataset, seed 0."""
+    from entirespace.training import reference_ctr
+
+    return reference_ctr(dataset.train, seed=0, config=quick, out=tmp_path_factory.mktemp("runs") / "reference")

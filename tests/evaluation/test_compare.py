@@ -1,0 +1,91 @@
+"""The experiment: what is trained, what is chosen where, what is reported, and that it goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import entirespace.evaluation.compare as compare_module
+from entirespace.errors import ConfigError
+from entirespace.evaluation.compare import compare
+from entirespace.evaluation.significance import paired
+from entirespace.methods import AMAN, BASE, ESMM, Family
+
+METHODS = (BASE(), Family("AMAN", (AMAN(rate=0.1), AMAN(rate=1.0))), ESMM())
+
+
+@pytest.fixture(scope="module")
+def report(dataset, quick, tmp_path_factory):
+    out = tmp_path_factory.mktemp("compare") / "report"
+    return out, compare(METHODS, dataset, seeds=2, config=quick, out=out)
+
+
+def test_the_table_is_the_mean_over_seeds(report):
+    out, comparison = report
+    about = comparison.as_dict()
+    assert json.loads((out / "report.json").read_text()) == json.loads(json.dumps(about))
+    assert [line["name"] for line in about["methods"]] == ["BASE", "AMAN", "ESMM"]
+    for line in about["methods"]:
+        for task in ("cvr", "ctcvr"):
+            values = line["auc"][task]
+            assert len(values) == 2
+            assert line["tasks"][task]["auc"]["mean"] == pytest.approx(np.mean(values))
+            assert line["tasks"][task]["auc"]["std"] == pytest.approx(np.std(values, ddof=1))
+    base, _, esmm = about["methods"]
+    expected = paired(esmm["auc"]["cvr"], base["auc"]["cvr"])
+    assert esmm["against"]["BASE"]["cvr"]["difference"] == pytest.approx(expected.difference)
+    assert esmm["against"]["BASE"]["cvr"]["p_value"] == pytest.approx(expected.p_value)
+    assert "BASE" not in base["against"]
+    for text in (str(comparison), (out / "report.md").read_text()):
+        assert "66.00±0.37" in text, "the paper's own line stands beside ours"
+        assert f"{100 * esmm['tasks']['cvr']['auc']['mean']:.2f}±" in text
+        assert "true pCVR" in text
+        assert "The test part chose nothing" in text
+
+
+def test_rates_are_chosen_on_validation_or_as_the_paper_did_on_test(report, dataset, quick):
+    out, comparison = report
+    line = comparison.as_dict()["methods"][1]
+    by_validation = max(line["candidates"], key=lambda c: c["selection_auc"]["ctcvr"]["mean"])
+    assert line["label"] == by_validation["label"]
+    paper = compare(METHODS, dataset, seeds=2, config=quick, out=out, select="paper")
+    chosen = paper.as_dict()["methods"][1]
+    best = max(chosen["candidates"], key=lambda c: c["selection_auc"]["ctcvr"]["mean"])
+    assert chosen["label"] == best["label"]
+    assert chosen["tasks"]["ctcvr"]["auc"]["mean"] == pytest.approx(best["selection_auc"]["ctcvr"]["mean"])
+    assert "best on the TEST part" in str(paper)
+
+
+def test_nothing_is_trained_twice_and_an_interrupted_comparison_goes_on(report, dataset, quick, monkeypatch):
+    out, comparison = report
+    trained = []
+    fit = compare_module.fit
+    monkeypatch.setattr(compare_module, "fit", lambda method, *a, **k: trained.append(method) or fit(method, *a, **k))
+    again = compare(METHODS, dataset, seeds=2, config=quick, out=out)
+    assert trained == []
+    assert json.loads(json.dumps(again.as_dict())) == json.loads(json.dumps(comparison.as_dict()))
+    more = compare(METHODS, dataset, seeds=3, config=quick, out=out)
+    assert trained == [BASE(), AMAN(rate=0.1), AMAN(rate=1.0), ESMM()]
+    assert more.as_dict()["methods"][0]["auc"]["cvr"][:2] == comparison.as_dict()["methods"][0]["auc"]["cvr"]
+    trained.clear()
+    other = quick.model_copy(update={"training": quick.training.model_copy(update={"epochs": 1})})
+    compare([BASE()], dataset, seeds=1, config=other, out=out)
+    assert trained == [BASE()], "another configuration is another run"
+
+
+def test_one_seed_has_no_deviation(report, dataset, quick):
+    out, _ = report
+    about = compare(METHODS, dataset, seeds=[1], config=quick, out=out).as_dict()
+    assert about["methods"][0]["tasks"]["cvr"]["auc"]["std"] is None
+    assert "undefined" in about["methods"][2]["against"]["BASE"]["cvr"]["p_value"]
+
+
+def test_bad_arguments(dataset):
+    with pytest.raises(ConfigError, match="names of their own"):
+        compare([BASE(), BASE()], dataset)
+    with pytest.raises(ConfigError, match="at least one seed"):
+        compare([BASE()], dataset, seeds=[])
+    with pytest.raises(ConfigError, match="none twice"):
+        compare([BASE()], dataset, seeds=[1, 1])

@@ -1,0 +1,194 @@
+"""Training repeats bit for bit, goes on where it stopped, and ends in a clear error where it cannot."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+
+from entirespace.errors import ConfigError, RunError
+from entirespace.methods import AMAN, BASE, CTR, DIVISION, ESMM, OVERSAMPLING, UNBIAS, Method
+from entirespace.training import Run, fit, reference_ctr
+from entirespace.training.reference import reference_seed
+
+fit_module = sys.modules["entirespace.training.fit"]  # `entirespace.training.fit` itself is the function
+
+
+def weights(run: Run) -> dict[str, torch.Tensor]:
+    return run.network.state_dict()
+
+
+def same(a: Run, b: Run) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(weights(a).values(), weights(b).values(), strict=True))
+
+
+@pytest.mark.parametrize(
+    "method",
+    [BASE(), AMAN(rate=0.5), OVERSAMPLING(copies=3), UNBIAS(), DIVISION(), ESMM(share_embedding=False), ESMM()],
+    ids=lambda m: m.label,
+)
+def test_each_method_trains_and_predicts_probabilities(method, dataset, quick, reference):
+    run = fit(method, dataset.train, seed=1, config=quick, reference=reference)
+    p = run.predict(dataset.test)
+    n = len(dataset.test)
+    assert p.pctr.shape == p.pcvr.shape == p.pctcvr.shape == (n,)
+    assert p.pctr.dtype == p.pcvr.dtype == p.pctcvr.dtype == np.float32
+    assert ((p.pctr > 0) & (p.pctr < 1)).all()
+    assert (p.pcvr > 0).all()
+    np.testing.assert_allclose(p.pctcvr, p.pctr * p.pcvr, rtol=1e-5)
+    losses = [json.loads(line)["validation_loss"] for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+    assert min(losses) <= losses[0]
+    # it learned something: CTCVR is ranked better than chance
+    evaluation = run.evaluate(dataset.test).as_dict()
+    assert evaluation["tasks"]["ctcvr"]["auc"] > 0.55
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(dataset, quick):
+    first, second, other = (fit(ESMM(), dataset.train, seed=s, config=quick) for s in (3, 3, 4))
+    assert same(first, second)
+    assert not same(first, other)
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("after", [3, 7, 12, 14])
+def test_an_interrupted_run_ends_with_the_same_bits(after, dataset, quick, tmp_path, monkeypatch):
+    config = quick.model_copy(
+        update={"training": quick.training.model_copy(update={"checks_per_epoch": 2, "checkpoint_minutes": 1e-9})}
+    )
+    whole = fit(AMAN(rate=0.5), dataset.train, seed=2, config=config, out=tmp_path / "whole")
+    step, steps = fit_module._Trainer._step, 0
+
+    def dying(self, batch):
+        nonlocal steps
+        steps += 1
+        if steps > after:
+            raise Killed
+        return step(self, batch)
+
+    monkeypatch.setattr(fit_module._Trainer, "_step", dying)
+    with pytest.raises(Killed):
+        fit(AMAN(rate=0.5), dataset.train, seed=2, config=config, out=tmp_path / "cut")
+    with pytest.raises(RunError, match="must be finished"):
+        Run.open(tmp_path / "cut", dataset)
+    monkeypatch.setattr(fit_module._Trainer, "_step", step)
+    resumed = fit(AMAN(rate=0.5), dataset.train, seed=2, config=config, out=tmp_path / "cut")
+    assert same(whole, resumed)
+    lines = [json.loads(line) for line in (tmp_path / "cut" / "metrics.jsonl").read_text().splitlines()]
+    looks = [(line["step"], line["validation_loss"]) for line in lines if "validation_loss" in line]
+    assert looks == sorted(set(looks)), "a look at the validation part must be told once"
+    assert {p.name for p in (tmp_path / "cut").iterdir()} == {"run.json", "metrics.jsonl", "weights.safetensors"}
+
+
+def test_a_finished_run_is_not_trained_again_and_opens_alone(dataset, quick, tmp_path, monkeypatch):
+    run = fit(BASE(), dataset.train, config=quick, out=tmp_path / "run")
+    monkeypatch.setattr(fit_module._Trainer, "_epoch", lambda *_: pytest.fail("trained again"))
+    assert same(run, fit(BASE(), dataset.train, config=quick, out=tmp_path / "run"))
+    assert same(run, Run.open(tmp_path / "run", dataset))
+
+
+def test_the_best_weights_are_kept_not_the_last(dataset, quick, tmp_path):
+    hasty = quick.model_copy(
+        update={
+            "optimizer": quick.optimizer.model_copy(update={"learning_rate": 0.1}),
+            "training": quick.training.model_copy(update={"epochs": 8}),
+        }
+    )
+    run = fit(BASE(), dataset.train, config=hasty, out=tmp_path / "run")
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    looks = [line["validation_loss"] for line in lines if "validation_loss" in line]
+    assert len(looks) < 8, "early stopping must have stopped it"
+    assert looks[-1] > min(looks)
+    y, z = dataset.validation.column("click"), dataset.validation.column("conversion")
+    p = run.outputs(dataset.validation).pcvr[y].astype(np.float64)
+    loss = -np.where(z[y], np.log(p), np.log1p(-p)).mean()
+    assert loss == pytest.approx(min(looks), rel=1e-5)
+
+
+def test_division_trains_the_ctr_network_that_ctr_alone_trains(dataset, quick):
+    """Same seed, same batches, separate networks: bit for bit, as long as both train equally long."""
+    config = quick.model_copy(update={"training": quick.training.model_copy(update={"epochs": 1})})
+    alone = fit(CTR(), dataset.train, seed=7, config=config)
+    division = fit(DIVISION(), dataset.train, seed=7, config=config)
+    for name, tensor in weights(alone).items():
+        assert torch.equal(tensor, weights(division)[name]), name
+    assert not same(alone, reference_ctr(dataset.train, seed=7, config=config)), "the reference is independent"
+    assert reference_seed(0) != reference_seed(1)
+
+
+def test_unbias_logs_its_effective_sample_size(dataset, quick, reference, tmp_path, monkeypatch):
+    monkeypatch.setattr(fit_module, "LOG_SECONDS", 0.0)
+    fit(UNBIAS(), dataset.train, config=quick, reference=reference, out=tmp_path / "run")
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    shares = [line["effective_sample_share"] for line in lines if "effective_sample_share" in line]
+    assert shares
+    assert all(0 < s <= 1 for s in shares)
+
+
+@dataclass(frozen=True)
+class Mine(Method):
+    """A method that the project has never heard of."""
+
+    heads: ClassVar = ("cvr",)
+
+    def samples(self, y, z, rng):
+        return y.astype(np.int64)
+
+    def loss(self, p, batch):
+        return -torch.where(batch.conversion, p.cvr.log, p.cvr.log_not).mean()
+
+    def base_rates(self, counts):
+        return BASE().base_rates(counts)
+
+    def pcvr(self, p):
+        return p.cvr.value
+
+
+def test_a_method_of_ones_own_needs_no_registration(dataset, quick, monkeypatch):
+
+    monkeypatch.setitem(sys.modules, Mine.__module__, sys.modules.get(Mine.__module__) or sys.modules[__name__])
+    assert same(fit(Mine(), dataset.train, config=quick), fit(BASE(), dataset.train, config=quick))
+
+
+def test_errors_name_what_to_do(dataset, quick, reference, tmp_path):
+    with pytest.raises(ConfigError, match="UNBIAS learns from the reference CTR network"):
+        fit(UNBIAS(), dataset.train, config=quick)
+    run = fit(BASE(), dataset.train, config=quick, out=tmp_path / "run")
+    with pytest.raises(RunError, match="needs the reference CTR network's run"):
+        run.predict(dataset.test)
+    with pytest.raises(RunError, match=r"must be of the same seed to go on, however: it is of 0, not 1"):
+        fit(BASE(), dataset.train, seed=1, config=quick, out=tmp_path / "run")
+    other = quick.model_copy(update={"training": quick.training.model_copy(update={"epochs": 1})})
+    with pytest.raises(RunError, match=r"training\.epochs = 3, not 1"):
+        fit(BASE(), dataset.train, config=other, out=tmp_path / "run")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("mine")
+    with pytest.raises(RunError, match="it holds other files"):
+        fit(BASE(), dataset.train, config=quick, out=tmp_path / "full")
+    wild = quick.model_copy(update={"optimizer": quick.optimizer.model_copy(update={"learning_rate": 1e30})})
+    with pytest.raises(RunError, match=r"loss must (stay|be) finite.*Lower optimizer\.learning_rate"):
+        fit(ESMM(), dataset.train, config=wild)
+    with pytest.raises(RunError, match="there is none"):
+        Run.open(tmp_path / "nothing", dataset)
+
+
+def test_a_damaged_run_is_refused(dataset, quick, tmp_path):
+    folder = fit(BASE(), dataset.train, config=quick, out=tmp_path / "run").folder
+    path: Path = folder / "weights.safetensors"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(RunError, match="its SHA-256 is another"):
+        Run.open(folder, dataset)
+    path.unlink()
+    with pytest.raises(RunError, match=r"weights\.safetensors"):
+        Run.open(folder, dataset)
