@@ -1,0 +1,47 @@
+"""Compiled kernels on slices of their work, one thread a slice.
+
+Numba's own parallel loops would start a second OpenMP beside torch's; these threads sleep between calls.
+(Torch's spin for some milliseconds after each operation, and take the cores from whoever comes next, unless
+OMP_WAIT_POLICY=passive was set before torch was imported.)
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import torch
+
+
+@functools.cache
+def _pool(process: int) -> ThreadPoolExecutor:
+    del process  # a forked child has none of its parent's threads
+    return ThreadPoolExecutor(max_workers=os.cpu_count(), thread_name_prefix="entirespace-kernel")
+
+
+def slices(kernel: Callable[..., Any], n: int, *args: Any, least: int = 1024) -> None:
+    """Run kernel(start, stop, *args) over 0 .. n, cut into as many slices as torch has threads.
+
+    The kernel must release the GIL, and write only what belongs to start .. stop. No slice is shorter than
+    `least`.
+    """
+    count = max(1, min(torch.get_num_threads(), n // least))
+    _run(kernel, itertools.pairwise(n * i // count for i in range(count + 1)), args)
+
+
+def shares(kernel: Callable[..., Any], *args: Any) -> None:
+    """Run kernel(i, count, *args) for i in 0 .. count, the kernel knowing what share i is."""
+    count = torch.get_num_threads()
+    _run(kernel, ((i, count) for i in range(count)), args)
+
+
+def _run(kernel: Callable[..., Any], parts: Iterable[tuple[int, int]], args: tuple[Any, ...]) -> None:
+    mine, *others = parts
+    waiting = [_pool(os.getpid()).submit(kernel, *part, *args) for part in others]
+    kernel(*mine, *args)
+    for other in waiting:
+        other.result()
