@@ -6,6 +6,9 @@ never read this code can act on it. Inside the house there are no such checks.
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
 
 class EntirespaceError(Exception):
     """The parent of every error a user can cause.
@@ -23,8 +26,12 @@ class EntirespaceError(Exception):
     def __init__(self, must: str, came: str, *, where: str | None = None, do: str | None = None) -> None:
         self.must, self.came, self.where, self.do = must, came, where, do
         place = f"{where}: " if where else ""
-        advice = f" {do.rstrip('.')}." if do else ""
+        advice = (f" {do}" if do.endswith("?") else f" {do.rstrip('.')}.") if do else ""
         super().__init__(f"{place}{must}, however: {came.rstrip('.')}.{advice}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """An error crosses from one process to another as what it was made from."""
+        return functools.partial(type(self), where=self.where, do=self.do), (self.must, self.came)
 
 
 class DataError(EntirespaceError):

@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
-import entirespace.evaluation.compare as compare_module
-from entirespace.errors import ConfigError
+import entirespace.evaluation.runs as runs_module
+from entirespace.errors import ConfigError, RunError
 from entirespace.evaluation.compare import compare
 from entirespace.evaluation.significance import paired
 from entirespace.methods import AMAN, BASE, ESMM, Family
@@ -61,8 +61,8 @@ def test_rates_are_chosen_on_validation_or_as_the_paper_did_on_test(report, data
 def test_nothing_is_trained_twice_and_an_interrupted_comparison_goes_on(report, dataset, quick, monkeypatch):
     out, comparison = report
     trained = []
-    fit = compare_module.fit
-    monkeypatch.setattr(compare_module, "fit", lambda method, *a, **k: trained.append(method) or fit(method, *a, **k))
+    fit = runs_module.fit
+    monkeypatch.setattr(runs_module, "fit", lambda method, *a, **k: trained.append(method) or fit(method, *a, **k))
     again = compare(METHODS, dataset, seeds=2, config=quick, out=out)
     assert trained == []
     assert json.loads(json.dumps(again.as_dict())) == json.loads(json.dumps(comparison.as_dict()))
@@ -80,6 +80,18 @@ def test_one_seed_has_no_deviation(report, dataset, quick):
     about = compare(METHODS, dataset, seeds=[1], config=quick, out=out).as_dict()
     assert about["methods"][0]["tasks"]["cvr"]["auc"]["std"] is None
     assert "undefined" in about["methods"][2]["against"]["BASE"]["cvr"]["p_value"]
+
+
+def test_jobs_give_the_same_table(report, dataset, quick, tmp_path):
+    _, comparison = report
+    parallel = compare(METHODS, dataset, seeds=2, config=quick, out=tmp_path, jobs=2).as_dict()
+    assert json.loads(json.dumps(parallel)) == json.loads(json.dumps(comparison.as_dict()))
+
+
+def test_an_error_in_a_job_reaches_the_user(dataset, quick, tmp_path):
+    wild = quick.model_copy(update={"optimizer": quick.optimizer.model_copy(update={"learning_rate": 1e30})})
+    with pytest.raises(RunError, match="finite"):
+        compare([BASE()], dataset, seeds=2, config=wild, out=tmp_path, jobs=2)
 
 
 def test_bad_arguments(dataset):

@@ -30,6 +30,9 @@ def command(
         Selection,
         typer.Option(help="Choose AMAN's and OVERSAMPLING's rates on the validation part, or on test as the paper did."),
     ] = Selection.validation,
+    jobs: Annotated[
+        int, typer.Option(help="Runs trained at a time, each on its share of the cores and with its own memory.", min=1)
+    ] = 1,
     config: ConfigFile = None,
     settings: Settings = None,
     as_json: Json = False,
@@ -55,6 +58,7 @@ def command(
             config=loaded,
             select=select.value,
             out=out,
+            jobs=jobs,
             progress=progress,
         )
     show(f"{comparison}\n\nreport: {out / 'report.md'}, {out / 'report.json'}", comparison.as_dict(), as_json)

@@ -1,12 +1,7 @@
-"""The paper's experiment (Table 2): methods x seeds, both tasks, means and deviations; goes on where it stopped.
-
-Every run stands in a folder named by the content it is made from (dataset, method, seed, configuration, version).
-A run whose evaluation stands in its folder is not made again; an interrupted one goes on.
-"""
+"""The paper's experiment (Table 2): methods x seeds, both tasks, means and deviations; goes on where it stopped."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,21 +11,18 @@ from typing import Any, Literal
 import numpy as np
 
 from .. import __version__
-from ..config import Config, digest
+from ..config import Config
 from ..data.dataset import Dataset
 from ..errors import ConfigError
-from ..methods import CTR, Family, Method
-from ..progress import SILENT, Hushed, Progress
-from ..training import Run, fit, reference_ctr
+from ..methods import Family, Method
+from ..progress import SILENT, Progress
 from ..training.checkpoint import save_json
 from .metrics import Undefined
-from .protocol import Truths, measure
 from .report import markdown, text
+from .runs import HEADLINES, Runs, evaluate_all
 from .significance import paired
 
 Select = Literal["validation", "paper"]
-EVALUATION = "evaluation.json"
-HEADLINES = ("cvr", "ctcvr")  # the paper's two tasks
 AGAINST = ("BASE", "ESMM")
 
 PAPER_TABLE_2: dict[str, tuple[str, str]] = {
@@ -66,6 +58,7 @@ def compare(
     config: Config | None = None,
     select: Select = "validation",
     out: Path | str | None = None,
+    jobs: int = 1,
     progress: Progress = SILENT,
 ) -> Comparison:
     """Train every method from every seed and hold them against each other on the test part.
@@ -76,6 +69,8 @@ def compare(
         select: how the best of a family (AMAN's rates, OVERSAMPLING's copies) is chosen, one for all seeds, by its mean
             CTCVR AUC: "validation" looks at the validation part; "paper" at the test part, as the paper did.
         out: a folder for report.md, report.json and the runs. Absent: a temporary one.
+        jobs: runs trained at a time, each in a process of its own on its share of the cores. Two runs on one core each are
+            quicker than one after the other on two, where memory allows it.
 
     Raises: ConfigError for two families of one name, or no seeds. RunError as `fit`.
     """
@@ -89,8 +84,8 @@ def compare(
         raise ConfigError("there must be at least one seed, and none twice", str(seeds))
     if out is None:
         with TemporaryDirectory(prefix="entirespace-compare-") as folder:
-            return _compare(families, data, seeds, config, select, Path(folder), progress)
-    return _compare(families, data, seeds, config, select, Path(out), progress)
+            return _compare(families, data, seeds, config, select, Path(folder), jobs, progress)
+    return _compare(families, data, seeds, config, select, Path(out), jobs, progress)
 
 
 def _compare(
@@ -100,14 +95,11 @@ def _compare(
     config: Config,
     select: Select,
     out: Path,
+    jobs: int,
     progress: Progress,
 ) -> Comparison:
-    (out / "runs").mkdir(parents=True, exist_ok=True)
-    runs = _Runs(data, config, out / "runs", progress, len(seeds) * (1 + sum(len(f.candidates) for f in families)))
-    found: dict[Method, dict[int, Any]] = {method: {} for family in families for method in family.candidates}
-    for seed in seeds:
-        for method in found:
-            found[method][seed] = runs.evaluation(method, seed)
+    methods = [method for family in families for method in family.candidates]
+    found = evaluate_all(Runs(data, config, out / "runs"), methods, seeds, jobs, progress)
     lines = [_line(family, found, seeds, select) for family in families]
     _hold_against(lines, seeds)
     about = {
@@ -122,86 +114,6 @@ def _compare(
     save_json(out / "report.json", about)
     (out / "report.md").write_text(markdown(about))
     return Comparison(about)
-
-
-class _Runs:
-    """Trains and evaluates what is not there yet."""
-
-    def __init__(self, data: Dataset, config: Config, folder: Path, progress: Progress, total: int) -> None:
-        self._data, self._config, self._folder = data, config, folder
-        self._progress, self._total, self._done = progress, total, 0
-        self._parts = [part for part in (data.validation, data.test) if len(part)]
-        self._truths: dict[str, Truths] = {}
-        self._reference: tuple[int, Run, dict[str, np.ndarray]] | None = None
-
-    def evaluation(self, method: Method, seed: int) -> dict[str, Any]:
-        """part -> the evaluation of a method's run, as plain values."""
-        if self._reference_done != seed:
-            self._reference_done = seed
-            self._count("reference CTR network", seed, self._has(CTR(), seed))
-        folder = self._run_folder(method, seed)
-        if (folder / EVALUATION).exists():
-            self._count(method.label, seed, True)
-            return json.loads((folder / EVALUATION).read_text())
-        reference, pctr = self._reference_of(seed)
-        run = fit(
-            method,
-            self._data.train,
-            seed=seed,
-            config=self._config,
-            reference=reference,
-            out=folder,
-            progress=self._hushed(),
-        )
-        found: dict[str, Any] = {}
-        for part in self._parts:
-            own = run.outputs(part, self._hushed())
-            if part.name not in self._truths:
-                self._truths[part.name] = Truths.of(part)
-            found[part.name] = measure(self._truths[part.name], own, pctr[part.name], part.name).as_dict()
-        save_json(folder / EVALUATION, found)
-        tasks = found["test"]["tasks"]
-        self._count(
-            method.label, seed, False, ", ".join(f"{t.upper()} AUC {_brief(tasks[t]['auc'])}" for t in HEADLINES if t in tasks)
-        )
-        return found
-
-    _reference_done: int | None = None
-
-    def _reference_of(self, seed: int) -> tuple[Run, dict[str, np.ndarray]]:
-        """The reference CTR network of a seed and its pCTR of each part."""
-        if self._reference is None or self._reference[0] != seed:
-            folder = self._run_folder(CTR(), seed)
-            run = reference_ctr(
-                self._data.train, seed=seed, config=self._config, out=folder, progress=self._hushed()
-            )
-            pctr = {}
-            for part in self._parts:
-                values = run.outputs(part, self._hushed()).pctr
-                assert values is not None
-                pctr[part.name] = values
-            self._reference = seed, run, pctr
-        return self._reference[1], self._reference[2]
-
-    def _has(self, method: Method, seed: int) -> bool:
-        return (self._run_folder(method, seed) / "weights.safetensors").exists()
-
-    def _run_folder(self, method: Method, seed: int) -> Path:
-        content = [self._data.digest, method.spec(), seed, self._config.model_dump(mode="json"), __version__]
-        name = "".join(c if c.isalnum() or c in "-." else "-" for c in method.label).rstrip("-")
-        return self._folder / f"{name}-seed{seed}-{digest(content)[:12]}"
-
-    def _hushed(self) -> Hushed:
-        return Hushed(self._progress, f"[{self._done + 1}/{self._total}] ")
-
-    def _count(self, what: str, seed: int, cached: bool, note: str = "") -> None:
-        self._done += 1
-        state = "there already" if cached else note
-        self._progress.say(f"[{self._done}/{self._total}] {what}, seed {seed}{': ' + state if state else ''}")
-
-
-def _brief(value: Any) -> str:
-    return f"{100 * value:.2f} %" if isinstance(value, float) else "undefined"
 
 
 def _line(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -115,7 +114,8 @@ class _Trainer:
         if not self._resume():
             return
         settings = self._config.training
-        torch.set_num_threads(settings.threads or os.cpu_count() or 1)
+        if settings.threads is not None:
+            torch.set_num_threads(settings.threads)
         self._feed = Feed(self._train.dataset)
         self._network = build_network(self._method, self._train.dataset, self._config, self._seed)
         self._network.to(settings.device)
