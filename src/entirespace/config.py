@@ -5,10 +5,11 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_origin
 
 import tomlkit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -19,17 +20,19 @@ from .errors import ConfigError
 class Model(BaseModel):
     """A frozen model that refuses what it does not know; the sentence under a field is its help."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, populate_by_name=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, populate_by_name=True
+    )
 
 
 class NetworkConfig(Model):
     """The network of every method (paper, section 3.1: all competitors share it)."""
 
-    embedding_size: int = Field(18, ge=1)
+    embedding_size: int = Field(default=18, ge=1)
     """D: floats of one embedding row (paper: 18)."""
     hidden: tuple[int, ...] = (360, 200, 80)
     """Widths of a tower's ReLU layers; a two-way softmax follows (paper: 360 x 200 x 80 x 2)."""
-    embedding_std: float = Field(0.01, ge=0)
+    embedding_std: float = Field(default=0.01, ge=0)
     """Standard deviation of an embedding at its start; row 0, "unseen", starts at zero."""
 
 
@@ -37,13 +40,13 @@ class OptimizerConfig(Model):
     """Adam as in the paper, section 3.1; exact for embedding rows too, touched or not."""
 
     # NOTE[UNSAID]: the paper does not state a learning rate.
-    learning_rate: float = Field(0.001, gt=0)
+    learning_rate: float = Field(default=0.001, gt=0)
     """Step size of Adam."""
-    beta1: float = Field(0.9, ge=0, lt=1)
+    beta1: float = Field(default=0.9, ge=0, lt=1)
     """Decay of the first moment (paper: 0.9)."""
-    beta2: float = Field(0.999, ge=0, lt=1)
+    beta2: float = Field(default=0.999, ge=0, lt=1)
     """Decay of the second moment (paper: 0.999)."""
-    epsilon: float = Field(1e-8, gt=0)
+    epsilon: float = Field(default=1e-8, gt=0)
     """Added to the root of the second moment (paper: 1e-8)."""
     lazy: bool = False
     """Freeze an embedding row between the batches that use it: cheaper, but not the paper's Adam."""
@@ -53,19 +56,19 @@ class TrainingConfig(Model):
     """How long, in which portions and on what."""
 
     # NOTE[UNSAID]: the paper states neither batch size nor epochs.
-    batch_size: int = Field(1024, ge=1)
+    batch_size: int = Field(default=1024, ge=1)
     """B: impressions of one step, after the method's own sampling."""
-    epochs: int = Field(20, ge=1)
+    epochs: int = Field(default=20, ge=1)
     """At most this many passes; the validation part usually ends training sooner."""
-    patience: int = Field(2, ge=1)
+    patience: int = Field(default=2, ge=1)
     """Stop after this many checks without a better validation loss, and go back to the best."""
-    checks_per_epoch: int = Field(1, ge=1)
+    checks_per_epoch: int = Field(default=1, ge=1)
     """Looks at the validation part in each epoch."""
-    shuffle_rows: int = Field(1_048_576, ge=1)
+    shuffle_rows: int = Field(default=1_048_576, ge=1)
     """Impressions held at once to shuffle; a smaller data set is shuffled wholly."""
-    checkpoint_minutes: float = Field(10.0, gt=0)
+    checkpoint_minutes: float = Field(default=10.0, gt=0)
     """Between checks, save what an interrupted training goes on from this often."""
-    threads: int | None = Field(None, ge=1)
+    threads: int | None = Field(default=None, ge=1)
     """Threads of the tensor library; absent: as many as there are cores."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where the network is."""
@@ -105,21 +108,42 @@ def parse(model: type[T], data: Mapping[str, Any], where: str) -> T:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"] if part not in ("function-after",))
-        if first["type"] == "extra_forbidden":
-            known = _known_keys(model, first["loc"][:-1])
-            raise ConfigError(
-                "every key must be known", f"'{place}'", where=where, do=nearest(str(first["loc"][-1]), known)
-            ) from error
-        if first["type"] == "missing":
-            raise ConfigError(f"'{place}' must be given", "it is missing", where=where) from error
-        message = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(
-            f"'{place}' must be valid" if place else "the file must be valid",
-            f"{_short(first['input'])} ({message[0].lower() + message[1:]})",
-            where=where,
-        ) from error
+        errors = [(_keys(e, data), e) for e in error.errors()]
+    # an unknown key may be the reason why another one is missing, and why no form of a value fits
+    rank = {"extra_forbidden": 0, "missing": 1, "value_error": 2}
+    keys, first = min(errors, key=lambda e: (rank.get(e[1]["type"], 3), -len(e[0])))
+    place = ".".join(map(str, keys))
+    if first["type"] == "extra_forbidden":
+        advice = nearest(str(keys[-1]), _known_keys(model, keys[:-1]))
+        raise ConfigError("every key must be known", f"'{place}'", where=where, do=advice)
+    if first["type"] == "missing":
+        raise ConfigError(f"'{place}' must be given", "it is missing", where=where)
+    wrong = [
+        _said(e) for k, e in errors if k == keys and rank.get(e["type"], 3) == rank.get(first["type"], 3)
+    ]
+    came = f"{_short(first['input'])} ({', or '.join(wrong)})" if keys else wrong[0]
+    raise ConfigError(f"'{place}' must be valid" if keys else "the file must be valid", came, where=where)
+
+
+def _keys(error: Any, data: Any) -> tuple[str | int, ...]:
+    """Where the error is: only what are keys in the data (or missing ones) of the error's own place."""
+    keys: list[str | int] = []
+    for part in error["loc"]:
+        if part in data if isinstance(data, Mapping) else isinstance(data, list) and isinstance(part, int):
+            data = data[part]
+        elif error["type"] != "missing" or part != error["loc"][-1]:
+            continue  # it names a form that the value could have, or the validator
+        keys.append(part)
+    return tuple(keys)
+
+
+def _said(error: Any) -> str:
+    """What is wrong, in the words of TOML: without tuples, dictionaries and models."""
+    message = (
+        error["msg"].removeprefix("Value error, ").replace("valid tuple", "list").replace("Tuple", "list")
+    )
+    message = re.sub(r"valid dictionary.*", "table", message)
+    return message[0].lower() + message[1:]
 
 
 def _short(value: Any) -> str:
@@ -129,14 +153,19 @@ def _short(value: Any) -> str:
 
 def _known_keys(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
     """The keys that the model at `loc` inside `model` knows."""
-    for part in loc:
+    parts = iter(loc)
+    for part in parts:
         field = next((f for n, f in model.model_fields.items() if part in (n, f.alias)), None)
-        if field is None:
-            continue  # a key of a dict: its values' model was already taken
-        inner = [a for a in _annotations(field.annotation) if isinstance(a, type) and issubclass(a, BaseModel)]
+        inner = [
+            a
+            for a in _annotations(field and field.annotation)
+            if isinstance(a, type) and issubclass(a, BaseModel)
+        ]
         if not inner:
             return []
         model = inner[0]
+        if get_origin(field and field.annotation) is dict:
+            next(parts, None)  # a key of the user's own
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
@@ -153,6 +182,8 @@ def load(path: Path | None = None, settings: list[str] | None = None) -> tuple[C
     data = read_toml(path) if path else {}
     where = str(path) if path else "--set"
     method = data.pop("method", {})
+    if not isinstance(method, dict):
+        raise ConfigError("[method] must be a table", _short(method), where=where)
     for setting in settings or []:
         key, equals, value = setting.partition("=")
         if not equals or not key.strip():

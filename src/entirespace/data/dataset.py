@@ -4,6 +4,8 @@
     impressions/train-00000.parquet   click, conversion, order, user, one column a field, one a side table
     tables/NAME.parquet               side tables, stored once; row 0 is the empty row, for a missing key
     vocabulary/FIELD.parquet          entry i is row i + 1 of the field's part of the embedding table
+
+Row 0 of a field's part of the embedding table is "unseen".
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ..config import digest
 from ..errors import DataError
 from .source import IMPRESSIONS, PARTS, Ragged
 
@@ -102,7 +105,9 @@ class Part:
     def __repr__(self) -> str:
         return f"<{self.name} part of {self.dataset.path}: {self.impressions:,} impressions>"
 
-    def batches(self, columns: Sequence[str], rng: np.random.Generator | None = None) -> Iterator[pa.RecordBatch]:
+    def batches(
+        self, columns: Sequence[str], rng: np.random.Generator | None = None
+    ) -> Iterator[pa.RecordBatch]:
         """The named columns, one record batch a row group; with `rng`, row groups in random order.
 
         Raises: DataError where a file is damaged.
@@ -149,7 +154,9 @@ class Part:
 
 def read_fields(batch: pa.RecordBatch | pa.Table, fields: Sequence[DatasetField]) -> dict[str, Ragged]:
     """The fields' columns of a batch as bags."""
-    return {f.name: from_arrow(batch[f.name], batch[f.name + WEIGHTS] if f.weighted else None) for f in fields}
+    return {
+        f.name: from_arrow(batch[f.name], batch[f.name + WEIGHTS] if f.weighted else None) for f in fields
+    }
 
 
 class Dataset:
@@ -192,8 +199,13 @@ class Dataset:
         return loaded
 
     def vocabulary(self, field: str) -> pa.Table:
-        """The vocabulary of a field: columns id and count, or edge; entry i is row i + 1."""
-        return pq.read_table(self.path / self.manifest["vocabularies"][field])
+        """The vocabulary of a field: columns id and count, or edge; entry i is row i + 1.
+
+        Raises: DataError where its file is damaged.
+        """
+        path = self.path / self.manifest["vocabularies"][field]
+        with _damage(path):
+            return pq.read_table(path, page_checksum_verification=True)
 
     def verify(self) -> None:
         """Read every file and compare its SHA-256. Raises: DataError naming the first damaged file."""
@@ -234,7 +246,9 @@ def _damage(path: Path) -> Iterator[None]:
 
 def _manifest(path: Path) -> dict[str, Any]:
     if not path.is_dir():
-        raise DataError("a dataset is a folder", "no such folder", where=str(path), do="`entirespace prepare` makes one")
+        raise DataError(
+            "a dataset is a folder", "no such folder", where=str(path), do="`entirespace prepare` makes one"
+        )
     try:
         manifest = json.loads((path / MANIFEST).read_text())
     except FileNotFoundError as error:
@@ -246,10 +260,16 @@ def _manifest(path: Path) -> dict[str, Any]:
         ) from error
     except ValueError as error:
         raise damaged(path / MANIFEST, str(error)) from error
-    if manifest.get("format") != FORMAT:
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        came = f"{manifest.get('format')}" if isinstance(manifest, dict) else "it is no table"
         raise DataError(
-            f"the dataset's format must be {FORMAT}", str(manifest.get("format")), where=str(path / MANIFEST)
+            f"the dataset's format must be {FORMAT}",
+            came,
+            where=str(path / MANIFEST),
+            do="Prepare the dataset again",
         )
+    if manifest.pop("checksum", None) != digest(manifest):
+        raise damaged(path / MANIFEST, "its checksum is another")
     missing = [name for name in manifest["files"] if not (path / name).is_file()]
     if missing:
         raise damaged(path / missing[0], "the file is missing")

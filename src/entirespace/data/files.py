@@ -13,11 +13,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.csv as pacsv
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from ..errors import DataError
+from .lines import header, parse, whole_lines
 
 BLOCK_BYTES = 16 * 1024 * 1024
 PARQUET_ROWS = 131_072
@@ -62,7 +62,11 @@ def find(patterns: tuple[str, ...], folder: Path) -> list[File]:
         if "://" in pattern:
             files = _remote(pattern)
         else:
-            matches = sorted(folder.glob(pattern)) if not Path(pattern).is_absolute() else [Path(pattern)]
+            anchor = Path(pattern).anchor  # "/" of an absolute pattern
+            try:
+                matches = sorted(Path(anchor or folder).glob(pattern[len(anchor) :]))
+            except (ValueError, NotImplementedError) as error:
+                raise DataError("files must be paths or patterns such as 'log_*.csv'", str(error)) from error
             local = pafs.LocalFileSystem()
             files = [File(local, str(p), p.name, p.stat().st_size) for p in matches if p.is_file()]
         found.update((f.path, f) for f in files)
@@ -70,7 +74,9 @@ def find(patterns: tuple[str, ...], folder: Path) -> list[File]:
         here = sorted(p.name for p in folder.iterdir())[:12] if folder.is_dir() else []
         raise DataError(
             f"a file must match {' or '.join(repr(p) for p in patterns)}",
-            f"none does; the folder holds {', '.join(here) or 'nothing'}" if folder.is_dir() else "no such folder",
+            f"none does; the folder holds {', '.join(here) or 'nothing'}"
+            if folder.is_dir()
+            else "no such folder",
             where=str(folder),
         )
     return list(found.values())
@@ -78,14 +84,19 @@ def find(patterns: tuple[str, ...], folder: Path) -> list[File]:
 
 def _remote(pattern: str) -> list[File]:
     scheme, _, rest = pattern.replace("az://", "abfs://").partition("://")
-    folder = str(PurePosixPath(rest.split("*")[0] + "x").parent)  # the part before the first wildcard's folder
+    folder = str(
+        PurePosixPath(rest.split("*")[0] + "x").parent
+    )  # the part before the first wildcard's folder
     try:
         filesystem, root = pafs.FileSystem.from_uri(f"{scheme}://{folder}")
         infos = filesystem.get_file_info(pafs.FileSelector(root, recursive=True, allow_not_found=True))
     except (OSError, pa.ArrowException) as error:
         raise DataError("the address must be reachable", str(error), where=pattern) from error
     files = [i for i in infos if i.is_file and fnmatch.fnmatch(i.path, rest)]
-    return [File(filesystem, i.path, PurePosixPath(i.path).name, i.size) for i in sorted(files, key=lambda i: i.path)]
+    return [
+        File(filesystem, i.path, PurePosixPath(i.path).name, i.size)
+        for i in sorted(files, key=lambda i: i.path)
+    ]
 
 
 def columns_of(file: File, delimiter: str, names: tuple[str, ...] | None) -> list[str]:
@@ -97,16 +108,9 @@ def columns_of(file: File, delimiter: str, names: tuple[str, ...] | None) -> lis
             with file.filesystem.open_input_file(file.path) as stream:
                 return list(pq.ParquetFile(stream).schema_arrow.names)
         with file.filesystem.open_input_stream(file.path) as stream:
-            header = stream.read(1024 * 1024).split(b"\n")[0].rstrip(b"\r")
-        if not header.strip():
-            raise DataError("a CSV file must begin with a line of column names", "the file is empty", where=file.name)
-        options = pacsv.ReadOptions(autogenerate_column_names=False)
-        parsed = pacsv.read_csv(
-            pa.BufferReader(header + b"\n"), options, pacsv.ParseOptions(delimiter=delimiter)
-        ).column_names
+            return header(stream.read(1024 * 1024), delimiter, file.name)
     except (OSError, pa.ArrowException) as error:
         raise DataError("the file must be readable", str(error), where=file.name) from error
-    return [name.removeprefix("﻿") for name in parsed]
 
 
 def frames(
@@ -133,10 +137,20 @@ def _parquet(file: File, columns: list[str]) -> Iterator[Frame]:
         total, row = max(1, parquet.metadata.num_rows), 0
         for batch in parquet.iter_batches(PARQUET_ROWS, columns=list(dict.fromkeys(columns))):
             n = batch.num_rows
-            rows = pl.DataFrame(pa.table(batch))
+            table = pa.table(batch)
+            rows = pl.DataFrame(table.cast(pa.schema([(f.name, _plain(f.type)) for f in table.schema])))
             lines = np.arange(row + 1, row + n + 1)
             yield Frame(rows, lines, file.name, file.size * n / total, n, 1, row + n + 1)
             row += n
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """The type without dictionaries (a category is its text, not its number), and with text for bytes."""
+    if pa.types.is_dictionary(kind):
+        return _plain(kind.value_type)
+    if pa.types.is_list(kind):
+        return pa.list_(_plain(kind.value_type))
+    return pa.string() if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) else kind
 
 
 def _csv(
@@ -145,82 +159,18 @@ def _csv(
     all_names = columns_of(file, delimiter, names)
     compressed = file.path.endswith((".gz", ".zst", ".bz2", ".lz4"))
     with file.filesystem.open_input_stream(file.path) as stream:  # compression by the file's ending
-        line, rest, header = 1, b"", names is None
+        first, line, rest = 1 + (names is None), 1, b""
         while True:
             piece = stream.read(BLOCK_BYTES)
-            block, rest = _whole_lines(rest + piece, last=not piece)
-            if header and block:
-                block, header, line = block.partition(b"\n")[2], False, 2
+            block, rest = whole_lines(rest + piece, last=not piece)
+            if line < first and block:
+                block, line = block.partition(b"\n")[2], 2
             if block:
-                size = min(len(piece), file.size) * (0.25 if compressed else 1.0)
-                yield _parse(
-                    block, line, all_names, columns, delimiter, file.name, size, names is None, bad_line
+                rows, numbers, met = parse(
+                    block, all_names, columns, delimiter, lambda i, text, line=line: bad_line(line + i, text)
                 )
-                line += block.count(b"\n")
+                size = min(len(piece), file.size) * (0.25 if compressed else 1.0)
+                yield Frame(rows, line + numbers, file.name, size, met, first, line + met)
+                line += met
             if not piece:
                 return
-
-
-def _whole_lines(data: bytes, last: bool) -> tuple[bytes, bytes]:
-    """The data up to its last line end, and what is left over; the end of a file ends a line, too."""
-    if last:
-        data = data.rstrip(b"\r\n")
-        return (data + b"\n" if data else b""), b""
-    cut = data.rfind(b"\n") + 1
-    return data[:cut], data[cut:]
-
-
-def _parse(
-    block: bytes,
-    first: int,
-    names: list[str],
-    columns: list[str],
-    delimiter: str,
-    file: str,
-    size: float,
-    header: bool,
-    bad_line: BadLine,
-) -> Frame:
-    """One block of whole CSV lines, the first of which is line `first` of the file."""
-    broken: list[tuple[int, str]] = []
-
-    def invalid(row: pacsv.InvalidRow) -> str:
-        broken.append((row.number, row.text))
-        return "skip"
-
-    def read(data: bytes, kind: pa.DataType) -> pa.Table:
-        return pacsv.read_csv(
-            pa.BufferReader(data),
-            # one thread, for only then an invalid row knows its number
-            pacsv.ReadOptions(use_threads=False, column_names=names, block_size=len(data) + 1),
-            pacsv.ParseOptions(delimiter=delimiter, invalid_row_handler=invalid, ignore_empty_lines=False),
-            pacsv.ConvertOptions(include_columns=columns, column_types=dict.fromkeys(columns, kind)),
-        )
-
-    not_text: list[int] = []
-    try:
-        table = read(block, pa.string())
-    except pa.ArrowInvalid as error:
-        if "UTF8" not in str(error).upper():
-            raise
-        lines = block.split(b"\n")  # a line that is not UTF-8 is emptied here and put aside below
-        for i, text in enumerate(lines):
-            try:
-                text.decode()
-            except UnicodeDecodeError:
-                not_text.append(i + 1)
-                bad_line(first + i, text.decode(errors="backslashreplace"))
-                lines[i] = delimiter.join([""] * len(names)).encode()
-        broken.clear()
-        table = read(b"\n".join(lines), pa.string())
-    numbers = np.delete(
-        np.arange(1, table.num_rows + len(broken) + 1), np.array([number - 1 for number, _ in broken], int)
-    )
-    for number, text in broken:
-        bad_line(first + number - 1, text)
-    rows = pl.DataFrame(table)
-    if not_text:
-        good = ~np.isin(numbers, not_text)
-        rows, numbers = rows.filter(pl.Series(good)), numbers[good]
-    met = len(rows) + len(broken) + len(not_text)
-    return Frame(rows, first - 1 + numbers, file, size, met, header + 1, first + met)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -29,8 +30,8 @@ class LogSource:
     Args:
         schema: what stands where.
         raw: the folder that file patterns are relative to.
-        on_orphan: a conversion without a click becomes no conversion (keep), its row is left out (drop), or it
-            ends the reading (error).
+        on_orphan: a conversion without a click becomes no conversion (keep), its row is left out (drop), or
+            it ends the reading (error).
     """
 
     def __init__(
@@ -49,7 +50,9 @@ class LogSource:
         self.fields = schema.fields()
         self.user, self.item = schema.roles.user, schema.roles.item
         self._codes = {
-            f.name: HashedCodes(f.hash) if f.hash is not None else Codes() for f in self.fields if f.kind != "number"
+            f.name: HashedCodes(f.hash) if f.hash is not None else Codes()
+            for f in self.fields
+            if f.kind != "number"
         }
         self._keys = {table: Codes() for table in schema.tables}
         self._row_of_key: dict[str, np.ndarray] = {}  # side table -> its row of each key code; -1: none
@@ -68,12 +71,10 @@ class LogSource:
                 bad = self._put_aside(frame, name, [("bad_key", (keys == "").to_numpy())], None)
                 codes = self._keys[name].encode(keys)
                 row_of_key = _grown(row_of_key, len(self._keys[name]))
-                first = np.zeros(len(codes), bool)
-                good = np.flatnonzero(~bad)
-                first[good[np.unique(codes[good], return_index=True)[1]]] = True
-                again = ~bad & (~first | (row_of_key[codes] >= 0))
-                bad = self._put_aside(frame, name, [("duplicate_key", again)], bad)
-                fields, bad = self._fields(frame, name, table, bad)
+                # of several rows with one key the first good one is used
+                fields, bad = self._fields(
+                    frame, name, table, bad, partial(_repeated, codes, row_of_key[codes] >= 0)
+                )
                 kept = codes[~bad]
                 row_of_key[kept] = np.arange(rows_before, rows_before + len(kept), dtype=np.int32)
                 rows_before += len(kept)
@@ -89,7 +90,9 @@ class LogSource:
         for frame in self._frames(IMPRESSIONS, schema, self._columns()):
             rows = frame.rows
             click, bad_click = values.label(rows[_column(schema.labels.click)], schema.labels.click)
-            wants, bad_conversion = values.label(rows[_column(schema.labels.conversion)], schema.labels.conversion)
+            wants, bad_conversion = values.label(
+                rows[_column(schema.labels.conversion)], schema.labels.conversion
+            )
             checks = [("bad_label", bad_click | bad_conversion)]
             order = None
             if schema.order is not None:
@@ -112,7 +115,8 @@ class LogSource:
             links = {}
             for name, side in self._schema.tables.items():
                 codes = self._keys[name].encode(values.text(rows[side.on or side.key]))[good]
-                links[name] = _grown(self._row_of_key[name], len(self._keys[name]))[codes]
+                self._row_of_key[name] = _grown(self._row_of_key[name], len(self._keys[name]))
+                links[name] = self._row_of_key[name][codes]
                 self._tell(frame, "missing_side_row", _among(good, links[name] < 0))
             fingerprint = None
             if schema.unique:
@@ -130,6 +134,8 @@ class LogSource:
                 fingerprint=fingerprint,
             )
             audit.check(IMPRESSIONS, self._share)
+        if truth:
+            truth.end()
 
     def _columns(self) -> dict[str, str]:
         """The columns of the impressions that are no fields, by what they are for."""
@@ -139,7 +145,9 @@ class LogSource:
             columns["order"] = schema.order
         if self._schema.split.column:
             columns["split.column"] = self._schema.split.column
-        columns.update({f"tables.{name}.on": side.on or side.key for name, side in self._schema.tables.items()})
+        columns.update(
+            {f"tables.{name}.on": side.on or side.key for name, side in self._schema.tables.items()}
+        )
         columns.update({f"unique.{i}": column for i, column in enumerate(schema.unique)})
         return columns
 
@@ -148,7 +156,7 @@ class LogSource:
         split, n = self._schema.split, len(frame.rows)
         if split.by == "order":
             return None, np.zeros(n, bool)
-        assert not isinstance(split.train, float)
+        assert isinstance(split.train, tuple)
         if split.by == "column":
             assert split.column is not None
             column = values.text(frame.rows[split.column])
@@ -200,6 +208,7 @@ class LogSource:
                     file.name, line, name, "unparsable_line", text
                 ),
             ):
+                self._check_types(frame, table, wanted)
                 self._audit.read(name, frame.raw_rows)
                 done = min(done + frame.bytes, total)
                 self._share = max(done / total, 1e-6)
@@ -213,7 +222,9 @@ class LogSource:
         there = columns_of(file, schema.delimiter, schema.columns)
         twice = sorted({c for c in there if there.count(c) > 1 and c in wanted.values()})
         if twice:
-            raise DataError("a column's name must stand once in a file", f"'{twice[0]}' stands twice", where=file.name)
+            raise DataError(
+                "a column's name must stand once in a file", f"'{twice[0]}' stands twice", where=file.name
+            )
         for purpose, column in wanted.items():
             if column not in there:
                 place = f"[{table}]" if table == IMPRESSIONS else f"[tables.{table}]"
@@ -221,11 +232,25 @@ class LogSource:
                     f"the file must have the column that the schema's {place} names for {purpose}",
                     f"no column '{column}'; it has {', '.join(there[:40])}",
                     where=file.name,
-                    do="Mend the schema, or say delimiter = \"...\" if the columns are not told apart",
+                    do='Mend the schema, or say delimiter = "..." if the columns are not told apart',
                 )
         unused = [c for c in there if c not in wanted.values()]
         if unused:
             self._audit.note(f"{file.name}: columns not used: {', '.join(unused)}")
+
+    def _check_types(self, frame: Frame, table: TableSchema, wanted: dict[str, str]) -> None:
+        """Only a bag of ids and its weights can stand in a Parquet column of lists."""
+        bags = {f"fields.{name}" for name, f in table.fields.items() if f.kind == "ids"}
+        for purpose, column in wanted.items():
+            kind = frame.rows[column].dtype
+            lists = isinstance(kind, pl.List | pl.Array) and not kind.inner.is_nested()
+            if kind.is_nested() and not (lists and purpose.removesuffix(".weights") in bags):
+                raise ConfigError(
+                    f"the column for {purpose} must hold one value a row",
+                    f"column '{column}' holds {kind}",
+                    where=frame.file,
+                    do='kind = "ids" reads lists of ids',
+                )
 
     def _put_aside(
         self, frame: Frame, table: str, checks: list[tuple[str, np.ndarray]], before: np.ndarray | None
@@ -240,11 +265,21 @@ class LogSource:
         return bad
 
     def _fields(
-        self, frame: Frame, table: str, schema: TableSchema, bad: np.ndarray
+        self,
+        frame: Frame,
+        table: str,
+        schema: TableSchema,
+        bad: np.ndarray,
+        repeated: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> tuple[dict[str, Ragged], np.ndarray]:
-        """The fields of the good rows, coded; and the rows that are bad now. Shape: bool (n,)."""
+        """The fields of the good rows, coded; and the rows that are bad now. Shape: bool (n,).
+
+        `repeated` says which of the rows that are good so far stand for a key that another one has.
+        """
         read = {name: _read_field(frame.rows, name, f) for name, f in schema.fields.items()}
         bad = self._put_aside(frame, table, [c for _, checks in read.values() for c in checks], bad)
+        if repeated is not None:
+            bad = self._put_aside(frame, table, [("duplicate_key", repeated(bad))], bad)
         if bad.any():
             good = frame.rows.filter(pl.Series(~bad))
             read = {name: _read_field(good, name, f) for name, f in schema.fields.items()}
@@ -278,9 +313,18 @@ class _Truth:
             columns = columns_of(file, ",", None)
             for name in self._names:
                 if name not in columns:
-                    raise DataError(f"the truth must have a column '{name}'", ", ".join(columns), where=file.name)
-            for frame in frames(file, list(self._names), delimiter=",", names=None, bad_line=lambda *_: None):
-                yield frame.rows.select(pl.col(n).cast(pl.Float32) for n in self._names)
+                    raise DataError(
+                        f"the truth must have a column '{name}'", ", ".join(columns), where=file.name
+                    )
+
+            def refuse(line: int, text: str, file: File = file) -> None:
+                raise DataError("the truth must be numbers", f"'{text}'", where=f"{file.name}, line {line}")
+
+            for frame in frames(file, list(self._names), delimiter=",", names=None, bad_line=refuse):
+                rows = frame.rows.select(pl.col(n).cast(pl.Float32, strict=False) for n in self._names)
+                for i in np.flatnonzero(rows.select(pl.any_horizontal(pl.all().is_null())).to_series())[:1]:
+                    refuse(int(frame.lines[i]), ", ".join(str(v) for v in frame.rows.row(int(i))))
+                yield rows
 
     def take(self, frame: Frame, good: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The truth of the frame's good rows. Raises: DataError where the truth ends before the log."""
@@ -291,13 +335,22 @@ class _Truth:
         while self._ahead_from + len(self._ahead) < self._last:
             more = next(self._frames, None)
             if more is None:
-                raise DataError("the truth must have a row for each impression", f"it ends at {self._last - 1:,}")
+                have = self._ahead_from + len(self._ahead)
+                raise DataError(
+                    "the truth must have one row for each impression", f"it has {have:,}, and there are more"
+                )
             past = min(int(rows[0]) - self._ahead_from, len(self._ahead)) if len(rows) else 0
             self._ahead_from += past
             self._ahead = pl.concat([self._ahead.slice(past), more]) if past < len(self._ahead) else more
         here = self._ahead[rows[good] - self._ahead_from]
         pctr, pcvr = self._names
         return here[pctr].to_numpy(), here[pcvr].to_numpy()
+
+    def end(self) -> None:
+        """Raises: DataError where the truth goes on after the log."""
+        if self._ahead_from + len(self._ahead) + sum(map(len, self._frames)) > self._last:
+            came = f"it has more than {self._last:,}, the rows of the log"
+            raise DataError("the truth must have one row for each impression", came)
 
 
 Content = np.ndarray | pl.Series | values.Bags
@@ -318,6 +371,13 @@ def _read_field(
     return bags, [("wrong_feature_count", mismatch), ("bad_weight", bad_weight)]
 
 
+def _repeated(codes: np.ndarray, known: np.ndarray, bad: np.ndarray) -> np.ndarray:
+    """Good rows whose key an earlier good row has, or a row of an earlier frame. Shape: (n,) -> bool (n,)."""
+    good, first = np.flatnonzero(~bad), np.zeros(len(codes), bool)
+    first[good[np.unique(codes[good], return_index=True)[1]]] = True
+    return ~bad & (~first | known)
+
+
 def _among(good: np.ndarray, which: np.ndarray) -> np.ndarray:
     """Which of all rows, given which of the good ones. Shape: bool (n,), bool (good.sum(),) -> bool (n,)."""
     among = good.copy()
@@ -334,4 +394,3 @@ def _grown(rows: np.ndarray, size: int) -> np.ndarray:
     if size <= len(rows):
         return rows
     return np.concatenate([rows, np.full(max(size, 2 * len(rows)) - len(rows), -1, np.int32)])
-

@@ -71,10 +71,7 @@ def prepare(
 
     Raises: DataError for a hopeless log; then nothing is left at `out`, and what was there before still is.
     """
-    if out.exists() and not force and (not out.is_dir() or any(out.iterdir())):
-        raise DataError("the dataset's folder must be new or empty", "it holds files", where=str(out), do="--force replaces it")
-    if out.exists() and force and any(out.iterdir()) and not (out / MANIFEST).exists():
-        raise DataError("--force replaces a dataset", f"the folder holds no {MANIFEST}", where=str(out))
+    _check_place(out, force)
     out.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
     try:
@@ -82,22 +79,38 @@ def prepare(
         (work / "stage").mkdir()
         with Quarantine(work, audit) as quarantine:
             source = open_source(audit, quarantine)
-            staged = _Staged(source, work / "stage")
+            staged = _Staged(source, work / "stage", audit)
         _Writer(source, staged, split, work, audit, progress).write(schema)
         shutil.rmtree(work / "stage")
-        if out.exists():
-            shutil.rmtree(out)
         work.chmod(0o755)
+        old = work.with_suffix(".old")
+        if out.exists():  # aside first: at no time is half a dataset under its name
+            out.rename(old)
         work.rename(out)
+        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return Dataset(out)
 
 
+def _check_place(out: Path, force: bool) -> None:
+    """Raises: DataError where something else than a dataset to replace stands at `out`."""
+    must = "the dataset's folder must be new or empty"
+    if out.exists() and not out.is_dir():
+        raise DataError(must, "it is a file", where=str(out), do="Name another")
+    if not out.exists() or not any(out.iterdir()):
+        return
+    if not (out / MANIFEST).exists():
+        here = ", ".join(sorted(p.name for p in out.iterdir())[:5])
+        raise DataError(must, f"it is no dataset, and holds {here}", where=str(out), do="Name another")
+    if not force:
+        raise DataError(must, "it holds a dataset", where=str(out), do="--force replaces it")
+
+
 class _Staged:
     """A log as codes on disk: the impressions, and each side table under its name."""
 
-    def __init__(self, source: Source, folder: Path) -> None:
+    def __init__(self, source: Source, folder: Path, audit: Audit) -> None:
         names = dict.fromkeys([IMPRESSIONS, *(f.table for f in source.fields)])
         self.fields = {table: tuple(f for f in source.fields if f.table == table) for table in names}
         self.tables = {t: Stage(folder / f"{t}.arrow", self.fields[t]) for t in names if t != IMPRESSIONS}
@@ -110,7 +123,10 @@ class _Staged:
         for stage in (self.impressions, *self.tables.values()):
             stage.close()
         if not self.impressions.rows:
-            raise DataError("a log must hold impressions", "there is not one good row", do="The audit tells why")
+            told = audit.as_dict()["tables"].get(IMPRESSIONS, {"read": 0, "reasons": {}})
+            why = [f"{r['rows']:,} are {slug} ({r['sentence']})" for slug, r in told["reasons"].items()]
+            came = f"of {told['read']:,} rows not one can be used" + (f": {'; '.join(why)}" if why else "")
+            raise DataError("a log must hold impressions", came)
 
     def stage(self, table: str) -> Stage:
         return self.impressions if table == IMPRESSIONS else self.tables[table]
@@ -140,7 +156,9 @@ class _Writer:
         (self._out / "tables").mkdir()
         (self._out / "vocabulary").mkdir()
         (self._out / "impressions").mkdir()
-        statistics = {f.name: dict.fromkeys(PARTS, (0, 0)) for f in self._source.fields}  # ids, unseen
+        statistics: dict[str, dict[str, tuple[int, int]]] = {}  # field -> part -> ids, unseen
+        for f in self._source.fields:
+            statistics[f.name] = dict.fromkeys(PARTS, (0, 0))
         tables = {table: self._write_table(table, statistics) for table in self._staged.tables}
         vocabularies = {name: self._write_vocabulary(v) for name, v in self._vocabularies.items()}
         parts = self._write_impressions(statistics)
@@ -149,7 +167,7 @@ class _Writer:
     # Which rows, and whose
 
     def _drop_copies(self) -> None:
-        """Mark every exact copy of an earlier impression. Memory: a 256th of the fingerprints at a time."""
+        """Mark every copy of an earlier impression. Memory: a 256th of the fingerprints at a time."""
         first = next(self._staged.impressions.batches())[1]
         if "fingerprint.0" not in first.schema.names:
             return
@@ -157,33 +175,50 @@ class _Writer:
         folder.mkdir()
         pieces = min(256, 1 + self._n // 500_000)
         files = [(folder / str(i)).open("wb") for i in range(pieces)]
+        clicks = conversions = 0
         for start, batch in self._staged.impressions.batches():
+            click, conversion = (
+                batch[name].to_numpy(zero_copy_only=False) for name in ("click", "conversion")
+            )
+            clicks, conversions = clicks + int(click.sum()), conversions + int(conversion.sum())
+            row = np.arange(start, start + batch.num_rows, dtype=np.uint64)
             prints = np.stack(
                 [
                     batch["fingerprint.0"].to_numpy(),
                     batch["fingerprint.1"].to_numpy(),
-                    np.arange(start, start + batch.num_rows, dtype=np.uint64),
+                    row * np.uint64(4) + click * np.uint64(2) + conversion,
                 ],
                 axis=1,
             )
             piece = prints[:, 0] % np.uint64(pieces)
             for i in range(pieces):
                 files[i].write(prints[piece == i].tobytes())
-        copies = 0
+        copies = others = 0
         for i, file in enumerate(files):
             file.close()
             prints = np.fromfile(folder / str(i), np.uint64).reshape(-1, 3)
             prints = prints[np.lexsort((prints[:, 2], prints[:, 1], prints[:, 0]))]
             again = (prints[1:, :2] == prints[:-1, :2]).all(axis=1)
-            self._fate[prints[1:, 2][again].astype(np.int64)] = DROPPED
+            self._fate[(prints[1:, 2][again] // np.uint64(4)).astype(np.int64)] = DROPPED
             copies += int(again.sum())
+            labels = prints[:, 2] % np.uint64(4)
+            first = np.maximum.accumulate(np.where(np.append(False, again), 0, np.arange(len(prints))))
+            others += int((labels != labels[first]).sum())
         self._audit.count(IMPRESSIONS, "duplicate_impression", copies)
+        if copies:
+            self._audit.note(
+                f"before copies were left out: {self._n:,} impressions, {clicks:,} clicks, "
+                f"{conversions:,} conversions"
+                + (f"; {others:,} copies had other labels than the impression they repeat" if others else "")
+            )
 
     def _times(self, fate: int) -> Iterator[np.ndarray]:
         """The times of the impressions that have this fate so far; their row numbers where there is no time."""
         for start, batch in self._staged.impressions.batches():
             n = batch.num_rows
-            times = batch["order"].to_numpy() if "order" in batch.schema.names else np.arange(start, start + n)
+            times = (
+                batch["order"].to_numpy() if "order" in batch.schema.names else np.arange(start, start + n)
+            )
             yield times[self._fate[start : start + n] == fate]
 
     def _decide_parts(self) -> None:
@@ -203,11 +238,16 @@ class _Writer:
         sizes = {part: int((fate == i).sum()) for i, part in enumerate(PARTS)}
         for part, size in sizes.items():
             if size == 0 and (part != "validation" or self._split.validation):
+                advice = {
+                    "order": "Is the column of time constant? Leave out `order` to use the order of the rows",
+                    "column": "Mend train and test: the values of the column that train and test",
+                    "file": "Mend train and test: the patterns of the files that train and test",
+                }
                 raise DataError(
                     "each part must hold impressions",
                     f"the {part} part is empty ({', '.join(f'{k} {v:,}' for k, v in sizes.items())})",
                     where="[split]",
-                    do="Is the column of time constant? Then leave out `order`, and the order of the rows is used",
+                    do=advice[self._split.by],
                 )
 
     def _move(self, which: Callable[[np.ndarray, np.ndarray], np.ndarray], fate: int) -> None:
@@ -229,7 +269,9 @@ class _Writer:
         numbers: dict[str, list[np.ndarray]] = {f.name: [] for f in fields if f.kind == "number"}
         training = int((self._fate == TRAINING).sum())
         rng = np.random.default_rng(0)
-        self._links = {t: np.zeros((len(PARTS), s.rows + 1), np.int64) for t, s in self._staged.tables.items()}
+        self._links = {
+            t: np.zeros((len(PARTS), s.rows + 1), np.int64) for t, s in self._staged.tables.items()
+        }
         for start, batch in self._staged.impressions.batches():
             fate = self._fate[start : start + batch.num_rows]
             train = np.flatnonzero(fate == TRAINING)
@@ -238,7 +280,9 @@ class _Writer:
                 count += np.bincount(values, minlength=len(count))
             for name, sample in numbers.items():
                 values = batch[name].to_numpy()[train]
-                sample.append(values if training <= SAMPLE else values[rng.random(len(values)) < SAMPLE / training])
+                sample.append(
+                    values if training <= SAMPLE else values[rng.random(len(values)) < SAMPLE / training]
+                )
             for table, link in self._links.items():
                 rows = batch[LINK + table].to_numpy() + 1  # -1, no such row, is the empty row 0
                 for i in range(len(PARTS)):
@@ -295,7 +339,9 @@ class _Writer:
         self._progress.start(f"writing table {table}", stage.rows, "rows")
         empty = {}
         for f in fields:
-            nothing = Ragged(np.zeros(0, np.int32), np.zeros(2, np.int64)) if not stage.single[f.name] else None
+            nothing = (
+                Ragged(np.zeros(0, np.int32), np.zeros(2, np.int64)) if not stage.single[f.name] else None
+            )
             empty[f.name] = nothing or Ragged(np.zeros(1, np.int32))
         with _Parquet(self._out / name, stage) as file:
             file.write(empty)
@@ -303,7 +349,9 @@ class _Writer:
             for start, batch in stage.batches():
                 content = {f.name: self._coded(stage, batch, f) for f in fields}
                 file.write(content)
-                self._observe(content, self._links[table][:, 1 + start : 1 + start + batch.num_rows], statistics)
+                self._observe(
+                    content, self._links[table][:, 1 + start : 1 + start + batch.num_rows], statistics
+                )
                 self._progress.advance(batch.num_rows)
         self._progress.done()
         return {"file": name, "rows": stage.rows + 1}
@@ -410,6 +458,7 @@ class _Writer:
             "audit": self._audit.as_dict(),
             "files": files,
         }
+        manifest["checksum"] = digest(json.loads(json.dumps(manifest)))
         (self._out / MANIFEST).write_text(json.dumps(manifest, indent=1))
 
 

@@ -1,15 +1,34 @@
-"""The schema file of a log: a star of one impressions table and side tables joined by a key (DESIGN, section 3)."""
+"""The schema file of a log: one impressions table, and side tables joined by a key (DESIGN, section 3)."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
+from pydantic import AfterValidator, model_validator
 from pydantic import Field as Value
-from pydantic import model_validator
 
 from ..config import Model, nearest, parse, read_toml
 from .source import IMPRESSIONS, Field
+
+TAKEN = ("click", "conversion", "order", "user", "part", "true_pctr", "true_pcvr")
+"""Columns that `prepare` itself writes beside the fields of the impressions."""
+
+
+def _usable(name: str) -> str:
+    """The name of a field or a table: it names files and columns of the dataset."""
+    if not name or name.startswith(".") or any(c in name for c in "/\\\0"):
+        raise ValueError(
+            "the name of a field or a table names a file: it has no slash and does not begin with a dot"
+        )
+    if name.startswith(("link.", "fingerprint.")) or name.endswith(".weights"):
+        raise ValueError(
+            "names such as link.X, fingerprint.X and X.weights are those of the dataset's own columns"
+        )
+    return name
+
+
+Name = Annotated[str, AfterValidator(_usable)]
 
 
 class FieldSchema(Model):
@@ -17,17 +36,17 @@ class FieldSchema(Model):
 
     kind: Literal["id", "ids", "number"] = "id"
     """id: one raw id; ids: many; number: a quantity, cut into quantile buckets."""
-    source: str | None = Value(None, alias="from")
+    source: str | None = Value(default=None, alias="from")
     """The column it stands in; absent: the column of the field's own name."""
-    separator: str | None = None
+    separator: str | None = Value(default=None, min_length=1)
     """kind ids in text: what stands between two ids."""
     weights: str | None = None
     """kind ids: the column with a weight for each id, separated alike."""
-    min_count: int = Value(1, ge=1)
+    min_count: int = Value(default=1, ge=1)
     """A raw id seen in fewer training impressions shares row 0, "unseen"."""
-    hash: int | None = Value(None, ge=1)
+    hash: int | None = Value(default=None, ge=1, lt=2**31 - 1)
     """Hash raw ids into this many rows in place of a vocabulary."""
-    buckets: int | None = Value(None, ge=2)
+    buckets: int | None = Value(default=None, ge=2)
     """kind number: how many quantile buckets (default 20)."""
 
     @model_validator(mode="after")
@@ -53,6 +72,13 @@ class LabelSchema(Model):
     others: tuple[str | int, ...] = (0,)
     """The levels that count as 0."""
 
+    @model_validator(mode="after")
+    def _tells_them_apart(self) -> Self:
+        both = {str(v) for v in self.values} & {str(v) for v in self.others}
+        if both:
+            raise ValueError(f"the level {min(both)} stands in values and in others")
+        return self
+
 
 class Labels(Model):
     """Where the click and the conversion stand. What is learned of a conversion is click & conversion."""
@@ -70,8 +96,14 @@ class TableSchema(Model):
     """CSV: what stands between two columns."""
     columns: tuple[str, ...] | None = None
     """CSV without a header: the names of the columns, in order."""
-    fields: dict[str, FieldSchema] = Value(default_factory=dict)
+    fields: dict[Name, FieldSchema] = Value(default_factory=dict)
     """The fields of x that stand in this table."""
+
+    @model_validator(mode="after")
+    def _delimits(self) -> Self:
+        if not self.delimiter.isascii() or self.delimiter in '"\r\n':
+            raise ValueError("delimiter must be an ASCII character, and neither a quote nor a line end")
+        return self
 
 
 class ImpressionsSchema(TableSchema):
@@ -105,8 +137,8 @@ class SplitSchema(Model):
     """by = order: the share that trains (paper: 1/2); else the column's values or the file patterns."""
     test: tuple[str, ...] = ()
     """by = column or file: the values or file patterns that test."""
-    validation: float = Value(0.1, ge=0, lt=1)
-    """The last share of the training part, in time: early stopping and choices look here, never at the test part."""
+    validation: float = Value(default=0.1, ge=0, lt=1)
+    """The last share of the training part, in time: early stopping and choices look here, never at test."""
 
     @model_validator(mode="after")
     def _fits_its_way(self) -> Self:
@@ -116,10 +148,13 @@ class SplitSchema(Model):
             if self.column or self.test:
                 raise ValueError("column and test go with by = 'column' or 'file'")
         else:
-            if isinstance(self.train, float) or not self.train or not self.test:
+            if not isinstance(self.train, tuple) or not self.train or not self.test:
                 raise ValueError(f"by = '{self.by}' needs lists in train and test")
             if (self.by == "column") != (self.column is not None):
                 raise ValueError("column goes with by = 'column'")
+            both = set(self.train) & set(self.test)
+            if both:
+                raise ValueError(f"'{min(both)}' stands in train and in test")
         return self
 
 
@@ -142,7 +177,7 @@ class Schema(Model):
     """A log: impressions, side tables, roles and the split."""
 
     impressions: ImpressionsSchema
-    tables: dict[str, SideSchema] = Value(default_factory=dict)
+    tables: dict[Name, SideSchema] = Value(default_factory=dict)
     split: SplitSchema = SplitSchema()
     roles: Roles = Roles()
     truth: TruthSchema | None = None
@@ -156,10 +191,25 @@ class Schema(Model):
             raise ValueError("no fields: name at least one in [impressions.fields] or [tables.NAME.fields]")
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"field '{twice[0]}' stands in two tables; rename one and say from = \"{twice[0]}\"")
+            raise ValueError(
+                f"field '{twice[0]}' stands in two tables; rename one and say from = \"{twice[0]}\""
+            )
+        for name, table in self.tables.items():
+            if not table.fields:
+                raise ValueError(
+                    f"no fields in table '{name}': name one in [tables.{name}.fields], or leave it out"
+                )
+        taken = [name for name in self.impressions.fields if name in TAKEN]
+        if taken:
+            raise ValueError(
+                f"field '{taken[0]}' of the impressions has the name of one of the dataset's own columns; "
+                f'name it otherwise and say from = "{self.impressions.fields[taken[0]].source or taken[0]}"'
+            )
         for role in (self.roles.user, self.roles.item):
             if role is not None and role not in names:
                 raise ValueError(f"role '{role}' is no field. {nearest(role, names)}")
+            if any(f.name == role and f.kind == "number" for f in self.fields()):
+                raise ValueError(f"role '{role}' is a number, and a role must be a field of ids")
         return self
 
     def _all(self) -> list[TableSchema]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,19 +34,20 @@ def label(column: pl.Series, schema: str | LabelSchema) -> tuple[np.ndarray, np.
 def time(column: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     """A time as an integer that grows with it, and where there is none. Shape: (n,) -> int64 (n,), bool (n,).
 
-    Integers stay what they are; timestamps, and text in ISO 8601, become microseconds.
+    Integers stay what they are, and other numbers lose their fraction; timestamps, and text in ISO 8601,
+    become microseconds.
     """
-    if column.dtype.is_temporal():
+    if column.dtype in (pl.Date, pl.Datetime):
         column = column.cast(pl.Datetime("us")).cast(pl.Int64)
+    elif column.dtype.is_temporal():  # a time of day, a duration
+        column = column.to_physical()
     elif column.dtype == pl.String:
         whole = column.cast(pl.Int64, strict=False)
-        if whole.null_count() == len(column) and len(column):
-            whole = column.str.to_datetime(time_unit="us", strict=False).cast(pl.Int64)
+        whole = whole.fill_null(column.cast(pl.Float64, strict=False).cast(pl.Int64, strict=False))
+        if whole.null_count() == len(column):
+            with contextlib.suppress(pl.exceptions.ComputeError):  # no value looks like a time
+                whole = column.str.to_datetime(time_unit="us", strict=False).cast(pl.Int64)
         column = whole
-    elif column.dtype.is_float():
-        column = pl.Series(np.where(column.is_finite().fill_null(False), column.fill_null(0), np.nan)).cast(
-            pl.Int64, strict=False
-        )
     else:
         column = column.cast(pl.Int64, strict=False)
     missing = column.is_null().to_numpy()
@@ -88,16 +90,17 @@ def bags(frame: pl.DataFrame, source: str, schema: FieldSchema) -> tuple[Bags, n
         return Bags(flat, lengths, None), none, none
     weights = _lists(frame[schema.weights], schema.separator)
     mismatch = weights.list.len().fill_null(0).to_numpy() != lengths
-    values = weights.list.explode(empty_as_null=False, keep_nulls=False).cast(pl.Float64, strict=False)
+    values = weights.list.explode(empty_as_null=False, keep_nulls=False)
+    values = values.cast(pl.Float64, strict=False).cast(pl.Float32)  # what is too large becomes infinite
     good = (values.is_finite() & (values >= 0)).fill_null(False).to_numpy()
     owner = np.repeat(np.arange(len(frame)), weights.list.len().fill_null(0).to_numpy())
     bad = none.copy()
     bad[owner[~good]] = True
-    return Bags(flat, lengths, values.fill_null(np.nan).to_numpy().astype(np.float32)), mismatch, bad & ~mismatch
+    return Bags(flat, lengths, values.fill_null(np.nan).to_numpy()), mismatch, bad & ~mismatch
 
 
 def _lists(column: pl.Series, separator: str | None) -> pl.Series:
-    """A column as lists: lists stay, text is split, anything else is a list of one; missing is an empty list."""
+    """A column as lists: lists stay, text is split, all else is a list of one; missing is an empty list."""
     if isinstance(column.dtype, pl.List | pl.Array):
         return column.cast(pl.List(column.dtype.inner))  # type: ignore[attr-defined]
     if column.dtype == pl.String:

@@ -1,4 +1,4 @@
-"""Raw ids -> provisional codes while a log is read; codes -> rows of the embedding when the training part is known.
+"""Raw ids -> provisional codes while a log is read; -> rows of the embedding when the training part is known.
 
 Three rules make a row of a raw value, all fitted on the training part only; row 0 is "unseen":
 
@@ -61,7 +61,7 @@ class HashedCodes:
         """Buckets of raw ids. Shape: text (n,) without nulls -> int32 (n,)."""
         distinct = ids.unique()
         buckets = pl.Series([hash_bucket(i, self._buckets) for i in distinct], dtype=pl.Int32)
-        return ids.replace_strict(distinct, buckets, return_dtype=pl.Int32).to_numpy()
+        return ids.replace_strict(distinct, buckets, return_dtype=pl.Int32).to_numpy().astype(np.int32)
 
     def ids(self) -> pa.Array:
         return pa.array([], pa.string())
@@ -98,16 +98,20 @@ class Vocabulary:
 def fit_ids(field: Field, ids: pa.Array, counts: np.ndarray) -> tuple[Vocabulary, np.ndarray]:
     """The vocabulary of a field from its training counts, and the row of each code.
 
-    Shape: ids text (C,), counts int (C,) -> rows int32 (C,). The order is by count, then by id, so that it does
-    not hang on the order in which a reader met the ids.
+    Shape: ids text (C,), counts int (C,) -> rows int32 (C,). The order is by count, then by id, so that it
+    does not hang on the order in which a reader met the ids.
     """
     if field.hash is not None:
         return Vocabulary(field, field.hash + 1), np.arange(1, field.hash + 1, dtype=np.int32)
-    known = pl.DataFrame({"id": pl.Series(ids), "count": counts, "code": np.arange(len(counts), dtype=np.int32)})
+    known = pl.DataFrame(
+        {"id": pl.Series(ids), "count": counts, "code": np.arange(len(counts), dtype=np.int32)}
+    )
     known = known.filter(pl.col("count") >= field.min_count).sort(["count", "id"], descending=[True, False])
     rows = np.zeros(len(counts), np.int32)
     rows[known["code"].to_numpy()] = np.arange(1, len(known) + 1, dtype=np.int32)
-    return Vocabulary(field, len(known) + 1, known["id"].to_arrow().cast(pa.string()), known["count"].to_numpy()), rows
+    return Vocabulary(
+        field, len(known) + 1, known["id"].to_arrow().cast(pa.string()), known["count"].to_numpy()
+    ), rows
 
 
 def fit_buckets(field: Field, values: np.ndarray, weights: np.ndarray | None = None) -> Vocabulary:

@@ -1,0 +1,173 @@
+"""A block of CSV lines -> a frame of text columns: a row is one line, and a line that is none is told of.
+
+The fast way is one call of pyarrow's parser. It is not enough where a quote is left open (pyarrow takes all
+up to the next quote as one value, and rows are gone without a word), where a line is blank (a row of empty
+values), or where bytes are not UTF-8 (an exception); such a block is looked at line by line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.csv as pacsv
+
+from ..errors import DataError
+
+
+def whole_lines(data: bytes, last: bool) -> tuple[bytes, bytes]:
+    r"""The data up to its last line end, and what is left over; the end of a file ends a line, too.
+
+    Blank lines at the end of the data are left over, so that those at the end of a file are no rows.
+
+    >>> whole_lines(b"1,2\n3", False), whole_lines(b"1,2\n\n", False), whole_lines(b"\n3", last=True)
+    ((b'1,2\n', b'3'), (b'1,2\n', b'\n'), (b'\n3\n', b''))
+    """
+    if last:
+        return (data + b"\n" if data.strip(b"\r\n") else b""), b""
+    text = data[: data.rfind(b"\n") + 1].rstrip(b"\r\n")
+    cut = data.find(b"\n", len(text)) + 1 if text else 0
+    return data[:cut], data[cut:]
+
+
+def header(data: bytes, delimiter: str, file: str) -> list[str]:
+    """The names of the columns, from the beginning of a file. Raises: DataError where it is no header."""
+    must, line = "a CSV file must begin with a line of column names", data.split(b"\n")[0].rstrip(b"\r")
+    if not line.strip():
+        raise DataError(must, "its first line is empty" if data.strip() else "the file is empty", where=file)
+    try:
+        line.decode()
+    except UnicodeDecodeError as error:
+        came = f"its first line is not: {error}"
+        raise DataError("a CSV file must be text in UTF-8", came, where=file, do="Convert it") from error
+    if b"\r" in line:
+        came = "they end in CR alone"
+        raise DataError(
+            "the lines of a CSV file must end in LF or CR LF", came, where=file, do="Convert them"
+        )
+    parsed = pacsv.read_csv(pa.BufferReader(line + b"\n"), None, pacsv.ParseOptions(delimiter=delimiter))
+    return [name.removeprefix("\ufeff") for name in parsed.column_names]
+
+
+def parse(
+    block: bytes, names: list[str], columns: list[str], delimiter: str, bad_line: Callable[[int, str], None]
+) -> tuple[pl.DataFrame, np.ndarray, int]:
+    """One block of whole lines.
+
+    Args:
+        names: the names of all columns, in order.
+        columns: those that are read; only in them must the bytes be UTF-8.
+        bad_line: told of each line, counted from 0, that has another number of columns or cannot be read.
+
+    Shape: n good lines of m -> text columns (n,), int64 (n,) the line of each, counted from 0, and m.
+    """
+    broken: dict[int, str] = {}  # lines that are no row of the table returned
+    hopeless: dict[int, str] = {}  # lines that are a row of it, but stand for nothing
+
+    def invalid(row: pacsv.InvalidRow) -> str:
+        assert row.number is not None
+        broken[row.number - 1] = row.text
+        return "skip"
+
+    def read(data: bytes) -> pa.Table:
+        return pacsv.read_csv(
+            pa.BufferReader(data),
+            # one thread, for only then an invalid row knows its number
+            pacsv.ReadOptions(use_threads=False, column_names=names, block_size=len(data) + 1),
+            pacsv.ParseOptions(delimiter=delimiter, invalid_row_handler=invalid, ignore_empty_lines=False),
+            pacsv.ConvertOptions(include_columns=columns, column_types=dict.fromkeys(columns, pa.binary())),
+        )
+
+    met, lines = block.count(b"\n"), None
+    table = None if _is_odd(block, delimiter) else read(block)
+    if table is None or table.num_rows + len(broken) != met:
+        lines = block.split(b"\n")[:-1]
+        hopeless = {
+            i: _readable(text) for i, text in enumerate(lines) if _is_hopeless(text, delimiter, len(names))
+        }
+        empty = delimiter.encode() * (len(names) - 1)
+        broken.clear()
+        table = read(b"".join((empty if i in hopeless else text) + b"\n" for i, text in enumerate(lines)))
+    numbers = np.delete(np.arange(met), np.array(list(broken), np.int64))
+    if lines is not None:
+        not_text = {i for column in table.columns for i in _not_text(column)}
+        hopeless.update((int(numbers[i]), _readable(lines[numbers[i]])) for i in not_text)
+        good = ~np.isin(numbers, list(hopeless))
+        table, numbers = table.filter(pa.array(good)), numbers[good]
+    for i, text in sorted((broken | hopeless).items()):
+        bad_line(i, text)
+    return pl.DataFrame(table.cast(pa.schema([(name, pa.string()) for name in columns]))), numbers, met
+
+
+def _is_odd(block: bytes, delimiter: str) -> bool:
+    """Whether the parser's count of rows would not tell that a line is blank, holds a CR, or leaves a quote open.
+
+    In the middle of a block an open quote takes the next line with it, and so it shows; at the end it does not.
+    """
+    last = block[block.rfind(b"\n", 0, -1) + 1 :]
+    return (
+        block[:1] in (b"\r", b"\n")
+        or b"\n\n" in block
+        or b"\n\r\n" in block
+        or block.count(b"\r") != block.count(b"\r\n")
+        or not _cells(last, delimiter.encode())
+        or not _is_text(block)
+    )
+
+
+def _is_text(data: bytes) -> bool:
+    """Whether the bytes are UTF-8."""
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _not_text(column: pa.ChunkedArray) -> list[int]:
+    """The rows of a binary column whose bytes are not UTF-8."""
+    try:
+        column.cast(pa.string())
+    except pa.ArrowInvalid:
+        return [i for i, value in enumerate(column.to_pylist()) if not _is_text(value)]
+    return []
+
+
+def _readable(line: bytes) -> str:
+    return line.rstrip(b"\r").decode(errors="backslashreplace")
+
+
+def _is_hopeless(line: bytes, delimiter: str, columns: int) -> bool:
+    """Whether the parser would not see the line as one row: it is blank, leaves a quote open, or holds a CR.
+
+    So is a line with another number of columns that is not UTF-8.
+    """
+    line = line.removesuffix(b"\r")
+    if not line or b"\r" in line:
+        return True
+    if b'"' not in line and line.isascii():
+        return False
+    cells = _cells(line, delimiter.encode())
+    return not cells or (cells != columns and not _is_text(line))
+
+
+def _cells(line: bytes, delimiter: bytes) -> int:
+    r"""How many columns a line has; 0 where a quote is left open.
+
+    >>> _cells(b'1,"2,3",', b","), _cells(b'1,"2,3', b","), _cells(b'"a""b",5" screen', b",")
+    (3, 0, 2)
+    """
+    at, cells = 0, 1
+    while True:
+        if line[at : at + 1] == b'"':
+            at = line.find(b'"', at + 1)
+            while at >= 0 and line[at + 1 : at + 2] == b'"':
+                at = line.find(b'"', at + 2)
+            if at < 0:
+                return 0
+        at = line.find(delimiter, at)
+        if at < 0:
+            return cells
+        at, cells = at + 1, cells + 1
