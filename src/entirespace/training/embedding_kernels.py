@@ -1,0 +1,128 @@
+"""The gradient of an embedding layer on the CPU: many ids' gradients summed into the rows they stand for.
+
+    lookup   x_j = rows[position_j]                             d rows_u = sum of d x_j over position_j = u
+    pool     x_b = sum over j in bag b of w_j rows[position_j]  d rows_u = sum of w_j d x_bag(j) over the same
+
+Forward, torch's own operations are as fast as memory. Backward, its index_add runs on one thread, and
+embedding_bag sorts. Here each thread lists the ids of the rows it owns (blocks of 64 rows, dealt in turn) and
+adds them up. A row's sum goes through its ids in their order whatever the number of threads: training repeats
+to the last bit.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .parallel import shares
+from .prefetch import prefetch_to_read, prefetch_to_write
+
+AHEAD = 16  # ids
+BLOCK = 6  # log2 of the rows that a thread owns in a run; neighbours share cache lines
+
+
+@functools.cache
+def spread_kernel(width: int, dtype: str) -> Callable[..., None]:
+    """out[position[j]] += weights[j] * grad[bag of j], for rows of `width` "float32" or "float64"."""
+    real: Any = np.float32 if dtype == "float32" else np.float64
+
+    @numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz"})
+    def spread(share, count, grad, position, offsets, weights, out):
+        mine, bags = np.empty(len(position), np.int32), np.empty(len(position), np.int32)
+        block, owners, owner = np.uint64(BLOCK), np.uint64(count), np.uint64(share)
+        listed = 0
+        for bag in range(len(grad)):
+            start, stop = (offsets[bag], offsets[bag + 1]) if len(offsets) else (bag, bag + 1)
+            for j in range(start, stop):  # no branch: an id of another's row is written over by the next
+                mine[listed], bags[listed] = j, bag
+                listed += (np.uint64(position[j]) >> block) % owners == owner
+        for i in range(listed):
+            if i + AHEAD < listed:
+                prefetch_to_write(out, np.uint64(position[mine[i + AHEAD]]))
+                prefetch_to_read(grad, np.uint64(bags[i + AHEAD]))
+            j = mine[i]
+            sums, g = out[np.uint64(position[j])], grad[np.uint64(bags[i])]
+            weight = weights[j] if len(weights) else real(1)
+            for d in range(width):
+                sums[d] += weight * g[d]
+
+    return spread
+
+
+def spread(
+    grad: Tensor, position: Tensor, out: Tensor, offsets: Tensor | None = None, weights: Tensor | None = None
+) -> None:
+    """Add to out the gradient of `pool`, or without offsets that of `lookup`.
+
+    Shape: grad (bags, D), position int64 (n,), offsets int64 (bags + 1,), weights (n,), out (U, D).
+    """
+    kernel = spread_kernel(grad.shape[1], str(grad.dtype).removeprefix("torch."))
+    bounds = position.new_empty(0) if offsets is None else offsets
+    weighed = grad.new_empty(0) if weights is None else weights
+    shares(kernel, grad.numpy(), position.numpy(), bounds.numpy(), weighed.numpy(), out.numpy())
+
+
+class _Lookup(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, position: Tensor) -> Tensor:
+        ctx.save_for_backward(position)
+        ctx.rows = rows.shape[0]
+        return F.embedding(position, rows)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (position,), grad = ctx.saved_tensors, grads[0].contiguous()
+        out = grad.new_zeros(ctx.rows, grad.shape[1])
+        spread(grad, position, out)
+        return out, None
+
+
+class _Pool(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, position: Tensor, offsets: Tensor, weights: Tensor | None) -> Tensor:
+        ctx.save_for_backward(position, offsets, weights)
+        ctx.rows = rows.shape[0]
+        return _bag(rows, position, offsets, weights)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        (position, offsets, weights), grad = ctx.saved_tensors, grads[0].contiguous()
+        out = grad.new_zeros(ctx.rows, grad.shape[1])
+        spread(grad, position, out, offsets, weights)
+        return out, None, None, None
+
+
+def lookup(rows: Tensor, position: Tensor) -> Tensor:
+    """rows[position], with the fast gradient on the CPU. Shape: (U, D), int64 (n,) -> (n, D).
+
+    >>> rows = torch.eye(2, requires_grad=True)
+    >>> lookup(rows, torch.tensor([1, 0, 1])).sum().backward()
+    >>> rows.grad.tolist()
+    [[1.0, 1.0], [2.0, 2.0]]
+    """
+    if rows.device.type != "cpu" or not rows.requires_grad:
+        return F.embedding(position, rows)
+    return _Lookup.apply(rows, position)  # pyright: ignore[reportReturnType]
+
+
+def pool(rows: Tensor, position: Tensor, offsets: Tensor, weights: Tensor | None) -> Tensor:
+    """Weighted sums of bags of rows, with the fast gradient on the CPU; zeros for an empty bag.
+
+    Shape: (U, D), int64 (n,), int64 (bags + 1,), (n,) of rows' dtype -> (bags, D).
+    """
+    if rows.device.type != "cpu" or not rows.requires_grad:
+        return _bag(rows, position, offsets, weights)
+    return _Pool.apply(rows, position, offsets, weights)  # pyright: ignore[reportReturnType]
+
+
+def _bag(rows: Tensor, position: Tensor, offsets: Tensor, weights: Tensor | None) -> Tensor:
+    return F.embedding_bag(
+        position, rows, offsets, mode="sum", per_sample_weights=weights, include_last_offset=True
+    )
