@@ -21,7 +21,11 @@ class Model(BaseModel):
     """A frozen model that refuses what it does not know; the sentence under a field is its help."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, populate_by_name=True
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        populate_by_name=True,
+        allow_inf_nan=False,
     )
 
 

@@ -102,9 +102,9 @@ def parse(
 
 
 def _is_odd(block: bytes, delimiter: str) -> bool:
-    """Whether the parser's count of rows would not tell that a line is blank, holds a CR, or leaves a quote open.
+    """Whether the number of rows parsed would not tell that some line is no row, or parsing would fail.
 
-    In the middle of a block an open quote takes the next line with it, and so it shows; at the end it does not.
+    An open quote takes the next line with it, and so it shows; at the end of a block it does not.
     """
     last = block[block.rfind(b"\n", 0, -1) + 1 :]
     return (

@@ -206,11 +206,9 @@ class _Writer:
             others += int((labels != labels[first]).sum())
         self._audit.count(IMPRESSIONS, "duplicate_impression", copies)
         if copies:
-            self._audit.note(
-                f"before copies were left out: {self._n:,} impressions, {clicks:,} clicks, "
-                f"{conversions:,} conversions"
-                + (f"; {others:,} copies had other labels than the impression they repeat" if others else "")
-            )
+            before = f"{self._n:,} impressions, {clicks:,} clicks, {conversions:,} conversions"
+            unlike = f"; {others:,} copies had other labels than the impression they repeat" if others else ""
+            self._audit.note(f"before copies were left out: {before}{unlike}")
 
     def _times(self, fate: int) -> Iterator[np.ndarray]:
         """The times of the impressions that have this fate so far; their row numbers where there is no time."""

@@ -117,8 +117,8 @@ def fit_ids(field: Field, ids: pa.Array, counts: np.ndarray) -> tuple[Vocabulary
 def fit_buckets(field: Field, values: np.ndarray, weights: np.ndarray | None = None) -> Vocabulary:
     """Quantile edges of a number: each bucket holds about the same weight of training impressions.
 
-    Shape: values float (n,), weights float (n,). NaN, "missing", is left out. Values that take more than a
-    bucket's share (often zero) get a bucket of their own.
+    Shape: values float (n,), weights float (n,). NaN, "missing", is left out. Equal
+    numbers share a bucket: where many are equal (often zero) there are fewer buckets.
     """
     assert field.buckets is not None
     present = ~np.isnan(values)
