@@ -242,7 +242,7 @@ class Quarantine:
     """`quarantine.csv`: the bad rows, each with its file, line number, table and reason.
 
     The file is made with the first bad row: without one there is none. `add` also counts the row in the
-    audit, so the two always agree. Control characters are written out (`\\x01`), and a long text is cut and marked.
+    audit: the two always agree. Control characters are written out (`\\x01`); a long text is cut and marked.
 
     Args:
         folder: where `quarantine.csv` is written (the dataset's folder).
