@@ -32,4 +32,4 @@ def test_ten_lines(dataset, quick, tmp_path):
     p = run.predict(data.test)
     assert p.pctr.dtype == p.pcvr.dtype == p.pctcvr.dtype == np.float32
     assert "CVR on clicked impressions" in str(run.evaluate(data.test))
-    assert "CTCVR task" in str(es.compare([es.BASE(), es.ESMM()], data, seeds=range(1), config=quick))
+    assert "CTCVR task" in str(es.compare([es.BASE(), es.ESMM()], data, seeds=range(1), config=quick, jobs=1))

@@ -19,7 +19,7 @@ METHODS = (BASE(), Family("AMAN", (AMAN(rate=0.1), AMAN(rate=1.0))), ESMM())
 @pytest.fixture(scope="module")
 def report(dataset, quick, tmp_path_factory):
     out = tmp_path_factory.mktemp("compare") / "report"
-    return out, compare(METHODS, dataset, seeds=2, config=quick, out=out)
+    return out, compare(METHODS, dataset, seeds=2, config=quick, out=out, jobs=1)
 
 
 def test_the_table_is_the_mean_over_seeds(report):
@@ -50,7 +50,7 @@ def test_rates_are_chosen_on_validation_or_as_the_paper_did_on_test(report, data
     line = comparison.as_dict()["methods"][1]
     by_validation = max(line["candidates"], key=lambda c: c["selection_auc"]["ctcvr"]["mean"])
     assert line["label"] == by_validation["label"]
-    paper = compare(METHODS, dataset, seeds=2, config=quick, out=out, select="paper")
+    paper = compare(METHODS, dataset, seeds=2, config=quick, out=out, select="paper", jobs=1)
     chosen = paper.as_dict()["methods"][1]
     best = max(chosen["candidates"], key=lambda c: c["selection_auc"]["ctcvr"]["mean"])
     assert chosen["label"] == best["label"]
@@ -63,15 +63,15 @@ def test_nothing_is_trained_twice_and_an_interrupted_comparison_goes_on(report, 
     trained = []
     fit = runs_module.fit
     monkeypatch.setattr(runs_module, "fit", lambda method, *a, **k: trained.append(method) or fit(method, *a, **k))
-    again = compare(METHODS, dataset, seeds=2, config=quick, out=out)
+    again = compare(METHODS, dataset, seeds=2, config=quick, out=out, jobs=1)
     assert trained == []
     assert json.loads(json.dumps(again.as_dict())) == json.loads(json.dumps(comparison.as_dict()))
-    more = compare(METHODS, dataset, seeds=3, config=quick, out=out)
+    more = compare(METHODS, dataset, seeds=3, config=quick, out=out, jobs=1)
     assert trained == [BASE(), AMAN(rate=0.1), AMAN(rate=1.0), ESMM()]
     assert more.as_dict()["methods"][0]["auc"]["cvr"][:2] == comparison.as_dict()["methods"][0]["auc"]["cvr"]
     trained.clear()
     other = quick.model_copy(update={"training": quick.training.model_copy(update={"epochs": 1})})
-    compare([BASE()], dataset, seeds=1, config=other, out=out)
+    compare([BASE()], dataset, seeds=1, config=other, out=out, jobs=1)
     assert trained == [BASE()], "another configuration is another run"
 
 

@@ -88,8 +88,8 @@ def log() -> Log:
 def test_700_steps_give_dense_adams_table(log: Log, schedule: str) -> None:
     tables = log.dense(SCHEDULES[schedule])
     assert _distance(tables[0], tables[-1]) > 0.3
-    # 1e-2 of learning rate times the rule's error of 7e-7, in more than one gap
-    assert log.caught_up(SCHEDULES[schedule], tables)[0] < 2e-8
+    # a learning rate of 1e-2 times the rule's error of 6e-6
+    assert log.caught_up(SCHEDULES[schedule], tables)[0] < 6e-8
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_other_betas(log: Log, betas: tuple[float, float]) -> None:
 @pytest.mark.parametrize("eps", [1e-3, 1e-15])
 def test_other_eps(log: Log, eps: float) -> None:
     tables = log.dense(SCHEDULES["constant"], eps=eps)
-    assert log.caught_up(SCHEDULES["constant"], tables, eps=eps)[0] < 2e-8
+    assert log.caught_up(SCHEDULES["constant"], tables, eps=eps)[0] < 6e-8
 
 
 def test_float32_is_as_near_the_truth_as_torchs_float32(log: Log) -> None:
@@ -184,7 +184,7 @@ def test_looking_often_changes_nothing_but_rounding(log: Log) -> None:
             adam.finish()
             assert len(adam.state()["history"]) == 1
     adam.finish()
-    assert _distance(weight, whole) < 2e-8
+    assert _distance(weight, whole) < 6e-8
 
 
 @pytest.mark.parametrize("schedule", ["constant", "zero for a while"])
@@ -192,7 +192,7 @@ def test_kernels_agree_with_torch_operations(log: Log, schedule: str) -> None:
     tables = log.dense(SCHEDULES[schedule])
     _, fast = log.caught_up(SCHEDULES[schedule], tables, kernels=True)
     apart, slow = log.caught_up(SCHEDULES[schedule], tables, kernels=False)
-    assert apart < 2e-8
+    assert apart < 6e-8
     assert _distance(fast, slow) < 1e-13
 
 

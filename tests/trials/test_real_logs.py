@@ -26,7 +26,7 @@ def test_kuairand_from_raw_log_to_table_2(shared_data, tmp_path):
     entirespace("prepare", "kuairand", shared_data / "kuairand_pure", data)
     about = json.loads(entirespace("describe", data, "--json"))
     assert about["table1"]["impressions"] == 228_329 - 5_885
-    print(entirespace("compare", data, "-o", report, "--seeds", 3, "--jobs", 2))
+    print(entirespace("compare", data, "-o", report, "--seeds", 3))
     minutes = (time.monotonic() - began) / 60
     print(f"{minutes:.1f} minutes")
     lines = json.loads((report / "report.json").read_text())["methods"]

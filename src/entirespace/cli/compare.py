@@ -31,8 +31,11 @@ def command(
         typer.Option(help="Choose AMAN's and OVERSAMPLING's rates on the validation part, or on test as the paper did."),
     ] = Selection.validation,
     jobs: Annotated[
-        int, typer.Option(help="Runs trained at a time, each on its share of the cores and with its own memory.", min=1)
-    ] = 1,
+        int | None,
+        typer.Option(
+            help="Runs trained at a time, each on its share of the cores (default: one a core, if memory allows).", min=1
+        ),
+    ] = None,
     config: ConfigFile = None,
     settings: Settings = None,
     as_json: Json = False,

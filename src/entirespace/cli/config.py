@@ -10,7 +10,7 @@ from .options import ConfigFile, Json, Settings, command_line, configuration, sh
 
 
 def command(
-    method: Annotated[str, typer.Argument(help="A method's name; `entirespace methods` lists them.")],
+    method: Annotated[str, typer.Argument(help="A method's name; `entirespace methods` lists them.", metavar="METHOD")],
     config: ConfigFile = None,
     settings: Settings = None,
     as_json: Json = False,

@@ -12,7 +12,7 @@ from .progress import progress_on_stderr
 
 
 def command(
-    method: Annotated[str, typer.Argument(help="A method's name, such as ESMM or 'AMAN(rate=0.5)'.")],
+    method: Annotated[str, typer.Argument(help="A method's name, such as ESMM or 'AMAN(rate=0.5)'.", metavar="METHOD")],
     dataset: DatasetFolder,
     out: Annotated[Path, typer.Option("-o", "--out", help="The run's folder.", metavar="RUN")],
     seed: Annotated[int, typer.Option(help="Of weights, sampling and order.", min=0)] = 0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,7 @@ def compare(
     config: Config | None = None,
     select: Select = "validation",
     out: Path | str | None = None,
-    jobs: int = 1,
+    jobs: int | None = None,
     progress: Progress = SILENT,
 ) -> Comparison:
     """Train every method from every seed and hold them against each other on the test part.
@@ -69,8 +70,8 @@ def compare(
         select: how the best of a family (AMAN's rates, OVERSAMPLING's copies) is chosen, one for all seeds, by its mean
             CTCVR AUC: "validation" looks at the validation part; "paper" at the test part, as the paper did.
         out: a folder for report.md, report.json and the runs. Absent: a temporary one.
-        jobs: runs trained at a time, each in a process of its own on its share of the cores. Two runs on one core each are
-            quicker than one after the other on two, where memory allows it.
+        jobs: runs trained at a time, each in a process of its own on its share of the cores: two runs on one core each are
+            quicker than one after the other on two. Absent: one a core, if half the memory holds them.
 
     Raises: ConfigError for two families of one name, or no seeds. RunError as `fit`.
     """
@@ -95,11 +96,13 @@ def _compare(
     config: Config,
     select: Select,
     out: Path,
-    jobs: int,
+    jobs: int | None,
     progress: Progress,
 ) -> Comparison:
     methods = [method for family in families for method in family.candidates]
-    found = evaluate_all(Runs(data, config, out / "runs"), methods, seeds, jobs, progress)
+    found = evaluate_all(
+        Runs(data, config, out / "runs"), methods, seeds, jobs or _jobs(data, config), progress
+    )
     lines = [_line(family, found, seeds, select) for family in families]
     _hold_against(lines, seeds)
     about = {
@@ -114,6 +117,15 @@ def _compare(
     save_json(out / "report.json", about)
     (out / "report.md").write_text(markdown(about))
     return Comparison(about)
+
+
+def _jobs(data: Dataset, config: Config) -> int:
+    """As many jobs as cores, if half of the machine's memory holds them."""
+    table = 4 * data.rows * config.network.embedding_size  # bytes
+    # two tables with Adam's two moments each and a saved copy, the batches held for shuffling, the libraries
+    one = 2 * 4 * table + 8 * config.training.shuffle_rows * len(data.fields) + (1 << 29)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(1, min(os.cpu_count() or 1, memory // 2 // one))
 
 
 def _line(

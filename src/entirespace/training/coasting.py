@@ -25,7 +25,7 @@ a_j / (s + h_j), the Stieltjes transform of masses a_j at points h_j. Two facts 
 The h_j spread in two cases, and there the first missed steps of a gap are replayed one by one and the rule
 takes the rest: near the start of training, while sqrt(1 - b2^t) still grows (`early`), and under unusual
 betas (`late`). What error is left in all the missed moves of a gap, in units of lr, over all l, gaps and
-sqrt(v)/eps, with betas (0.9, 0.999): 7e-7 at step 256, 5e-9 from step 5000 on. (One node after 16 replayed
+sqrt(v)/eps, with betas (0.9, 0.999): 6e-6 up to step 300, 7e-7 there, 5e-9 from step 5000 on. (One node after 16 replayed
 steps: 7e-4 and 9e-5.)
 """
 
@@ -61,7 +61,7 @@ class Coasting:
         ratio = b1 / math.sqrt(b2)
         # masses under 1e-17 of the first are beneath the last digit of a float64
         self.window = math.ceil(math.log(1e-17) / math.log(ratio)) if b1 else 1
-        self.early = round(25.6 / (1 - ratio)) if b1 else 0
+        self.early = round(12.8 / (1 - ratio)) if b1 else 0
         self.late = replays_late(self.betas, self.window)
         k = torch.arange(self.window + 1, dtype=torch.float64, device=device)
         self.powers = torch.stack([b1**k, b2**k, ratio**k, b2 ** (-k / 2)], 1)
