@@ -76,7 +76,7 @@ def test_the_log_is_refused_above_max_bad(bad, refused):
             audit.check("impressions")
         for said in ("table 'impressions'", f"{bad:,} of 1,000", "bad_label", "log.csv, line 7: 1,2"):
             assert said in str(error.value)
-        assert "--max-bad" in str(error.value)
+        assert ("--max-bad" if bad < 500 else "the right file") in str(error.value)
     else:
         audit.check("impressions")
 
@@ -96,7 +96,7 @@ def test_the_error_puts_the_commonest_reason_first_and_gives_a_max_bad_that_woul
     allowing.check("t")
 
 
-@pytest.mark.parametrize("bad", [1, 3, 10, 99, 100, 101, 499, 999, 1000])
+@pytest.mark.parametrize("bad", [1, 3, 10, 99, 100, 101, 499, 500])
 def test_the_advised_max_bad_is_always_enough(bad):
     audit = Audit(max_bad=0)
     audit.read("t", 1000)

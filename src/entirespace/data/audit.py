@@ -172,7 +172,7 @@ class Audit:
                 read / share rows, may hold. So a file with the wrong delimiter fails at its beginning.
 
         Raises:
-            DataError: naming the counts by reason, the first examples and `--max-bad`.
+            DataError: naming the counts by reason, the first examples, and what to do.
         """
         read, bad = self.rows_read(table), self.rows(table, "quarantined")
         if bad * share <= self.max_bad * read:
@@ -185,7 +185,9 @@ class Audit:
             f"at most {100 * self.max_bad:.4g} % of the rows of table '{table}' may be bad",
             f"{bad:,} of {read:,}{so_far} ({100 * bad / read:.3g} %) are: {reasons}"
             + (f". First: {first}" if first else ""),
-            do=f"Mend the file, or allow rows like these to be put aside: --max-bad {_enough(bad / read)}",
+            do="Is it the right file, and of the right form?"
+            if bad > read / 2
+            else f"Mend the file, or allow rows like these to be put aside: --max-bad {_enough(bad / read)}",
         )
 
     def as_dict(self) -> dict[str, Any]:
