@@ -25,7 +25,7 @@ a_j / (s + h_j), the Stieltjes transform of masses a_j at points h_j. Two facts 
 The h_j spread in two cases, and there the first missed steps of a gap are replayed one by one and the rule
 takes the rest: near the start of training, while sqrt(1 - b2^t) still grows (`early`), and under unusual
 betas (`late`). What error is left in all the missed moves of a gap, in units of lr, over all gaps and
-sqrt(v)/eps, with betas (0.9, 0.999): 6e-6 for gaps that begin before step 300, 7e-7 there, 5e-9 from step 5000
+sqrt(v)/eps, with betas (0.9, 0.999): 6e-6 where a gap begins before step 300, 7e-7 there, 5e-9 from step 5000
 on. (One node after 16 replayed steps: 3e-3, 1e-4, 2e-5.)
 """
 
