@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from entirespace.training.embedding_kernels import lookup, pool, spread
+from entirespace.training.embedding_kernels import KernelLookups, spread
+
+KERNELS = KernelLookups()
 
 
 @pytest.fixture
@@ -22,7 +24,7 @@ def test_lookup_is_index_add(
     position = (rows * torch.rand(n, generator=generator) ** 3).long()  # few rows take most ids
     table = torch.randn(rows, width, dtype=dtype, generator=generator).requires_grad_()
     grad = torch.randn(n, width, dtype=dtype, generator=generator)
-    x = lookup(table, position)
+    x = KERNELS.lookup(table, position)
     x.backward(grad)
     assert torch.equal(x, table[position])
     assert table.grad is not None
@@ -41,7 +43,7 @@ def test_pool_is_embedding_bag(weighted: bool, generator: torch.Generator) -> No
     grad = torch.randn(400, 18, generator=generator)
     mine = torch.randn(300, 18, generator=generator).requires_grad_()
     theirs = mine.detach().clone().requires_grad_()
-    x = pool(mine, position, offsets, weights)
+    x = KERNELS.pool(mine, position, offsets, weights)
     y = F.embedding_bag(
         position, theirs, offsets, mode="sum", per_sample_weights=weights, include_last_offset=True
     )
@@ -83,8 +85,8 @@ def test_gradients_of_views_and_without_gradient(generator: torch.Generator) -> 
     table = torch.randn(5, 4, generator=generator)
     position = torch.tensor([4, 0, 4])
     leaf = table.clone().requires_grad_()
-    lookup(leaf, position).backward(torch.arange(12.0).reshape(4, 3).T)
+    KERNELS.lookup(leaf, position).backward(torch.arange(12.0).reshape(4, 3).T)
     assert leaf.grad is not None
     assert leaf.grad[4].tolist() == [2, 8, 14, 20]
-    assert not lookup(table, position).requires_grad
-    assert not pool(table, position, torch.tensor([0, 3]), None).requires_grad
+    assert not KERNELS.lookup(table, position).requires_grad
+    assert not KERNELS.pool(table, position, torch.tensor([0, 3]), None).requires_grad

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -33,7 +35,34 @@ class Embedding(nn.Module):
         return self.weight.index_select(0, batch.rows)
 
 
-def pool(rows: Tensor, group: Group) -> Tensor:
+class Lookups(Protocol):
+    """The two things that an embedding layer does to rows; the trainer may put in faster ones, with the same numbers."""
+
+    def lookup(self, rows: Tensor, position: Tensor) -> Tensor:
+        """rows[position]. Shape: (U, D), int64 (n,) -> (n, D)."""
+        ...
+
+    def pool(self, rows: Tensor, position: Tensor, offsets: Tensor, weights: Tensor | None) -> Tensor:
+        """Weighted sums of bags; zeros for an empty one. Shape: (U, D), (n,), (bags + 1,), (n,) -> (bags, D)."""
+        ...
+
+
+class TorchLookups:
+    """`Lookups` by torch's own operations, on any device."""
+
+    def lookup(self, rows: Tensor, position: Tensor) -> Tensor:
+        return F.embedding(position, rows)
+
+    def pool(self, rows: Tensor, position: Tensor, offsets: Tensor, weights: Tensor | None) -> Tensor:
+        return F.embedding_bag(
+            position, rows, offsets, mode="sum", per_sample_weights=weights, include_last_offset=True
+        )
+
+
+TORCH = TorchLookups()
+
+
+def pool(rows: Tensor, group: Group, lookups: Lookups = TORCH) -> Tensor:
     """The vector of each field of a group: the weighted sum of its ids' rows; zeros for an empty bag.
 
     Shape: rows (U, D) -> (m, F_g * D), fields in the order of `group.fields`.
@@ -41,22 +70,20 @@ def pool(rows: Tensor, group: Group) -> Tensor:
     width = len(group.fields) * rows.shape[1]
     weights = None if group.weights is None else group.weights.to(rows.dtype)
     if group.offsets is None:
-        values = F.embedding(group.position, rows)  # (m * F_g, D)
+        values = lookups.lookup(rows, group.position)  # (m * F_g, D)
         if weights is not None:
             values = values * weights.unsqueeze(1)
         return values.view(group.size, width)
     # NOTE[UNSAID]: Figure 2 says "pooling". A sum keeps how many ids there are and what each weighs.
-    bags = F.embedding_bag(
-        group.position, rows, group.offsets, mode="sum", per_sample_weights=weights, include_last_offset=True
-    )  # (F_g * m, D), field-major
+    bags = lookups.pool(rows, group.position, group.offsets, weights)  # (F_g * m, D), field-major
     return bags.view(len(group.fields), group.size, -1).transpose(0, 1).reshape(group.size, width)
 
 
-def concatenate(rows: Tensor, batch: Batch) -> Tensor:
+def concatenate(rows: Tensor, batch: Batch, lookups: Lookups = TORCH) -> Tensor:
     """Each impression's fields side by side, in the dataset's order. Shape: rows (U, D) -> (B, F * D)."""
     parts: list[tuple[int, Tensor]] = []
     for group in batch.groups:
-        pooled = pool(rows, group)
+        pooled = pool(rows, group, lookups)
         if group.expand is not None:  # many impressions share one row of a side table
             pooled = F.embedding(group.expand, pooled)
         parts += zip(group.fields, pooled.split(rows.shape[1], dim=1), strict=True)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..config import NetworkConfig
 from ..data.batches import Batch
 from ..probability import Prob
-from .embedding import Embedding, concatenate
+from .embedding import TORCH, Embedding, Lookups, concatenate
 from .mlp import MLP
 
 SHARED = "shared"
@@ -73,6 +73,7 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self.heads = heads
+        self.lookups: Lookups = TORCH
         self.embedding_of = {head: SHARED if share_embedding else head for head in heads}
         size, std = config.embedding_size, config.embedding_std
         self.embeddings = nn.ModuleDict(
@@ -103,7 +104,7 @@ class Network(nn.Module):
         """The probabilities of a batch. Without `gathered` the embedding gets no gradient: inference."""
         if gathered is None:
             gathered = {name: self.embedding(name).gather(batch) for name in self.embeddings}
-        x = {name: concatenate(rows, batch) for name, rows in gathered.items()}  # (B, F * D)
+        x = {name: concatenate(rows, batch, self.lookups) for name, rows in gathered.items()}  # (B, F * D)
         return Heads(
             **{head: Prob.of_logits(tower(x[self.embedding_of[head]])) for head, tower in self.towers.items()}
         )

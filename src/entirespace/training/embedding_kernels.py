@@ -19,8 +19,8 @@ import numba
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from ..network.embedding import TORCH
 from .parallel import shares
 from .prefetch import prefetch_to_read, prefetch_to_write
 
@@ -74,7 +74,7 @@ class _Lookup(torch.autograd.Function):
     def forward(ctx: Any, rows: Tensor, position: Tensor) -> Tensor:
         ctx.save_for_backward(position)
         ctx.rows = rows.shape[0]
-        return F.embedding(position, rows)
+        return TORCH.lookup(rows, position)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
@@ -89,7 +89,7 @@ class _Pool(torch.autograd.Function):
     def forward(ctx: Any, rows: Tensor, position: Tensor, offsets: Tensor, weights: Tensor | None) -> Tensor:
         ctx.save_for_backward(position, offsets, weights)
         ctx.rows = rows.shape[0]
-        return _bag(rows, position, offsets, weights)
+        return TORCH.pool(rows, position, offsets, weights)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
@@ -99,30 +99,17 @@ class _Pool(torch.autograd.Function):
         return out, None, None, None
 
 
-def lookup(rows: Tensor, position: Tensor) -> Tensor:
-    """rows[position], with the fast gradient on the CPU. Shape: (U, D), int64 (n,) -> (n, D).
+class KernelLookups:
+    """`network.embedding.Lookups` on the CPU: torch's operations forward, the kernel for the gradient.
 
     >>> rows = torch.eye(2, requires_grad=True)
-    >>> lookup(rows, torch.tensor([1, 0, 1])).sum().backward()
+    >>> KernelLookups().lookup(rows, torch.tensor([1, 0, 1])).sum().backward()
     >>> rows.grad.tolist()
     [[1.0, 1.0], [2.0, 2.0]]
     """
-    if rows.device.type != "cpu" or not rows.requires_grad:
-        return F.embedding(position, rows)
-    return _Lookup.apply(rows, position)  # pyright: ignore[reportReturnType]
 
+    def lookup(self, rows: Tensor, position: Tensor) -> Tensor:
+        return _Lookup.apply(rows, position)  # pyright: ignore[reportReturnType]
 
-def pool(rows: Tensor, position: Tensor, offsets: Tensor, weights: Tensor | None) -> Tensor:
-    """Weighted sums of bags of rows, with the fast gradient on the CPU; zeros for an empty bag.
-
-    Shape: (U, D), int64 (n,), int64 (bags + 1,), (n,) of rows' dtype -> (bags, D).
-    """
-    if rows.device.type != "cpu" or not rows.requires_grad:
-        return _bag(rows, position, offsets, weights)
-    return _Pool.apply(rows, position, offsets, weights)  # pyright: ignore[reportReturnType]
-
-
-def _bag(rows: Tensor, position: Tensor, offsets: Tensor, weights: Tensor | None) -> Tensor:
-    return F.embedding_bag(
-        position, rows, offsets, mode="sum", per_sample_weights=weights, include_last_offset=True
-    )
+    def pool(self, rows: Tensor, position: Tensor, offsets: Tensor, weights: Tensor | None) -> Tensor:
+        return _Pool.apply(rows, position, offsets, weights)  # pyright: ignore[reportReturnType]

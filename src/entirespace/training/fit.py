@@ -23,6 +23,7 @@ from ..errors import ConfigError, RunError
 from ..methods._method import Method
 from ..progress import SILENT, Progress
 from .checkpoint import flat, load_tensors, save_json, save_tensors, unflat
+from .embedding_kernels import KernelLookups
 from .optimizer import RowAdam
 from .run import FORMAT, METRICS, RUN, WEIGHTS, Run, build_network, read_about
 
@@ -119,6 +120,8 @@ class _Trainer:
         self._feed = Feed(self._train.dataset)
         self._network = build_network(self._method, self._train.dataset, self._config, self._seed)
         self._network.to(settings.device)
+        if settings.device == "cpu":
+            self._network.lookups = KernelLookups()
         adam = self._config.optimizer
         options: dict[str, Any] = {
             "lr": adam.learning_rate,
