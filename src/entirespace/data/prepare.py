@@ -46,6 +46,7 @@ from .vocabulary import Vocabulary, bucket_rows, fit_buckets, fit_ids
 
 SAMPLE = 1_000_000  # numbers that quantile buckets are fitted on; fewer than that: all of them
 FILE_ROWS = 32 * ROW_GROUP
+FINGERPRINTS = 500_000  # of them are sorted at once, if no more than 256 pieces come of it
 
 TRAINING, VALIDATING, TESTING, DROPPED = 0, 1, 2, 3  # what a staged impression becomes
 
@@ -173,7 +174,7 @@ class _Writer:
             return
         folder = self._out / "stage" / "fingerprints"
         folder.mkdir()
-        pieces = min(256, 1 + self._n // 500_000)
+        pieces = min(256, 1 + self._n // FINGERPRINTS)
         files = [(folder / str(i)).open("wb") for i in range(pieces)]
         clicks = conversions = 0
         for start, batch in self._staged.impressions.batches():
@@ -207,7 +208,9 @@ class _Writer:
         self._audit.count(IMPRESSIONS, "duplicate_impression", copies)
         if copies:
             before = f"{self._n:,} impressions, {clicks:,} clicks, {conversions:,} conversions"
-            unlike = f"; {others:,} copies had other labels than the impression they repeat" if others else ""
+            unlike = (
+                f"; copies with other labels than the impression they repeat: {others:,}" if others else ""
+            )
             self._audit.note(f"before copies were left out: {before}{unlike}")
 
     def _times(self, fate: int) -> Iterator[np.ndarray]:
