@@ -208,13 +208,11 @@ class _Writer:
         self._audit.count(IMPRESSIONS, "duplicate_impression", copies)
         if copies:
             before = f"{self._n:,} impressions, {clicks:,} clicks, {conversions:,} conversions"
-            unlike = (
-                f"; copies with other labels than the impression they repeat: {others:,}" if others else ""
-            )
-            self._audit.note(f"before copies were left out: {before}{unlike}")
+            unlike = f"; copies with other labels than the one they repeat: {others:,}"
+            self._audit.note(f"before copies were left out: {before}{unlike if others else ''}")
 
     def _times(self, fate: int) -> Iterator[np.ndarray]:
-        """The times of the impressions that have this fate so far; their row numbers where there is no time."""
+        """The times of the impressions that have this fate so far; without times, their numbers."""
         for start, batch in self._staged.impressions.batches():
             n = batch.num_rows
             times = (
