@@ -37,32 +37,22 @@ def make_batch(
 ) -> Batch:
     """A batch; `all_rows`: Batch.rows names that many rows, used or not: the whole table."""
     used = {
-        offsets[f] + i
-        for t in tables
-        for f, bags in zip(t.fields, t.bags, strict=True)
-        for bag in bags
-        for i, _ in bag
+        offsets[f] + i for t in tables for f, bags in zip(t.fields, t.bags, strict=True) for bag in bags for i, _ in bag
     }
     rows = sorted(used) if all_rows is None else list(range(all_rows))
     place = {row: i for i, row in enumerate(rows)}
     groups = []
     for table in tables:
         size = len(table.bags[0])
-        flat = [
-            (f, bag) for f, bags in zip(table.fields, table.bags, strict=True) for bag in bags
-        ]  # field-major
+        flat = [(f, bag) for f, bags in zip(table.fields, table.bags, strict=True) for bag in bags]  # field-major
         if table.single:  # row-major
-            flat = [
-                (f, bags[i]) for i in range(size) for f, bags in zip(table.fields, table.bags, strict=True)
-            ]
+            flat = [(f, bags[i]) for i in range(size) for f, bags in zip(table.fields, table.bags, strict=True)]
         offset = torch.tensor([0, *(len(bag) for _, bag in flat)]).cumsum(0)
         weights = [w for _, bag in flat for _, w in bag]
         groups.append(
             Group(
                 fields=table.fields,
-                position=torch.tensor(
-                    [place[offsets[f] + i] for f, bag in flat for i, _ in bag], dtype=torch.int64
-                ),
+                position=torch.tensor([place[offsets[f] + i] for f, bag in flat for i, _ in bag], dtype=torch.int64),
                 offsets=None if table.single else offset,
                 weights=None if all(w == 1 for w in weights) else torch.tensor(weights),
                 expand=None if table.expand is None else torch.tensor(table.expand),
@@ -81,15 +71,11 @@ def slow_concatenate(weight: Tensor, tables: list[Table], offsets: tuple[int, ..
         for table in tables:
             row = b if table.expand is None else table.expand[b]
             for f, bags in zip(table.fields, table.bags, strict=True):
-                vectors[f] = sum(
-                    (w * weight[offsets[f] + i] for i, w in bags[row]), torch.zeros(weight.shape[1])
-                )
+                vectors[f] = sum((w * weight[offsets[f] + i] for i, w in bags[row]), torch.zeros(weight.shape[1]))
         out.append(torch.cat([vectors[f] for f in sorted(vectors)]))
     return torch.stack(out)
 
 
-def labels_only(
-    click: list[bool], conversion: list[bool], reference_pctr: list[float] | None = None
-) -> Batch:
+def labels_only(click: list[bool], conversion: list[bool], reference_pctr: list[float] | None = None) -> Batch:
     """A batch for a loss, which reads labels and not ids."""
     return make_batch([], (), click, conversion, reference_pctr)

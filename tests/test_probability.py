@@ -42,9 +42,7 @@ def test_product_is_exact_at_both_ends(a: float, b: float, dtype: torch.dtype) -
 @dtypes
 @pytest.mark.parametrize(("y", "z"), [(False, False), (True, False), (True, True), (False, True)])
 @pytest.mark.parametrize(("a", "b"), list(product(LOGITS, LOGITS)))
-def test_equation_3_has_exact_finite_gradients(
-    a: float, b: float, y: bool, z: bool, dtype: torch.dtype
-) -> None:
+def test_equation_3_has_exact_finite_gradients(a: float, b: float, y: bool, z: bool, dtype: torch.dtype) -> None:
     ctr, cvr = (torch.tensor([x], dtype=dtype, requires_grad=True) for x in (a, b))
     p, q = sigmoid(ctr.item()), sigmoid(cvr.item())
     pctr, pcvr = Prob.of_logit(ctr), Prob.of_logit(cvr)
@@ -70,9 +68,7 @@ def test_equation_2_is_finite_with_finite_gradients(a: float, b: float, dtype: t
     ctr, ctcvr = (torch.tensor(x, dtype=dtype, requires_grad=True) for x in (a, b))
     pcvr = Prob.of_logit(ctcvr) / Prob.of_logit(ctr)
     pcvr.backward()
-    assert pcvr.item() == pytest.approx(
-        float(sigmoid(b) / sigmoid(a)), rel=1e-5
-    )  # 5.5e34 where DIVISION errs
+    assert pcvr.item() == pytest.approx(float(sigmoid(b) / sigmoid(a)), rel=1e-5)  # 5.5e34 where DIVISION errs
     assert ctr.grad is not None
     assert ctcvr.grad is not None
     assert torch.isfinite(ctr.grad)
@@ -139,8 +135,5 @@ def test_gradients_agree_with_differences() -> None:
         y, yz = torch.tensor([True, True, False]), torch.tensor([True, False, False])
         return bce(y, Prob.of_logit(ctr)) + bce(yz, Prob.of_logit(ctr) * Prob.of_logit(cvr))
 
-    ctr, cvr = (
-        torch.tensor(x, dtype=torch.float64, requires_grad=True)
-        for x in ([0.1, -2.0, -3.0], [1.0, -4.0, 0.0])
-    )
+    ctr, cvr = (torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in ([0.1, -2.0, -3.0], [1.0, -4.0, 0.0]))
     assert torch.autograd.gradcheck(loss, (ctr, cvr))

@@ -122,9 +122,7 @@ def parse(model: type[T], data: Mapping[str, Any], where: str) -> T:
         raise ConfigError("every key must be known", f"'{place}'", where=where, do=advice)
     if first["type"] == "missing":
         raise ConfigError(f"'{place}' must be given", "it is missing", where=where)
-    wrong = [
-        _said(e) for k, e in errors if k == keys and rank.get(e["type"], 3) == rank.get(first["type"], 3)
-    ]
+    wrong = [_said(e) for k, e in errors if k == keys and rank.get(e["type"], 3) == rank.get(first["type"], 3)]
     came = f"{_short(first['input'])} ({', or '.join(wrong)})" if keys else wrong[0]
     raise ConfigError(f"'{place}' must be valid" if keys else "the file must be valid", came, where=where)
 
@@ -143,9 +141,7 @@ def _keys(error: Any, data: Any) -> tuple[str | int, ...]:
 
 def _said(error: Any) -> str:
     """What is wrong, in the words of TOML: without tuples, dictionaries and models."""
-    message = (
-        error["msg"].removeprefix("Value error, ").replace("valid tuple", "list").replace("Tuple", "list")
-    )
+    message = error["msg"].removeprefix("Value error, ").replace("valid tuple", "list").replace("Tuple", "list")
     message = re.sub(r"valid dictionary.*", "table", message)
     return message[0].lower() + message[1:]
 
@@ -161,9 +157,7 @@ def _known_keys(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
     for part in parts:
         field = next((f for n, f in model.model_fields.items() if part in (n, f.alias)), None)
         inner = [
-            a
-            for a in _annotations(field and field.annotation)
-            if isinstance(a, type) and issubclass(a, BaseModel)
+            a for a in _annotations(field and field.annotation) if isinstance(a, type) and issubclass(a, BaseModel)
         ]
         if not inner:
             return []

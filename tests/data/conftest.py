@@ -55,9 +55,7 @@ class Log:
     def schema(self, text: str) -> Schema:
         return parse(Schema, tomllib.loads(text), "schema.toml")
 
-    def read(
-        self, schema: str, max_bad: float = 1.0, **options: Any
-    ) -> tuple[dict[str, list[Block]], LogSource]:
+    def read(self, schema: str, max_bad: float = 1.0, **options: Any) -> tuple[dict[str, list[Block]], LogSource]:
         """The blocks of each table, and the reader."""
         self.audit = Audit(max_bad)
         blocks: dict[str, list[Block]] = {}
@@ -68,9 +66,7 @@ class Log:
             blocks["impressions"] = list(source.impressions())
         return blocks, source
 
-    def prepare(
-        self, schema: str, *, max_bad: float = 1.0, out: Path | None = None, **options: Any
-    ) -> Dataset:
+    def prepare(self, schema: str, *, max_bad: float = 1.0, out: Path | None = None, **options: Any) -> Dataset:
         """The dataset; `force` goes to `prepare`, other options to the reader."""
         log, force = self.schema(schema), options.pop("force", False)
         return prepare(
@@ -104,12 +100,10 @@ class Plain:
         self.folder = folder
         self.manifest = json.loads((folder / "manifest.json").read_text())
         self.vocabulary = {
-            name: pq.read_table(folder / file).to_pydict()
-            for name, file in self.manifest["vocabularies"].items()
+            name: pq.read_table(folder / file).to_pydict() for name, file in self.manifest["vocabularies"].items()
         }
         self.tables = {
-            name: pq.read_table(folder / about["file"]).to_pylist()
-            for name, about in self.manifest["tables"].items()
+            name: pq.read_table(folder / about["file"]).to_pylist() for name, about in self.manifest["tables"].items()
         }
 
     def part(self, part: str) -> Rows:
@@ -117,9 +111,7 @@ class Plain:
         rows = []
         for file in self.manifest["parts"][part]["files"]:
             for raw in pq.read_table(self.folder / file).to_pylist():
-                row = {
-                    k: raw[k] for k in raw if k in ("click", "conversion", "order", "true_pctr", "true_pcvr")
-                }
+                row = {k: raw[k] for k in raw if k in ("click", "conversion", "order", "true_pctr", "true_pcvr")}
                 for f in self.manifest["fields"]:
                     table = f["table"]
                     of = raw if table == "impressions" else self.tables[table][raw[f"link.{table}"]]

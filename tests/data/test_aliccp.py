@@ -126,9 +126,7 @@ def fast_parse(
     file: Path, skeleton: bool, drop_orphans: bool = False, chunk: int = 1 << 20, threads: int = 2
 ) -> Parsed:
     names = SKELETON_FIELDS if skeleton else COMMON_FIELDS
-    chunks = Chunks(
-        names, WEIGHTED, skeleton=skeleton, drop_orphans=drop_orphans, chunk=chunk, threads=threads
-    )
+    chunks = Chunks(names, WEIGHTED, skeleton=skeleton, drop_orphans=drop_orphans, chunk=chunk, threads=threads)
     parsed = Parsed()
     lines = 0
     for _, c in chunks.read([file]):
@@ -140,9 +138,7 @@ def fast_parse(
         bags = {name: pairs(c.fields[name], chunks.codes[name].keys) for name in names}
         for i in range(c.rows):
             click, conversion = c.labels[i] & 1 > 0, c.labels[i] & 2 > 0
-            row = Row(
-                int(c.lines[i]) + 1, c.keys[i], click, conversion, {name: bags[name][i] for name in names}
-            )
+            row = Row(int(c.lines[i]) + 1, c.keys[i], click, conversion, {name: bags[name][i] for name in names})
             parsed.rows.append(row)
     return parsed
 
@@ -157,9 +153,7 @@ def pairs(bags, ids) -> list[Bag]:
 def assert_same(fast: Parsed, slow: Parsed):
     assert fast.faults == slow.faults
     assert fast.orphans == slow.orphans
-    assert [(r.line, r.click, r.conversion) for r in fast.rows] == [
-        (r.line, r.click, r.conversion) for r in slow.rows
-    ]
+    assert [(r.line, r.click, r.conversion) for r in fast.rows] == [(r.line, r.click, r.conversion) for r in slow.rows]
     codes: dict[bytes, int] = {}
     for f, s in zip(fast.rows, slow.rows, strict=True):
         assert codes.setdefault(s.key, f.key) == f.key
@@ -228,9 +222,7 @@ class Lines:
             return f"{rng.random() * 10 ** rng.randrange(3):.{rng.randrange(9)}f}"
         if kind == 2:
             return repr(float(np.float32(rng.random() * 10.0 ** rng.randint(-46, 38))))
-        return (
-            str(rng.randrange(10 ** rng.randint(1, 30))) + "." + str(rng.randrange(10 ** rng.randint(1, 30)))
-        )
+        return str(rng.randrange(10 ** rng.randint(1, 30))) + "." + str(rng.randrange(10 ** rng.randint(1, 30)))
 
     def feature(self) -> str:
         name = self.rng.choice(SKELETON_FIELDS if self.skeleton else COMMON_FIELDS)
@@ -255,14 +247,10 @@ class Lines:
             columns = [rng.choice(["1", "", "s1", "\xff"]), *labels, *columns]
         line = ",".join(columns)
         if self.broken and rng.randrange(8) == 0:
-            line = rng.choice(
-                ["", ",", ",,,,,", "a;b;c", line[: rng.randrange(len(line))], line + ",1", "\x00" + line]
-            )
+            line = rng.choice(["", ",", ",,,,,", "a;b;c", line[: rng.randrange(len(line))], line + ",1", "\x00" + line])
         if line and self.broken and rng.randrange(4) == 0:
             at = rng.randrange(len(line))
-            line = (
-                line[:at] + rng.choice("\x00\x01\x02\x03,\r.0157afg-+e \xb1") + line[at + rng.randrange(2) :]
-            )
+            line = line[:at] + rng.choice("\x00\x01\x02\x03,\r.0157afg-+e \xb1") + line[at + rng.randrange(2) :]
         return line.encode("latin-1")
 
     def file(self, lines: int) -> bytes:
@@ -386,9 +374,7 @@ def test_the_truncated_genuine_lines_are_put_aside_and_completed_ones_are_read(s
         assert log.bags(name) == [row.bags[name] for row in slow.rows]
     assert log.audit.met("common", "wrong_feature_count") == 10
     aside = [row for row in quarantined(tmp_path) if row["table"] == "impressions"]
-    assert [(row["file"], row["line"]) for row in aside] == [
-        ("sample_skeleton_train.csv", str(i)) for i in range(1, 6)
-    ]
+    assert [(row["file"], row["line"]) for row in aside] == [("sample_skeleton_train.csv", str(i)) for i in range(1, 6)]
     assert aside[0]["text"].startswith("says 9 features, holds 2: 1,0,0,bacff91692951881,9,210\\x029052218")
     assert log.audit.met("impressions", "missing_side_row") == len(completed)
 
@@ -400,15 +386,11 @@ A, B = "84dceed2e3a667f8", "0000350f0c2121e7"
 
 
 def small() -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
-    train_common = common_line(A, feature("101", 1), feature("109_14", 7, "0.5")) + common_line(
-        B, feature("101", 2)
-    )
+    train_common = common_line(A, feature("101", 1), feature("109_14", 7, "0.5")) + common_line(B, feature("101", 2))
     test_common = common_line(B, feature("101", 3)) + common_line("other", feature("101", 2))
     train = b"".join(
         [
-            skeleton_line(
-                B, feature("205", 50), feature("210", 9), feature("205", 51), click=1, conversion=1
-            ),
+            skeleton_line(B, feature("205", 50), feature("210", 9), feature("205", 51), click=1, conversion=1),
             skeleton_line(A, click=0),
             skeleton_line("ffff", feature("205", 50), click=1),
         ]
@@ -465,10 +447,7 @@ def test_weights_are_given_for_the_weighted_fields_and_where_one_is_not_1(tmp_pa
 
 @pytest.mark.parametrize(("on_orphan", "kept"), [("keep", 3), ("drop", 2)])
 def test_a_conversion_without_a_click(tmp_path, on_orphan, kept):
-    lines = [
-        skeleton_line(A, feature("205", i), click=y, conversion=z)
-        for i, (y, z) in enumerate(["11", "01", "00"])
-    ]
+    lines = [skeleton_line(A, feature("205", i), click=y, conversion=z) for i, (y, z) in enumerate(["11", "01", "00"])]
     log = read(put(tmp_path, (b"".join(lines), common_line(A))), max_bad=0, on_orphan=on_orphan)
     assert log.audit.met("impressions", "conversion_without_click") == 1
     assert log.audit.kept("impressions") == kept
@@ -525,9 +504,7 @@ def test_too_many_bad_lines_end_the_reading_and_say_why(tmp_path, reason):
 
 def test_the_second_line_of_a_key_is_put_aside(tmp_path):
     common = common_line(A, feature("101", 1)) + common_line(B) + common_line(A, feature("101", 2))
-    log = read(
-        put(tmp_path, (skeleton_line(A), common), (skeleton_line(A), common_line(A, feature("101", 3))))
-    )
+    log = read(put(tmp_path, (skeleton_line(A), common), (skeleton_line(A), common_line(A, feature("101", 3)))))
     assert log.bags("101") == [[(1, 1.0)], [], [(3, 1.0)]]
     assert [(r["line"], r["reason"]) for r in quarantined(tmp_path)] == [("3", "duplicate_key")]
     assert log.column(lambda b: b.links["common"]) == [0, 2]
@@ -535,9 +512,7 @@ def test_the_second_line_of_a_key_is_put_aside(tmp_path):
 
 def test_line_ends_of_every_kind(tmp_path):
     line = skeleton_line(A, feature("205", 5, "1.0"))
-    text = (
-        line.replace(b"\n", b"\r\n") + b"\n" + b"\r\n" + skeleton_line(A).replace(b"\n", b"\r\n") + line[:-1]
-    )
+    text = line.replace(b"\n", b"\r\n") + b"\n" + b"\r\n" + skeleton_line(A).replace(b"\n", b"\r\n") + line[:-1]
     log = read(put(tmp_path, (text, common_line(A)[:-1])))
     assert log.bags("205") == [[(5, 1.0)], [], [(5, 1.0)]]
     assert log.audit.met("impressions", "unparsable_line") == 2  # the empty lines
@@ -551,9 +526,7 @@ def test_an_empty_file_has_no_rows(tmp_path):
 
 
 def test_codes_do_not_hang_on_chunks_and_threads(tmp_path):
-    (tmp_path / "raw.csv").write_bytes(
-        b"".join(skeleton_line(A, feature("205", i * 7919 % 997)) for i in range(3000))
-    )
+    (tmp_path / "raw.csv").write_bytes(b"".join(skeleton_line(A, feature("205", i * 7919 % 997)) for i in range(3000)))
     codes = []
     for chunk, threads in ((1000, 1), (5000, 2), (1 << 20, 3)):
         chunks = Chunks(SKELETON_FIELDS, WEIGHTED, skeleton=True, chunk=chunk, threads=threads)

@@ -138,9 +138,7 @@ def test_the_quarantine_file_reads_back_as_csv(tmp_path):
             quarantine.add("raw.csv", line, "impressions", "unparsable_line", text)
     rows = list(csv.reader(quarantine.path.open(encoding="utf-8", newline="")))
     assert rows[0] == ["file", "line", "table", "reason", "text"]
-    assert [r[:4] for r in rows[1:]] == [
-        ["raw.csv", str(n), "impressions", "unparsable_line"] for n in (1, 2, 3)
-    ]
+    assert [r[:4] for r in rows[1:]] == [["raw.csv", str(n), "impressions", "unparsable_line"] for n in (1, 2, 3)]
     assert rows[1][4] == 'a "quoted", text\\x01\\x00'
     assert rows[2][4] == texts[1][:LONGEST] + "... (4,000 more characters)"
     assert rows[3][4] == "键\\\\值\\r"

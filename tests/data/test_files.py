@@ -25,9 +25,7 @@ def read(path: Path, columns: tuple[str, ...] = ("a", "b"), **how) -> tuple[list
     bad: Bad = []
     how = {"delimiter": ",", "names": None, **how}
     (file,) = files.find((path.name,), path.parent)
-    frames = list(
-        files.frames(file, list(columns), bad_line=lambda line, text: bad.append((line, text)), **how)
-    )
+    frames = list(files.frames(file, list(columns), bad_line=lambda line, text: bad.append((line, text)), **how))
     rows = [row for frame in frames for row in frame.rows.select(columns).rows()]
     lines = [int(line) for frame in frames for line in frame.lines]
     assert sum(f.raw_rows for f in frames) == len(rows) + len(bad)
@@ -49,31 +47,19 @@ GOOD = [("1", "2"), ("3", "4")]
         pytest.param(b"a,b\n1,2\n3,4\n\n\r\n\n", GOOD, [2, 3], [], id="blank lines at the end are no rows"),
         pytest.param(b"a,b\n1,2\n\n3,4\n", GOOD, [2, 4], [(3, "")], id="a blank line"),
         pytest.param(b"a,b\r\n\r\n1,2\r\n3,4\r\n", GOOD, [3, 4], [(2, "")], id="a blank line, CR LF"),
-        pytest.param(
-            b'a,b\n"1,5",2\n"q""q",4\n', [("1,5", "2"), ('q"q', "4")], [2, 3], [], id="quoted comma"
-        ),
-        pytest.param(
-            b'a,b\n5" screen,2\n3,4\n', [('5" screen', "2"), ("3", "4")], [2, 3], [], id="inner quote"
-        ),
+        pytest.param(b'a,b\n"1,5",2\n"q""q",4\n', [("1,5", "2"), ('q"q', "4")], [2, 3], [], id="quoted comma"),
+        pytest.param(b'a,b\n5" screen,2\n3,4\n', [('5" screen', "2"), ("3", "4")], [2, 3], [], id="inner quote"),
         pytest.param(b"a,b\n1,2\n5\n6,7,8\n3,4\n", GOOD, [2, 5], [(3, "5"), (4, "6,7,8")], id="ragged lines"),
         # pyarrow alone would read the rest of the block as one value of the open quote
         pytest.param(b'a,b\n1,2\n"5,6\n3,4\n', GOOD, [2, 4], [(3, '"5,6')], id="a quote left open"),
-        pytest.param(
-            b'a,b\n1,"x\ny"\n3,4\n', [("3", "4")], [4], [(2, '1,"x'), (3, 'y"')], id="a value over two lines"
-        ),
+        pytest.param(b'a,b\n1,"x\ny"\n3,4\n', [("3", "4")], [4], [(2, '1,"x'), (3, 'y"')], id="a value over two lines"),
         pytest.param(b"a,b\n1,2\n5,\r6\n3,4\n", GOOD, [2, 4], [(3, "5,\r6")], id="a CR inside a line"),
         pytest.param(b"a,b\n1,2\n\xff,6\n3,4\n", GOOD, [2, 4], [(3, "\\xff,6")], id="not UTF-8"),
         pytest.param(b"a,b\n1,2\n\xff\n3,4\n", GOOD, [2, 4], [(3, "\\xff")], id="not UTF-8 and ragged"),
-        pytest.param(
-            "a,b\nä,漢\n".encode() + b'"\xe4,1\n', [("ä", "漢")], [2], [(3, '"\\xe4,1')], id="UTF-8 and not"
-        ),
-        pytest.param(
-            b"a,b\n1,2\n3,4\n5\n\xfe,9\n", GOOD, [2, 3], [(4, "5"), (5, "\\xfe,9")], id="in line order"
-        ),
+        pytest.param("a,b\nä,漢\n".encode() + b'"\xe4,1\n', [("ä", "漢")], [2], [(3, '"\\xe4,1')], id="UTF-8 and not"),
+        pytest.param(b"a,b\n1,2\n3,4\n5\n\xfe,9\n", GOOD, [2, 3], [(4, "5"), (5, "\\xfe,9")], id="in line order"),
         pytest.param(b"a,b\n,\n", [("", "")], [2], [], id="empty values"),
-        pytest.param(
-            b"a,b\nNULL,NaN\n007,1.0\n", [("NULL", "NaN"), ("007", "1.0")], [2, 3], [], id="text stays"
-        ),
+        pytest.param(b"a,b\nNULL,NaN\n007,1.0\n", [("NULL", "NaN"), ("007", "1.0")], [2, 3], [], id="text stays"),
         pytest.param(b"a,b\n", [], [], [], id="header only"),
         pytest.param(b"a,b", [], [], [], id="header only, no newline"),
         pytest.param(b"a,b\n5\n6\n", [], [], [(2, "5"), (3, "6")], id="not one good line"),
@@ -107,9 +93,7 @@ def slow_line(line: bytes, columns: int) -> tuple[str, ...] | None:
     return tuple(cells) if len(cells) == columns else None
 
 
-LINES = st.lists(
-    st.lists(st.sampled_from([b"1", b"x", b",", b",", b'"', b"\xc3\xa4", b"\xff", b"\r"])).map(b"".join)
-)
+LINES = st.lists(st.lists(st.sampled_from([b"1", b"x", b",", b",", b'"', b"\xc3\xa4", b"\xff", b"\r"])).map(b"".join))
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -147,9 +131,7 @@ def test_another_delimiter(log):
 
 def test_a_block_holds_whole_lines_and_knows_where_it_is(log, monkeypatch):
     monkeypatch.setattr(files, "BLOCK_BYTES", 10)
-    (file,) = files.find(
-        (log.write("log.csv", "a,b\n" + "".join(f"{i},{i}\n" for i in range(20))).name,), log.raw
-    )
+    (file,) = files.find((log.write("log.csv", "a,b\n" + "".join(f"{i},{i}\n" for i in range(20))).name,), log.raw)
     frames = list(files.frames(file, ["a"], delimiter=",", names=None, bad_line=lambda *_: None))
     assert len(frames) > 5
     assert [f.lines[0] for f in frames[1:]] == [f.stop for f in frames[:-1]]

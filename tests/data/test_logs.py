@@ -29,10 +29,7 @@ age = { kind = "number" }
 likes = { kind = "ids", separator = "|", weights = "how" }
 """
 )
-BAGS = (
-    HEAD
-    + '[impressions.fields]\nb = { kind = "ids", separator = "|", weights = "w" }\nn = { kind = "number" }\n'
-)
+BAGS = HEAD + '[impressions.fields]\nb = { kind = "ids", separator = "|", weights = "w" }\nn = { kind = "number" }\n'
 
 
 def joined(blocks: list, name: str) -> list:
@@ -121,9 +118,7 @@ def test_a_bad_row_of_parquet_is_named_by_its_number(log, monkeypatch):
 )
 def test_a_bad_bag_or_number(log, b, w, n, reason):
     row = '"{}","{}","{}",1,0,0\n'
-    log.write(
-        "log.csv", "b,w,n,t,y,z\n" + row.format("5", "2", "") + row.format(b, w, n) + row.format("", "", "3")
-    )
+    log.write("log.csv", "b,w,n,t,y,z\n" + row.format("5", "2", "") + row.format(b, w, n) + row.format("", "", "3"))
     blocks, source = log.read(BAGS)
     assert quarantined(log) == [("log.csv", "3", "impressions", reason)]
     (block,) = blocks["impressions"]
@@ -212,9 +207,7 @@ def test_an_impression_refers_to_its_side_row(log):
 def test_a_key_is_its_text_and_may_have_another_name(log):
     log.write("user.parquet", {"uid": [7, 8], "age": [1, 2], "likes": [["x"], []], "how": [[1.0], []]})
     log.write("log.csv", "who,a,t,y,z\n8,x,1,0,0\n07,x,2,0,0\n7,x,3,0,0\n")
-    blocks, _ = log.read(
-        STAR.replace('key = "uid"', 'key = "uid"\non = "who"').replace(', separator = "|"', "")
-    )
+    blocks, _ = log.read(STAR.replace('key = "uid"', 'key = "uid"\non = "who"').replace(', separator = "|"', ""))
     assert blocks["impressions"][0].links["user"].tolist() == [1, -1, 0]
 
 
@@ -271,9 +264,7 @@ def test_every_file_must_have_every_column_of_the_schema(log):
     with pytest.raises(ConfigError) as raised:
         log.read(PLAIN)
     said = str(raised.value)
-    assert said.startswith(
-        "log_2.csv: the file must have the column that the schema's [impressions] names for order"
-    )
+    assert said.startswith("log_2.csv: the file must have the column that the schema's [impressions] names for order")
     assert "no column 't'; it has a, time, y, z" in said
 
 
@@ -325,9 +316,7 @@ def test_lists_stand_only_in_bags(log, column, purpose):
     log.write("user.csv", USERS)
     columns: dict[str, list] = {"uid": ["u1"], "a": ["x"], "t": [1], "y": [1], "z": [0]}
     log.write("log.parquet", {**columns, column: [columns[column]]})
-    with pytest.raises(
-        ConfigError, match=rf"log\.parquet: the column for {purpose} must hold one value a row"
-    ):
+    with pytest.raises(ConfigError, match=rf"log\.parquet: the column for {purpose} must hold one value a row"):
         log.read(STAR)
 
 
@@ -355,9 +344,7 @@ def test_too_many_bad_rows_end_the_reading_early_with_what_they_are(log, monkeyp
     with pytest.raises(DataError) as raised:
         log.read(PLAIN, max_bad=0.5)
     assert "at most 50 % of the rows of table 'impressions' may be bad" in str(raised.value)
-    assert "bad_label (a label is neither 0 nor 1). First: log.csv, line 2: y=5 z=0 t=1 a=x" in str(
-        raised.value
-    )
+    assert "bad_label (a label is neither 0 nor 1). First: log.csv, line 2: y=5 z=0 t=1 a=x" in str(raised.value)
     assert log.audit.rows_read("impressions") < 4000  # one can stop when half of the whole is bad
 
 

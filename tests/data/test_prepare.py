@@ -142,9 +142,7 @@ def slow_prepare(case: Case) -> dict[str, Any]:
         if of is None or not of[column]:
             return []
         names = of[column].split("|")
-        return list(
-            zip(names, map(float, of[weights].split("|")) if weights else [1.0] * len(names), strict=True)
-        )
+        return list(zip(names, map(float, of[weights].split("|")) if weights else [1.0] * len(names), strict=True))
 
     def number(raw: dict[str, str], name: str) -> float | None:
         user = users.get(raw["uid"])
@@ -158,9 +156,7 @@ def slow_prepare(case: Case) -> dict[str, Any]:
         for row in train:
             for i, _ in ids(row["raw"], name):
                 counts[i] = counts.get(i, 0) + 1
-        vocabulary[name] = sorted(
-            ((i, n) for i, n in counts.items() if n >= least), key=lambda p: (-p[1], p[0])
-        )
+        vocabulary[name] = sorted(((i, n) for i, n in counts.items() if n >= least), key=lambda p: (-p[1], p[0]))
     edges: dict[str, list[float]] = {}
     for name, buckets in (("cost", 4), ("age", 3)):
         numbers = sorted(x for x in (number(row["raw"], name) for row in train) if x is not None)
@@ -291,8 +287,7 @@ def test_a_dataset_is_what_the_slow_way_makes_of_the_log(log, plain, request, ca
             else f["size"] - 1 == len(vocabulary.get("id", [*vocabulary.get("edge", []), 0]))
         )
         assert (
-            f["weighted"]
-            == any(w != 1 for rows in (got.part(p) for p in PARTS) for r in rows for _, w in r[name])
+            f["weighted"] == any(w != 1 for rows in (got.part(p) for p in PARTS) for r in rows for _, w in r[name])
             or name == "likes"
         )
         for part, rows in expected["parts"].items():
@@ -543,9 +538,7 @@ def test_what_fails_leaves_nothing_behind(log):
 def test_a_new_dataset_replaces_the_old_one_only_when_it_is_whole(log):
     log.write("log.csv", rows("a,1,0,0", "b,2,0,0", "c,3,0,0"))
     old = log.prepare(PLAIN)
-    with pytest.raises(
-        DataError, match=r"must be new or empty, however: it holds a dataset\. --force replaces it"
-    ):
+    with pytest.raises(DataError, match=r"must be new or empty, however: it holds a dataset\. --force replaces it"):
         log.prepare(PLAIN)
     log.write("log.csv", rows("a,1,9,0"))
     with pytest.raises(DataError, match="not one can be used"):
@@ -568,9 +561,7 @@ def test_an_old_dataset_is_whole_until_the_new_one_stands_there(log, monkeypatch
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", watched)
-    monkeypatch.setattr(
-        "shutil.rmtree", lambda path, **_: path == log.out and pytest.fail("removed in place")
-    )
+    monkeypatch.setattr("shutil.rmtree", lambda path, **_: path == log.out and pytest.fail("removed in place"))
     log.prepare(PLAIN, force=True)
     assert moves
 
@@ -618,9 +609,7 @@ module.prepare(lambda a, q: LogSource(schema, raw, a, q), out, split=schema.spli
 """
 
 
-@pytest.mark.parametrize(
-    ("where", "there_before"), [("reading", False), ("manifest", True), ("rename", False)]
-)
+@pytest.mark.parametrize(("where", "there_before"), [("reading", False), ("manifest", True), ("rename", False)])
 def test_a_killed_preparation_leaves_no_dataset_under_its_name(log, where, there_before):
     log.write("log.csv", rows("a,1,0,0", "b,2,0,0", "c,3,0,0"))
     (log.raw / "schema.toml").write_text(PLAIN)

@@ -127,9 +127,7 @@ def test_drift_moves_clicks_and_exposure(tmp_path: Path) -> None:
     """Between the first and the last quarter: nothing without drift, fewer clicks and other items with it."""
     falls, moves = [], []
     for drift in (0.0, 0.8):
-        frame = log(
-            simulate(tmp_path / str(drift), impressions=100_000, users=20_000, items=500, drift=drift).path
-        )
+        frame = log(simulate(tmp_path / str(drift), impressions=100_000, users=20_000, items=500, drift=drift).path)
         early, late = frame.head(25_000), frame.tail(25_000)
         falls.append(late["pctr"].mean() / early["pctr"].mean())  # type: ignore[operator]
         shares = [part["item_id"].value_counts(normalize=True, name="share") for part in (early, late)]
@@ -190,9 +188,7 @@ def test_a_history_of_a_user_stays_from_session_to_session(made: Simulated) -> N
     pairs = common.sort("user_id", maintain_order=True).select("user_id", "shop_history")
     other = pairs.shift(-1).rename({"user_id": "next", "shop_history": "shops"})
     both = pl.concat([pairs, other], how="horizontal").head(-1)
-    share = (
-        pl.col("shop_history").list.set_intersection("shops").list.len() / pl.col("shop_history").list.len()
-    )
+    share = pl.col("shop_history").list.set_intersection("shops").list.len() / pl.col("shop_history").list.len()
     same = both.filter(pl.col("user_id") == pl.col("next")).select(share.mean()).item()
     others = both.filter(pl.col("user_id") != pl.col("next")).select(share.mean()).item()
     assert same > 0.8
@@ -345,9 +341,7 @@ def test_raw_lines_look_like_the_real_ones(pair: tuple[Path, Path]) -> None:
     assert len(first_fields) >= 10
     texts = {f.split("\x03")[1] for line in lines for f in line.split(",")[2].split("\x01") if f}
     assert {"1.0", "0.69315", "1.09861", "2.3979"} < texts
-    pieces = [
-        [k for k, _ in itertools.groupby(f.split("\x02")[0] for f in line.split("\x01"))] for line in lines
-    ]
+    pieces = [[k for k, _ in itertools.groupby(f.split("\x02")[0] for f in line.split("\x01"))] for line in lines]
     assert any(len(set(fields)) < len(fields) for fields in pieces)  # a bag in two pieces
 
 
@@ -427,9 +421,7 @@ def test_bad_arguments_are_named(tmp_path: Path, given: dict, says: str) -> None
 def test_a_folder_with_something_in_it_is_refused(tmp_path: Path) -> None:
     (tmp_path / "log").mkdir()
     (tmp_path / "log" / "mine.txt").write_text("keep")
-    with pytest.raises(
-        ConfigError, match=r"log: the folder .* must be new or empty, however: it holds mine.txt"
-    ):
+    with pytest.raises(ConfigError, match=r"log: the folder .* must be new or empty, however: it holds mine.txt"):
         simulate(tmp_path / "log", impressions=100)
     with pytest.raises(ConfigError, match="it is a file"):
         simulate(tmp_path / "log" / "mine.txt", impressions=100)

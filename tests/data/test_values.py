@@ -123,11 +123,7 @@ def bags(columns: dict, **schema) -> tuple[list[list[str]], list[list[float]] | 
     """(ids, weights, rows whose numbers do not match, rows with a bad weight)."""
     read, mismatch, bad = values.bags(pl.DataFrame(columns), "a", FieldSchema(kind="ids", **schema))
     ends = np.cumsum(read.lengths)[:-1]
-    ids = (
-        [p.tolist() for p in np.split(np.array(read.ids.to_list(), object), ends)]
-        if len(read.lengths)
-        else []
-    )
+    ids = [p.tolist() for p in np.split(np.array(read.ids.to_list(), object), ends)] if len(read.lengths) else []
     good = not mismatch.any() and not bad.any()
     weights = None if read.weights is None or not good else [p.tolist() for p in np.split(read.weights, ends)]
     assert read.weights is None or read.weights.dtype == np.float32

@@ -163,9 +163,7 @@ def test_a_value_that_most_have_makes_fewer_buckets():
 
 
 def test_a_number_that_is_never_there_in_training():
-    vocabulary = fit_buckets(
-        Field("n", kind="number", buckets=5), np.array([math.nan, 3.0]), np.array([2, 0])
-    )
+    vocabulary = fit_buckets(Field("n", kind="number", buckets=5), np.array([math.nan, 3.0]), np.array([2, 0]))
     assert vocabulary.edges is not None
     assert (vocabulary.edges.tolist(), vocabulary.size) == ([], 2)
     assert bucket_rows(vocabulary.edges, np.array([math.nan, 1.0])).tolist() == [0, 1]

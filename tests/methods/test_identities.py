@@ -80,9 +80,7 @@ def test_division_trains_its_ctr_network_as_if_alone_bit_for_bit(support: Module
     config = NetworkConfig(embedding_size=4, hidden=(8, 6), embedding_std=0.1)
     offsets, rows = (0, 20), 40
     user, item = RNG.integers(0, 20, (2, 300)).tolist()
-    batch: Batch = support.make_batch(
-        [support.ids(user, item, fields=(0, 1))], offsets, Y.tolist(), Z.tolist()
-    )
+    batch: Batch = support.make_batch([support.ids(user, item, fields=(0, 1))], offsets, Y.tolist(), Z.tolist())
 
     def gradients(method: Method) -> list[torch.Tensor]:
         network = Network(

@@ -63,9 +63,7 @@ def test_losses_by_hand(method: Method, heads: dict[str, float], by_hand: float,
 def test_readings(method: Method, heads: dict, pctr: float, pcvr: float, pctcvr: float) -> None:
     p = Heads(**{name: prob(value, 1) for name, value in heads.items()})
     for came, by_hand in ((method.pctr(p), pctr), (method.pcvr(p), pcvr), (method.pctcvr(p), pctcvr)):
-        assert (None if came is None else came.item()) == (
-            None if by_hand is None else pytest.approx(by_hand)
-        )
+        assert (None if came is None else came.item()) == (None if by_hand is None else pytest.approx(by_hand))
 
 
 def test_unbias_logs_its_effective_sample_size(support: ModuleType) -> None:

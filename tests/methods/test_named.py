@@ -173,6 +173,4 @@ def test_a_method_of_ones_own_needs_no_registration() -> None:
     plain = my_methods.Plain()
     assert plain.label == "Plain"
     assert isinstance(from_spec(plain.spec()), my_methods.Plain)
-    assert family("my_methods:Searched") == Family(
-        "Searched", (my_methods.Searched(1), my_methods.Searched(2))
-    )
+    assert family("my_methods:Searched") == Family("Searched", (my_methods.Searched(1), my_methods.Searched(2)))

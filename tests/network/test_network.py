@@ -35,9 +35,7 @@ def tables(support: ModuleType) -> list:
 
 @pytest.fixture
 def batch(support: ModuleType):
-    return support.make_batch(
-        tables(support), OFFSETS, [True, False, True, False], [True, False, False, False]
-    )
+    return support.make_batch(tables(support), OFFSETS, [True, False, True, False], [True, False, False, False])
 
 
 def test_pooling_is_the_slow_one(support: ModuleType, batch) -> None:
@@ -62,9 +60,7 @@ def test_weights_of_single_valued_fields_count(support: ModuleType) -> None:
     table = [support.Table((1,), [[[(2, 3.0)], [(1, -0.5)]]], single=True)]
     batch = support.make_batch(table, OFFSETS, [True, False], [False, False])
     weight = torch.arange(90.0).view(30, 3)
-    torch.testing.assert_close(
-        concatenate(weight[batch.rows], batch), torch.stack([3 * weight[8], -weight[7] / 2])
-    )
+    torch.testing.assert_close(concatenate(weight[batch.rows], batch), torch.stack([3 * weight[8], -weight[7] / 2]))
 
 
 def test_gathered_rows_collect_the_gradient_of_the_whole_table(support: ModuleType, batch) -> None:
@@ -145,13 +141,9 @@ def test_unseen_ids_start_as_nothing(support: ModuleType) -> None:
 def test_predictions_start_near_the_base_rate(support: ModuleType) -> None:
     rng = np.random.default_rng(0)
     offsets, rows = tuple(range(0, 2300, 100)), 2300
-    network = Network(
-        ("ctr", "cvr"), offsets, rows, NetworkConfig(), share_embedding=True, base_rates=RATES, seed=3
-    )
+    network = Network(("ctr", "cvr"), offsets, rows, NetworkConfig(), share_embedding=True, base_rates=RATES, seed=3)
     columns = rng.integers(0, 100, (23, 500)).tolist()
-    batch = support.make_batch(
-        [support.ids(*columns, fields=tuple(range(23)))], offsets, [True] * 500, [False] * 500
-    )
+    batch = support.make_batch([support.ids(*columns, fields=tuple(range(23)))], offsets, [True] * 500, [False] * 500)
     with torch.no_grad():
         p = network(batch)
     for prob, base in ((p.ctr, 0.04), (p.cvr, 0.005), (p.ctr * p.cvr, 2e-4)):
@@ -182,9 +174,7 @@ def test_a_batch_moves_whole(batch) -> None:
     for group in moved.groups:
         tensors += [t for t in (group.position, group.offsets, group.weights, group.expand) if t is not None]
     assert {t.device.type for t in tensors} == {"meta"}
-    assert (
-        len(tensors) == 3 + 1 + 3 + 3 + 2
-    )  # single; weighted bag; bag and side table; single of a side table
+    assert len(tensors) == 3 + 1 + 3 + 3 + 2  # single; weighted bag; bag and side table; single of a side table
     assert len(moved) == 4
 
 

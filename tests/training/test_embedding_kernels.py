@@ -18,9 +18,7 @@ def generator() -> torch.Generator:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(("n", "rows", "width"), [(5000, 700, 18), (1, 1, 3), (300, 10_000, 7), (0, 4, 2)])
-def test_lookup_is_index_add(
-    dtype: torch.dtype, n: int, rows: int, width: int, generator: torch.Generator
-) -> None:
+def test_lookup_is_index_add(dtype: torch.dtype, n: int, rows: int, width: int, generator: torch.Generator) -> None:
     position = (rows * torch.rand(n, generator=generator) ** 3).long()  # few rows take most ids
     table = torch.randn(rows, width, dtype=dtype, generator=generator).requires_grad_()
     grad = torch.randn(n, width, dtype=dtype, generator=generator)
@@ -44,9 +42,7 @@ def test_pool_is_embedding_bag(weighted: bool, generator: torch.Generator) -> No
     mine = torch.randn(300, 18, generator=generator).requires_grad_()
     theirs = mine.detach().clone().requires_grad_()
     x = KERNELS.pool(mine, position, offsets, weights)
-    y = F.embedding_bag(
-        position, theirs, offsets, mode="sum", per_sample_weights=weights, include_last_offset=True
-    )
+    y = F.embedding_bag(position, theirs, offsets, mode="sum", per_sample_weights=weights, include_last_offset=True)
     x.backward(grad)
     y.backward(grad)
     assert torch.equal(x, y)

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-
 from entirespace.errors import ConfigError, RunError
 from entirespace.methods import AMAN, BASE, CTR, DIVISION, ESMM, OVERSAMPLING, UNBIAS, Method
 from entirespace.training import Run, fit, reference_ctr

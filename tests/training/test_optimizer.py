@@ -27,9 +27,7 @@ class Log:
     below 40 appear, so that the others miss hundreds of steps.
     """
 
-    def __init__(
-        self, rows: int = 120, width: int = 5, steps: int = 700, dtype: torch.dtype = torch.float64
-    ) -> None:
+    def __init__(self, rows: int = 120, width: int = 5, steps: int = 700, dtype: torch.dtype = torch.float64) -> None:
         self.generator = torch.Generator().manual_seed(7)
         self.start = 0.1 * torch.randn(rows, width, generator=self.generator, dtype=dtype)
         chance = torch.logspace(0, -3, rows)[torch.randperm(rows, generator=self.generator)]
@@ -92,9 +90,7 @@ def test_700_steps_give_dense_adams_table(log: Log, schedule: str) -> None:
     assert log.caught_up(SCHEDULES[schedule], tables)[0] < 6e-8
 
 
-@pytest.mark.parametrize(
-    "betas", [(0.9, 0.99), (0.5, 0.999), (0.0, 0.999), (0.95, 0.999), (0.9, 0.9), (0.5, 0.5)]
-)
+@pytest.mark.parametrize("betas", [(0.9, 0.99), (0.5, 0.999), (0.0, 0.999), (0.95, 0.999), (0.9, 0.9), (0.5, 0.5)])
 def test_other_betas(log: Log, betas: tuple[float, float]) -> None:
     tables = log.dense(SCHEDULES["constant"], betas=betas)
     assert log.caught_up(SCHEDULES["constant"], tables, betas=betas)[0] < 3e-7
@@ -241,9 +237,7 @@ def test_lazy_freezes_rows_between_touches(log: Log, kernels: bool) -> None:
     theirs = torch.nn.Parameter(log.start.clone())
     sparse = torch.optim.SparseAdam([theirs], lr=1e-2, eps=1e-30)
     for rows, grad in log.batches[:200]:
-        keep = (
-            grad.abs().sum(1) > 0
-        )  # 0 / (0 + 1e-30) is 0 for both, but SparseAdam drops nothing: keep it simple
+        keep = grad.abs().sum(1) > 0  # 0 / (0 + 1e-30) is 0 for both, but SparseAdam drops nothing: keep it simple
         rows, grad = rows[keep], grad[keep]
         before = weight.clone()
         lazy.catch_up(rows)
@@ -261,8 +255,6 @@ def test_lazy_freezes_rows_between_touches(log: Log, kernels: bool) -> None:
 @pytest.mark.parametrize(
     ("betas", "eps"), [((1.0, 0.999), 1e-8), ((0.9, 0.5), 1e-8), ((0.9, 1.0), 1e-8), ((0.9, 0.999), 0.0)]
 )
-def test_betas_under_which_missed_moves_need_not_end_are_refused(
-    betas: tuple[float, float], eps: float
-) -> None:
+def test_betas_under_which_missed_moves_need_not_end_are_refused(betas: tuple[float, float], eps: float) -> None:
     with pytest.raises(ValueError, match="Adam needs"):
         RowAdam(torch.zeros(1, 1), lr=0.1, betas=betas, eps=eps)

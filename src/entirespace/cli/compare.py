@@ -28,12 +28,15 @@ def command(
     ] = None,
     select: Annotated[
         Selection,
-        typer.Option(help="Choose AMAN's and OVERSAMPLING's rates on the validation part, or on test as the paper did."),
+        typer.Option(
+            help="Choose AMAN's and OVERSAMPLING's rates on the validation part, or on test as the paper did."
+        ),
     ] = Selection.validation,
     jobs: Annotated[
         int | None,
         typer.Option(
-            help="Runs trained at a time, each on its share of the cores (default: one a core, if memory allows).", min=1
+            help="Runs trained at a time, each on its share of the cores (default: one a core, if memory allows).",
+            min=1,
         ),
     ] = None,
     config: ConfigFile = None,

@@ -29,5 +29,7 @@ def command(as_json: Json = False) -> None:
         ],
         left=5,
     )
-    legend = "S: all impressions. S_c: clicked impressions. l: cross entropy. y: click, z: conversion (paper, section 2.1)."
+    legend = (
+        "S: all impressions. S_c: clicked impressions. l: cross entropy. y: click, z: conversion (paper, section 2.1)."
+    )
     show(f"{table}\n\n{legend}", methods, as_json)

@@ -33,7 +33,9 @@ def command(
     session: Annotated[float, typer.Option(help="Impressions in a row that share a user, on average.")] = 14.0,
     orphans: Annotated[float, typer.Option(help="Share of un-clicked impressions with a conversion.")] = 0.0,
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
-    format: Annotated[Format, typer.Option(help="parquet (with schema.toml), or the raw Ali-CCP files.")] = Format.parquet,
+    format: Annotated[
+        Format, typer.Option(help="parquet (with schema.toml), or the raw Ali-CCP files.")
+    ] = Format.parquet,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:

@@ -184,9 +184,7 @@ def _pairs(raw: Path) -> list[tuple[Path, Path]]:
                 f"raw Ali-CCP must hold {pair[0].name} and {pair[1].name}",
                 f"there is no {' and no '.join(missing)}, only {', '.join(here[:10]) or 'an empty folder'}",
                 where=str(raw),
-                do=f"Unpack {' and '.join(packed)} there"
-                if packed
-                else "Give the folder of the unpacked files",
+                do=f"Unpack {' and '.join(packed)} there" if packed else "Give the folder of the unpacked files",
             )
         if not missing:
             pairs.append(pair)
@@ -225,6 +223,4 @@ class _Truth:
             self._refuse(f"it has {self._file.metadata.num_rows:,} rows, and there are {lines:,} lines")
 
     def _refuse(self, came: str) -> NoReturn:
-        raise DataError(
-            "the truth must have one row for each line of the skeletons", came, where=str(self._path)
-        )
+        raise DataError("the truth must have one row for each line of the skeletons", came, where=str(self._path))

@@ -131,9 +131,7 @@ class Chunks:
                 if fault == parser.ORPHAN:
                     orphans.append(line + n + 1)
                 else:
-                    faults.append(
-                        Fault(int(line + n + 1), parser.FAULTS[fault], _shown(text, begin, fault, where))
-                    )
+                    faults.append(Fault(int(line + n + 1), parser.FAULTS[fault], _shown(text, begin, fault, where)))
         if not self._skeleton:
             fresh = self._fresh(keys)
             for i in np.flatnonzero(~fresh):

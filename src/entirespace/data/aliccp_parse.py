@@ -142,9 +142,7 @@ def _hexadecimal(word):
     value = (word & _EACH_0F) + letter * np.uint64(9)
     above_9 = ((value + _EACH_06) >> np.uint64(4)) & _EACH_01
     good = (
-        above_9 == letter
-        and (value & _EACH_F0) == np.uint64(0)
-        and value + _EACH_30 + letter * np.uint64(0x27) == word
+        above_9 == letter and (value & _EACH_F0) == np.uint64(0) and value + _EACH_30 + letter * np.uint64(0x27) == word
     )
     value = ((value << np.uint64(4)) | (value >> _U8)) & np.uint64(0x00FF00FF00FF00FF)
     value = ((value << _U8) | (value >> np.uint64(16))) & np.uint64(0x0000FFFF0000FFFF)
@@ -251,9 +249,7 @@ def parse(
                             i += _U3
                             usual = True
                         elif ((word >> _U8) & _BYTE) == np.uint64(_DOT):
-                            whole = (word & _BYTE) - np.uint64(
-                                _ZERO
-                            )  # unsigned: large for one before the digits
+                            whole = (word & _BYTE) - np.uint64(_ZERO)  # unsigned: large for one before the digits
                             word = _load(text, i + np.uint64(2))
                             bits = _digit_bits(word)
                             if whole < np.uint64(10) and _U7 < bits < _U64:
@@ -265,9 +261,7 @@ def parse(
                                 usual = True
                 # any other form, and every fault
                 if not (usual and f < np.uint64(NONE) and (sign == _U1 or sign == np.uint64(_NEWLINE))):
-                    fault, where, f, value, weight = _feature(
-                        text, np.int64(feature), multiplier, words, numbers
-                    )
+                    fault, where, f, value, weight = _feature(text, np.int64(feature), multiplier, words, numbers)
                     i = np.uint64(where)  # the words may have been read past the end of the line
                     if fault != OK:
                         break

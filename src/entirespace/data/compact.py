@@ -30,7 +30,7 @@ class Compactor:
 
 
 @numba.njit("int64(int64[::1], int32[::1], int32[::1], int64, int64[::1], int64[::1])", cache=True, nogil=True)
-def _compact(ids, stamp, slot, call, distinct, position):  # noqa: ANN001, ANN202
+def _compact(ids, stamp, slot, call, distinct, position):
     found = 0
     for i in range(len(ids)):
         row = ids[i]

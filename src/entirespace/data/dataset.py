@@ -105,9 +105,7 @@ class Part:
     def __repr__(self) -> str:
         return f"<{self.name} part of {self.dataset.path}: {self.impressions:,} impressions>"
 
-    def batches(
-        self, columns: Sequence[str], rng: np.random.Generator | None = None
-    ) -> Iterator[pa.RecordBatch]:
+    def batches(self, columns: Sequence[str], rng: np.random.Generator | None = None) -> Iterator[pa.RecordBatch]:
         """The named columns, one record batch a row group; with `rng`, row groups in random order.
 
         Raises: DataError where a file is damaged.
@@ -154,9 +152,7 @@ class Part:
 
 def read_fields(batch: pa.RecordBatch | pa.Table, fields: Sequence[DatasetField]) -> dict[str, Ragged]:
     """The fields' columns of a batch as bags."""
-    return {
-        f.name: from_arrow(batch[f.name], batch[f.name + WEIGHTS] if f.weighted else None) for f in fields
-    }
+    return {f.name: from_arrow(batch[f.name], batch[f.name + WEIGHTS] if f.weighted else None) for f in fields}
 
 
 class Dataset:

@@ -69,10 +69,7 @@ def text(about: dict[str, Any]) -> str:
     parts: dict[str, dict[str, Any]] = {"all": {**about["table1"], **about["rates"]}, **about["parts"]}
     table1 = text_table(
         ["part", *order, "CTR %", "CVR %", "CTCVR %"],
-        [
-            [part, *(_count(c[k]) for k in order), *(_percent(c[k]) for k in rates)]
-            for part, c in parts.items()
-        ],
+        [[part, *(_count(c[k]) for k in order), *(_percent(c[k]) for k in rates)] for part, c in parts.items()],
     )
     fields = text_table(
         ["field", "table", "kind", "rows", "ids per impression", "unseen in test %"],

@@ -140,8 +140,10 @@ def _joined(
     offsets[-1] = starts[-1]
     if all(b.weights is None for b in bags):
         return ids, offsets, None
-    return ids, offsets, np.concatenate(
-        [np.ones(len(b.values), np.float32) if b.weights is None else b.weights for b in bags]
+    return (
+        ids,
+        offsets,
+        np.concatenate([np.ones(len(b.values), np.float32) if b.weights is None else b.weights for b in bags]),
     )
 
 

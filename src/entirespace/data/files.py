@@ -74,9 +74,7 @@ def find(patterns: tuple[str, ...], folder: Path) -> list[File]:
         here = sorted(p.name for p in folder.iterdir())[:12] if folder.is_dir() else []
         raise DataError(
             f"a file must match {' or '.join(repr(p) for p in patterns)}",
-            f"none does; the folder holds {', '.join(here) or 'nothing'}"
-            if folder.is_dir()
-            else "no such folder",
+            f"none does; the folder holds {', '.join(here) or 'nothing'}" if folder.is_dir() else "no such folder",
             where=str(folder),
         )
     return list(found.values())
@@ -84,19 +82,14 @@ def find(patterns: tuple[str, ...], folder: Path) -> list[File]:
 
 def _remote(pattern: str) -> list[File]:
     scheme, _, rest = pattern.replace("az://", "abfs://").partition("://")
-    folder = str(
-        PurePosixPath(rest.split("*")[0] + "x").parent
-    )  # the part before the first wildcard's folder
+    folder = str(PurePosixPath(rest.split("*")[0] + "x").parent)  # the part before the first wildcard's folder
     try:
         filesystem, root = pafs.FileSystem.from_uri(f"{scheme}://{folder}")
         infos = filesystem.get_file_info(pafs.FileSelector(root, recursive=True, allow_not_found=True))
     except (OSError, pa.ArrowException) as error:
         raise DataError("the address must be reachable", str(error), where=pattern) from error
     files = [i for i in infos if i.is_file and fnmatch.fnmatch(i.path, rest)]
-    return [
-        File(filesystem, i.path, PurePosixPath(i.path).name, i.size)
-        for i in sorted(files, key=lambda i: i.path)
-    ]
+    return [File(filesystem, i.path, PurePosixPath(i.path).name, i.size) for i in sorted(files, key=lambda i: i.path)]
 
 
 def columns_of(file: File, delimiter: str, names: tuple[str, ...] | None) -> list[str]:

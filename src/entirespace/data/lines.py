@@ -44,9 +44,7 @@ def header(data: bytes, delimiter: str, file: str) -> list[str]:
         raise DataError("a CSV file must be text in UTF-8", came, where=file, do="Convert it") from error
     if b"\r" in line:
         came = "they end in CR alone"
-        raise DataError(
-            "the lines of a CSV file must end in LF or CR LF", came, where=file, do="Convert them"
-        )
+        raise DataError("the lines of a CSV file must end in LF or CR LF", came, where=file, do="Convert them")
     parsed = pacsv.read_csv(pa.BufferReader(line + b"\n"), None, pacsv.ParseOptions(delimiter=delimiter))
     return [name.removeprefix("\ufeff") for name in parsed.column_names]
 
@@ -84,9 +82,7 @@ def parse(
     table = None if _is_odd(block, delimiter) else read(block)
     if table is None or table.num_rows + len(broken) != met:
         lines = block.split(b"\n")[:-1]
-        hopeless = {
-            i: _readable(text) for i, text in enumerate(lines) if _is_hopeless(text, delimiter, len(names))
-        }
+        hopeless = {i: _readable(text) for i, text in enumerate(lines) if _is_hopeless(text, delimiter, len(names))}
         empty = delimiter.encode() * (len(names) - 1)
         broken.clear()
         table = read(b"".join((empty if i in hopeless else text) + b"\n" for i, text in enumerate(lines)))

@@ -50,9 +50,7 @@ class LogSource:
         self.fields = schema.fields()
         self.user, self.item = schema.roles.user, schema.roles.item
         self._codes = {
-            f.name: HashedCodes(f.hash) if f.hash is not None else Codes()
-            for f in self.fields
-            if f.kind != "number"
+            f.name: HashedCodes(f.hash) if f.hash is not None else Codes() for f in self.fields if f.kind != "number"
         }
         self._keys = {table: Codes() for table in schema.tables}
         self._row_of_key: dict[str, np.ndarray] = {}  # side table -> its row of each key code; -1: none
@@ -72,9 +70,7 @@ class LogSource:
                 codes = self._keys[name].encode(keys)
                 row_of_key = _grown(row_of_key, len(self._keys[name]))
                 # of several rows with one key the first good one is used
-                fields, bad = self._fields(
-                    frame, name, table, bad, partial(_repeated, codes, row_of_key[codes] >= 0)
-                )
+                fields, bad = self._fields(frame, name, table, bad, partial(_repeated, codes, row_of_key[codes] >= 0))
                 kept = codes[~bad]
                 row_of_key[kept] = np.arange(rows_before, rows_before + len(kept), dtype=np.int32)
                 rows_before += len(kept)
@@ -90,9 +86,7 @@ class LogSource:
         for frame in self._frames(IMPRESSIONS, schema, self._columns()):
             rows = frame.rows
             click, bad_click = values.label(rows[_column(schema.labels.click)], schema.labels.click)
-            wants, bad_conversion = values.label(
-                rows[_column(schema.labels.conversion)], schema.labels.conversion
-            )
+            wants, bad_conversion = values.label(rows[_column(schema.labels.conversion)], schema.labels.conversion)
             checks = [("bad_label", bad_click | bad_conversion)]
             order = None
             if schema.order is not None:
@@ -145,9 +139,7 @@ class LogSource:
             columns["order"] = schema.order
         if self._schema.split.column:
             columns["split.column"] = self._schema.split.column
-        columns.update(
-            {f"tables.{name}.on": side.on or side.key for name, side in self._schema.tables.items()}
-        )
+        columns.update({f"tables.{name}.on": side.on or side.key for name, side in self._schema.tables.items()})
         columns.update({f"unique.{i}": column for i, column in enumerate(schema.unique)})
         return columns
 
@@ -222,9 +214,7 @@ class LogSource:
         there = columns_of(file, schema.delimiter, schema.columns)
         twice = sorted({c for c in there if there.count(c) > 1 and c in wanted.values()})
         if twice:
-            raise DataError(
-                "a column's name must stand once in a file", f"'{twice[0]}' stands twice", where=file.name
-            )
+            raise DataError("a column's name must stand once in a file", f"'{twice[0]}' stands twice", where=file.name)
         for purpose, column in wanted.items():
             if column not in there:
                 place = f"[{table}]" if table == IMPRESSIONS else f"[tables.{table}]"
@@ -313,9 +303,7 @@ class _Truth:
             columns = columns_of(file, ",", None)
             for name in self._names:
                 if name not in columns:
-                    raise DataError(
-                        f"the truth must have a column '{name}'", ", ".join(columns), where=file.name
-                    )
+                    raise DataError(f"the truth must have a column '{name}'", ", ".join(columns), where=file.name)
 
             def refuse(line: int, text: str, file: File = file) -> None:
                 raise DataError("the truth must be numbers", f"'{text}'", where=f"{file.name}, line {line}")
@@ -357,9 +345,7 @@ Content = np.ndarray | pl.Series | values.Bags
 """A field before it is coded: numbers, one raw id a row, or bags of raw ids."""
 
 
-def _read_field(
-    rows: pl.DataFrame, name: str, schema: FieldSchema
-) -> tuple[Content, list[tuple[str, np.ndarray]]]:
+def _read_field(rows: pl.DataFrame, name: str, schema: FieldSchema) -> tuple[Content, list[tuple[str, np.ndarray]]]:
     """A field's content, and which rows have something wrong in it."""
     source = schema.source or name
     if schema.kind == "number":

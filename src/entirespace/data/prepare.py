@@ -178,9 +178,7 @@ class _Writer:
         files = [(folder / str(i)).open("wb") for i in range(pieces)]
         clicks = conversions = 0
         for start, batch in self._staged.impressions.batches():
-            click, conversion = (
-                batch[name].to_numpy(zero_copy_only=False) for name in ("click", "conversion")
-            )
+            click, conversion = (batch[name].to_numpy(zero_copy_only=False) for name in ("click", "conversion"))
             clicks, conversions = clicks + int(click.sum()), conversions + int(conversion.sum())
             row = np.arange(start, start + batch.num_rows, dtype=np.uint64)
             prints = np.stack(
@@ -215,9 +213,7 @@ class _Writer:
         """The times of the impressions that have this fate so far; without times, their numbers."""
         for start, batch in self._staged.impressions.batches():
             n = batch.num_rows
-            times = (
-                batch["order"].to_numpy() if "order" in batch.schema.names else np.arange(start, start + n)
-            )
+            times = batch["order"].to_numpy() if "order" in batch.schema.names else np.arange(start, start + n)
             yield times[self._fate[start : start + n] == fate]
 
     def _decide_parts(self) -> None:
@@ -268,9 +264,7 @@ class _Writer:
         numbers: dict[str, list[np.ndarray]] = {f.name: [] for f in fields if f.kind == "number"}
         training = int((self._fate == TRAINING).sum())
         rng = np.random.default_rng(0)
-        self._links = {
-            t: np.zeros((len(PARTS), s.rows + 1), np.int64) for t, s in self._staged.tables.items()
-        }
+        self._links = {t: np.zeros((len(PARTS), s.rows + 1), np.int64) for t, s in self._staged.tables.items()}
         for start, batch in self._staged.impressions.batches():
             fate = self._fate[start : start + batch.num_rows]
             train = np.flatnonzero(fate == TRAINING)
@@ -279,9 +273,7 @@ class _Writer:
                 count += np.bincount(values, minlength=len(count))
             for name, sample in numbers.items():
                 values = batch[name].to_numpy()[train]
-                sample.append(
-                    values if training <= SAMPLE else values[rng.random(len(values)) < SAMPLE / training]
-                )
+                sample.append(values if training <= SAMPLE else values[rng.random(len(values)) < SAMPLE / training])
             for table, link in self._links.items():
                 rows = batch[LINK + table].to_numpy() + 1  # -1, no such row, is the empty row 0
                 for i in range(len(PARTS)):
@@ -338,9 +330,7 @@ class _Writer:
         self._progress.start(f"writing table {table}", stage.rows, "rows")
         empty = {}
         for f in fields:
-            nothing = (
-                Ragged(np.zeros(0, np.int32), np.zeros(2, np.int64)) if not stage.single[f.name] else None
-            )
+            nothing = Ragged(np.zeros(0, np.int32), np.zeros(2, np.int64)) if not stage.single[f.name] else None
             empty[f.name] = nothing or Ragged(np.zeros(1, np.int32))
         with _Parquet(self._out / name, stage) as file:
             file.write(empty)
@@ -348,9 +338,7 @@ class _Writer:
             for start, batch in stage.batches():
                 content = {f.name: self._coded(stage, batch, f) for f in fields}
                 file.write(content)
-                self._observe(
-                    content, self._links[table][:, 1 + start : 1 + start + batch.num_rows], statistics
-                )
+                self._observe(content, self._links[table][:, 1 + start : 1 + start + batch.num_rows], statistics)
                 self._progress.advance(batch.num_rows)
         self._progress.done()
         return {"file": name, "rows": stage.rows + 1}

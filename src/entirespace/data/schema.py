@@ -18,13 +18,9 @@ TAKEN = ("click", "conversion", "order", "user", "part", "true_pctr", "true_pcvr
 def _usable(name: str) -> str:
     """The name of a field or a table: it names files and columns of the dataset."""
     if not name or name.startswith(".") or any(c in name for c in "/\\\0"):
-        raise ValueError(
-            "the name of a field or a table names a file: it has no slash and does not begin with a dot"
-        )
+        raise ValueError("the name of a field or a table names a file: it has no slash and does not begin with a dot")
     if name.startswith(("link.", "fingerprint.")) or name.endswith(".weights"):
-        raise ValueError(
-            "names such as link.X, fingerprint.X and X.weights are those of the dataset's own columns"
-        )
+        raise ValueError("names such as link.X, fingerprint.X and X.weights are those of the dataset's own columns")
     return name
 
 
@@ -191,14 +187,10 @@ class Schema(Model):
             raise ValueError("no fields: name at least one in [impressions.fields] or [tables.NAME.fields]")
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(
-                f"field '{twice[0]}' stands in two tables; rename one and say from = \"{twice[0]}\""
-            )
+            raise ValueError(f"field '{twice[0]}' stands in two tables; rename one and say from = \"{twice[0]}\"")
         for name, table in self.tables.items():
             if not table.fields:
-                raise ValueError(
-                    f"no fields in table '{name}': name one in [tables.{name}.fields], or leave it out"
-                )
+                raise ValueError(f"no fields in table '{name}': name one in [tables.{name}.fields], or leave it out")
         taken = [name for name in self.impressions.fields if name in TAKEN]
         if taken:
             raise ValueError(

@@ -101,9 +101,7 @@ def _catalogue(
     return catalogue, Sizes(users, items, n, int(shops.sum()), int(brands.sum()), int(intentions.sum()))
 
 
-def _item_latent(
-    rng: np.random.Generator, catalogue: Catalogue, sizes: Sizes, of_category: np.ndarray
-) -> np.ndarray:
+def _item_latent(rng: np.random.Generator, catalogue: Catalogue, sizes: Sizes, of_category: np.ndarray) -> np.ndarray:
     """Main effects and factors of items: mostly their category's, then shop's, brand's, their own."""
 
     def effect(n: int, sd: float) -> np.ndarray:

@@ -236,8 +236,6 @@ def _write_text(
         done = ends[start - 1] if start > rows[0] else 0
         stop = min(max(int(np.searchsorted(ends, done + TEXT_ROOM, side="right")), start + 1), rows[1])
         text = np.empty(ends[stop - 1] - done, np.uint8)
-        length = write_lines(
-            text, *features, keys, session, click, conversion, first, start, stop, *_WEIGHT_TEXTS
-        )
+        length = write_lines(text, *features, keys, session, click, conversion, first, start, stop, *_WEIGHT_TEXTS)
         file.write(text[:length].data)
         start = stop

@@ -103,15 +103,11 @@ def fit_ids(field: Field, ids: pa.Array, counts: np.ndarray) -> tuple[Vocabulary
     """
     if field.hash is not None:
         return Vocabulary(field, field.hash + 1), np.arange(1, field.hash + 1, dtype=np.int32)
-    known = pl.DataFrame(
-        {"id": pl.Series(ids), "count": counts, "code": np.arange(len(counts), dtype=np.int32)}
-    )
+    known = pl.DataFrame({"id": pl.Series(ids), "count": counts, "code": np.arange(len(counts), dtype=np.int32)})
     known = known.filter(pl.col("count") >= field.min_count).sort(["count", "id"], descending=[True, False])
     rows = np.zeros(len(counts), np.int32)
     rows[known["code"].to_numpy()] = np.arange(1, len(known) + 1, dtype=np.int32)
-    return Vocabulary(
-        field, len(known) + 1, known["id"].to_arrow().cast(pa.string()), known["count"].to_numpy()
-    ), rows
+    return Vocabulary(field, len(known) + 1, known["id"].to_arrow().cast(pa.string()), known["count"].to_numpy()), rows
 
 
 def fit_buckets(field: Field, values: np.ndarray, weights: np.ndarray | None = None) -> Vocabulary:

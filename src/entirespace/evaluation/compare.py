@@ -100,9 +100,7 @@ def _compare(
     progress: Progress,
 ) -> Comparison:
     methods = [method for family in families for method in family.candidates]
-    found = evaluate_all(
-        Runs(data, config, out / "runs"), methods, seeds, jobs or _jobs(data, config), progress
-    )
+    found = evaluate_all(Runs(data, config, out / "runs"), methods, seeds, jobs or _jobs(data, config), progress)
     lines = [_line(family, found, seeds, select) for family in families]
     _hold_against(lines, seeds)
     about = {

@@ -101,7 +101,9 @@ class Evaluation:
                 for where, m in self.truth.items()
             ]
             text += "\n\n" + text_table(headers, rows)
-        reasons = {str(v) for m in (*self.tasks.values(), *self.truth.values()) for v in m.values() if isinstance(v, Undefined)}
+        reasons = {
+            str(v) for m in (*self.tasks.values(), *self.truth.values()) for v in m.values() if isinstance(v, Undefined)
+        }
         return text + "".join(f"\n{reason}" for reason in sorted(reasons))
 
 

@@ -30,14 +30,23 @@ def _sections(about: Mapping[str, Any], table: Table) -> list[tuple[str, str]]:
     sections = [("", _preface(about)), ("AUC %, mean ± standard deviation over seeds", _table2(about, table))]
     for other in ("BASE", "ESMM"):
         if any(other in line["against"] for line in lines):
-            sections.append((f"Difference to {other}, AUC points, paired over seeds (p of a t-test)", _against(lines, other, table)))
-    sections.append(("Beyond ranking: means over seeds", _beyond(lines, table)))
+            sections.append(
+                (f"Difference to {other}, AUC points, paired over seeds (p of a t-test)", _against(lines, other, table))
+            )
+    sections.append(("Beyond ranking, mean over seeds: CTR / CVR / CTCVR", _beyond(lines, table)))
     if any(line["truth"] for line in lines):
-        sections.append(("pCVR against the true pCVR, mean over seeds: clicked / un-clicked / all impressions", _truth(lines, table)))
+        sections.append(
+            (
+                "pCVR against the true pCVR, mean over seeds: clicked / un-clicked / all impressions",
+                _truth(lines, table),
+            )
+        )
     searched = [line for line in lines if line["candidates"]]
     if searched:
         sections.append((f"Searched, by mean CTCVR AUC on the {_selection(about)} part", _searched(searched, table)))
-    undefined = sorted({m["undefined"] for line in lines for t in line["tasks"].values() for m in t.values() if "undefined" in m})
+    undefined = sorted(
+        {m["undefined"] for line in lines for t in line["tasks"].values() for m in t.values() if "undefined" in m}
+    )
     if undefined:
         sections.append(("Undefined", "\n".join(f"- {reason}" for reason in undefined)))
     return sections
@@ -53,7 +62,8 @@ def _preface(about: Mapping[str, Any]) -> str:
         if about["select"] == "paper"
         else "The test part chose nothing: epochs and rates were chosen on the validation part."
     )
-    return f"{about['dataset']['path']}: {parts}.\n{len(about['seeds'])} seeds: {', '.join(map(str, about['seeds']))}. {how}"
+    seeds = ", ".join(map(str, about["seeds"]))
+    return f"{about['dataset']['path']}: {parts}.\nSeeds: {seeds}. {how}"
 
 
 def _table2(about: Mapping[str, Any], table: Table) -> str:
@@ -98,21 +108,23 @@ def _difference(found: Mapping[str, Any]) -> str:
 
 
 def _beyond(lines: Sequence[Mapping[str, Any]], table: Table) -> str:
-    headers = ["method"]
-    for task in ("CTR", "CVR", "CTCVR"):
-        headers += [f"{task} log loss", f"{task} predicted/observed", f"{task} AUC in users %"]
-    rows = []
-    for line in lines:
-        row = [line["label"]]
-        for task in ("ctr", "cvr", "ctcvr"):
-            found = line["tasks"].get(task) or line["tasks"].get("ctr_reference", {})
-            row += [
-                _mean(found.get("log_loss"), ".5f"),
-                _mean(found.get("pcoc"), ".3f"),
-                _mean(found.get("grouped_auc"), ".2f", 100),
-            ]
-        rows.append(row)
-    return table(headers, rows)
+    """CTR / CVR / CTCVR; where a method has no CTR of its own, the reference network's."""
+
+    def three(line: Mapping[str, Any], metric: str, form: str, scale: float = 1) -> str:
+        tasks = line["tasks"]
+        found = (tasks.get("ctr") or tasks.get("ctr_reference", {}), tasks.get("cvr", {}), tasks.get("ctcvr", {}))
+        return " / ".join(_mean(task.get(metric), form, scale) for task in found)
+
+    rows = [
+        [
+            line["label"],
+            three(line, "log_loss", ".4f"),
+            three(line, "pcoc", ".3f"),
+            three(line, "grouped_auc", ".2f", 100),
+        ]
+        for line in lines
+    ]
+    return table(["method", "log loss", "predicted/observed", "AUC in users %"], rows)
 
 
 def _mean(metric: Mapping[str, Any] | None, form: str, scale: float = 1) -> str:
@@ -124,12 +136,19 @@ def _truth(lines: Sequence[Mapping[str, Any]], table: Table) -> str:
         return " / ".join(_mean(line["truth"][where][metric], form) for where in ("clicked", "un-clicked", "all"))
 
     rows = [
-        [line["label"], three(line, "rank_correlation", ".3f"), three(line, "log_loss", ".5f"), three(line, "mean", ".4f")]
+        [
+            line["label"],
+            three(line, "rank_correlation", ".3f"),
+            three(line, "log_loss", ".5f"),
+            three(line, "mean", ".4f"),
+        ]
         for line in lines
         if line["truth"]
     ]
     known = next(line for line in lines if line["truth"])
-    rows.append(["the truth itself", "1 / 1 / 1", three(known, "log_loss_of_truth", ".5f"), three(known, "true_mean", ".4f")])
+    rows.append(
+        ["the truth itself", "1 / 1 / 1", three(known, "log_loss_of_truth", ".5f"), three(known, "true_mean", ".4f")]
+    )
     return table(["method", "rank correlation", "log loss", "mean pCVR"], rows)
 
 

@@ -105,7 +105,9 @@ def evaluate_all(
             else:
                 found[method][seed] = there
     if len(missing) < len(seeds) * len(methods):
-        progress.say(f"{len(seeds) * len(methods) - len(missing)} of {len(seeds) * len(methods)} runs are there already")
+        progress.say(
+            f"{len(seeds) * len(methods) - len(missing)} of {len(seeds) * len(methods)} runs are there already"
+        )
     done = 0
 
     def tell(method: Method, seed: int, evaluation: dict[str, Any]) -> None:

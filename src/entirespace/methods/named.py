@@ -84,9 +84,7 @@ def family(text: str, where: str | None = None) -> Family:
             raise tomllib.TOMLDecodeError("no closing bracket")
         parameters = tomllib.loads(f"x = {{{inside[:-1]}}}")["x"]
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(
-            "a method must read NAME or NAME(parameter=value)", repr(text), where=where
-        ) from error
+        raise ConfigError("a method must read NAME or NAME(parameter=value)", repr(text), where=where) from error
     return Family.of(from_spec({"name": name, **parameters}, where))
 
 
@@ -102,9 +100,7 @@ def from_spec(spec: Mapping[str, Any], where: str | None = None) -> Method:
     parameters = {key: value for key, value in spec.items() if key != "name"}
     name = spec.get("name")
     if not isinstance(name, str):
-        raise ConfigError(
-            "a method must be named", f"name = {name!r}", where=where, do=nearest("", [*METHODS])
-        )
+        raise ConfigError("a method must be named", f"name = {name!r}", where=where, do=nearest("", [*METHODS]))
     if ":" in name:
         cls, given = _imported(name, where), parameters
     elif name in METHODS:
@@ -126,9 +122,7 @@ def from_spec(spec: Mapping[str, Any], where: str | None = None) -> Method:
         raise ConfigError(error.must, error.came, where=where, do=error.do) from error
     if ":" not in name and method.name != name:
         came = ", ".join(f"{key} = {value}".lower() for key, value in parameters.items())
-        raise ConfigError(
-            f"{name}'s parameters must leave it {name}", f"{came} is {method.name}", where=where
-        )
+        raise ConfigError(f"{name}'s parameters must leave it {name}", f"{came} is {method.name}", where=where)
     return method
 
 

@@ -21,9 +21,7 @@ class Embedding(nn.Module):
 
     weight: Tensor
 
-    def __init__(
-        self, offsets: tuple[int, ...], rows: int, size: int, std: float, generator: torch.Generator
-    ) -> None:
+    def __init__(self, offsets: tuple[int, ...], rows: int, size: int, std: float, generator: torch.Generator) -> None:
         super().__init__()
         # NOTE[UNSAID]: the paper does not state how embeddings start.
         weight = torch.randn(rows, size, generator=generator) * std
@@ -36,7 +34,7 @@ class Embedding(nn.Module):
 
 
 class Lookups(Protocol):
-    """The two things that an embedding layer does to rows; the trainer may put in faster ones, with the same numbers."""
+    """What an embedding layer does to rows; the trainer may put in faster ones, with the same numbers."""
 
     def lookup(self, rows: Tensor, position: Tensor) -> Tensor:
         """rows[position]. Shape: (U, D), int64 (n,) -> (n, D)."""

@@ -105,9 +105,7 @@ class Network(nn.Module):
         if gathered is None:
             gathered = {name: self.embedding(name).gather(batch) for name in self.embeddings}
         x = {name: concatenate(rows, batch, self.lookups) for name, rows in gathered.items()}  # (B, F * D)
-        return Heads(
-            **{head: Prob.of_logits(tower(x[self.embedding_of[head]])) for head, tower in self.towers.items()}
-        )
+        return Heads(**{head: Prob.of_logits(tower(x[self.embedding_of[head]])) for head, tower in self.towers.items()})
 
 
 def generator(seed: int, part: str) -> torch.Generator:

@@ -36,9 +36,7 @@ def kernels(width: int, dtype: str) -> tuple[Callable[..., None], Callable[..., 
     compiled = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz"})
 
     @compiled
-    def catch_up(
-        start, stop, rows, weight, state, last, history, powers, base, now, late, early, log_b2, out
-    ):
+    def catch_up(start, stop, rows, weight, state, last, history, powers, base, now, late, early, log_b2, out):
         window = len(powers) - 1
         root = np.empty(width, real)
         for i in range(start, stop):

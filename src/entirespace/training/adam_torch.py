@@ -42,9 +42,7 @@ def catch_up(rows: Tensor, weight: Tensor, state: Tensor, last: Tensor, clock: C
     return w
 
 
-def step(
-    rows: Tensor, grad: Tensor, weight: Tensor, state: Tensor, last: Tensor, clock: Coasting, lr: float
-) -> None:
+def step(rows: Tensor, grad: Tensor, weight: Tensor, state: Tensor, last: Tensor, clock: Coasting, lr: float) -> None:
     """Step clock.now of Adam for rows with gradients. Shape: rows (U,), grad (U, D)."""
     width, (b1, b2) = weight.shape[1], clock.betas
     c, e = clock.coefficients(lr, clock.now)

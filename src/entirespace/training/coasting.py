@@ -130,9 +130,7 @@ def two_nodes(sums: Tensor) -> Tensor:
     half = torch.where(spread, half, 0)
     root = torch.sqrt(half**2 + variance)
     mass1 = torch.where(spread, total * (half + root) / (2 * torch.where(spread, root, 1)), total)
-    return torch.stack(
-        [mass1, origin * (1 + mean + half - root), total - mass1, origin * (1 + mean + half + root)], 1
-    )
+    return torch.stack([mass1, origin * (1 + mean + half - root), total - mass1, origin * (1 + mean + half + root)], 1)
 
 
 def replays_late(betas: tuple[float, float], window: int) -> int:

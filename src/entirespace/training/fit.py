@@ -316,7 +316,9 @@ class _Trainer:
         self._last: dict[str, str] | None = None
         if not (self._out / RUN).exists():
             if self._out.exists() and any(p.name not in ("reference", METRICS) for p in self._out.iterdir()):
-                raise RunError("a run's folder must be new, empty or hold a run", "it holds other files", where=str(self._out))
+                raise RunError(
+                    "a run's folder must be new, empty or hold a run", "it holds other files", where=str(self._out)
+                )
             self._out.mkdir(parents=True, exist_ok=True)
             (self._out / METRICS).unlink(missing_ok=True)
             return True
@@ -335,12 +337,11 @@ class _Trainer:
         if there["status"] == "finished":
             self._progress.say(f"{self._out}: finished already; nothing to do")
             return False
-        self._position = Position(**{k: math.inf if v is None else v for k, v in there["position"].items()})
+        best = there["position"]["best"]
+        self._position = Position(**{**there["position"], "best": math.inf if best is None else best})
         self._last, self._best = there["last"], there["best"]
         _cut_metrics(self._out / METRICS, self._position.step)
-        self._progress.say(
-            f"{self._out}: going on at epoch {self._position.epoch + 1}, step {self._position.step:,}"
-        )
+        self._progress.say(f"{self._out}: going on at epoch {self._position.epoch + 1}, step {self._position.step:,}")
         return True
 
     def _load(self) -> None:

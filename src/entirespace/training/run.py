@@ -1,10 +1,10 @@
 """A run: one method trained on one dataset from one seed; a folder that training resumes and evaluation reads.
 
-    run.json             format, method, seed, configuration, dataset, position, and the SHA-256 of the tensors
-    metrics.jsonl        a line for each log step and each look at the validation part
-    step-N.safetensors   while training: weights and the optimizers' state
-    weights.safetensors  afterwards: the best weights
-    reference/           the run of the reference CTR network, where the run has its own copy
+run.json             format, method, seed, configuration, dataset, position, and the SHA-256 of the tensors
+metrics.jsonl        a line for each log step and each look at the validation part
+step-N.safetensors   while training: weights and the optimizers' state
+weights.safetensors  afterwards: the best weights
+reference/           the run of the reference CTR network, where the run has its own copy
 """
 
 from __future__ import annotations
