@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -84,13 +86,32 @@ def log(tmp_path: Path) -> Log:
     return Log(tmp_path)
 
 
-@pytest.fixture
-def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session")
+def new_log(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Log]:
+    """Logs that live longer than a test."""
+    return lambda: Log(tmp_path_factory.mktemp("log"))
+
+
+@pytest.fixture(scope="session")
+def few_rows() -> Callable[[], AbstractContextManager[None]]:
     """Blocks, row groups and files of a few rows, so that a small log has many."""
-    monkeypatch.setattr("entirespace.data.files.BLOCK_BYTES", 200)
-    monkeypatch.setattr("entirespace.data.files.PARQUET_ROWS", 7)
-    monkeypatch.setattr("entirespace.data.prepare.ROW_GROUP", 8)
-    monkeypatch.setattr("entirespace.data.prepare.FILE_ROWS", 24)
+
+    @contextmanager
+    def patched() -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("entirespace.data.files.BLOCK_BYTES", 200)
+            patch.setattr("entirespace.data.files.PARQUET_ROWS", 7)
+            patch.setattr("entirespace.data.prepare.ROW_GROUP", 8)
+            patch.setattr("entirespace.data.prepare.FILE_ROWS", 24)
+            yield
+
+    return patched
+
+
+@pytest.fixture
+def small_pieces(few_rows: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
+    with few_rows():
+        yield
 
 
 class Plain:
@@ -136,7 +157,7 @@ def _bag(ids: int | list[int], weights: list[float] | None) -> list[tuple[int, f
     return list(zip(ids, weights or [1.0] * len(ids), strict=True))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def plain() -> type[Plain]:
     return Plain
 

@@ -60,7 +60,10 @@ def command(
 
             if not raw.is_dir():
                 raise ConfigError("RAW must be the folder with the raw log", "no such folder", where=str(raw))
-            split = SplitSchema(by="file", train=("*_train.csv",), test=("*_test.csv",), validation=validation)
+            if (raw / "sample_skeleton_test.csv").exists():
+                split = SplitSchema(by="file", train=("*_train.csv",), test=("*_test.csv",), validation=validation)
+            else:  # the training pair alone: its first half trains
+                split = SplitSchema(validation=validation)
             made = prepare(
                 lambda audit, quarantine: AliCCPSource(
                     raw, audit, quarantine, on_orphan=on_orphan.value, min_count=min_count, progress=progress

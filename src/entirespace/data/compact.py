@@ -22,7 +22,10 @@ class Compactor:
         self._call = 0
 
     def __call__(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Shape: ids int64 (n,) in 0 .. rows - 1 -> distinct int64 (U,), position int64 (n,); distinct[position] == ids."""
+        """The distinct ids, and where each id is among them: distinct[position] == ids.
+
+        Shape: ids int64 (n,) in 0 .. rows - 1 -> distinct int64 (U,), position int64 (n,).
+        """
         self._call += 1
         distinct, position = np.empty(len(ids), np.int64), np.empty(len(ids), np.int64)
         found = _compact(ids, self._stamp, self._slot, self._call, distinct, position)

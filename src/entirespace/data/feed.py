@@ -1,4 +1,4 @@
-"""A part of a dataset -> batches: sampled as the method says, shuffled, side rows pooled once for all that share them."""
+"""A part of a dataset -> batches: sampled as the method says, shuffled, side rows named once."""
 
 from __future__ import annotations
 

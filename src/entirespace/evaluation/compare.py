@@ -70,8 +70,8 @@ def compare(
         select: how the best of a family (AMAN's rates, OVERSAMPLING's copies) is chosen, one for all seeds, by its mean
             CTCVR AUC: "validation" looks at the validation part; "paper" at the test part, as the paper did.
         out: a folder for report.md, report.json and the runs. Absent: a temporary one.
-        jobs: runs trained at a time, each in a process of its own on its share of the cores: two runs on one core each are
-            quicker than one after the other on two. Absent: one a core, if half the memory holds them.
+        jobs: runs trained at a time, each in a process of its own on its share of the cores: two runs on one core
+            each are quicker than one after the other on two. Absent: one a core, if half the memory holds them.
 
     Raises: ConfigError for two families of one name, or no seeds. RunError as `fit`.
     """
