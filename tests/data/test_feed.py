@@ -270,6 +270,8 @@ def test_a_shuffle_is_whole_where_all_rows_are_held(star, plain, monkeypatch):
             places[e, number[impression]] = place
     rows = [number[i] for i in once_only]
     n = len(expected)
+    neighbours = (np.diff(places, axis=1) == 1).sum(axis=1)  # about one in a shuffle; row groups keep most
+    assert neighbours.mean() < 2
     deviation = np.sqrt((n**2 - 1) / 12 / 100)
     assert abs(places[:, rows].mean(axis=0) - (n - 1) / 2).max() < 4 * deviation
 
