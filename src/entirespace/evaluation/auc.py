@@ -2,8 +2,8 @@
 
     AUC = U / (P N),    U = sum over positives of (negatives below + 1/2 negatives level)
 
-No thresholds: at a CTCVR of 2e-4, 200 thresholds give 0.50 for a true 0.75. Counts are whole numbers (of twice
-U, so that a tie is 1), and one division of Python's integers ends it: the float64 nearest to the true AUC.
+No thresholds: at a CTCVR of 2e-4, 200 thresholds give 0.50 for a true 0.75. Counts are whole numbers (twice
+U, for a tie is half), and one division of Python's integers ends it: the float64 nearest to the true AUC.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 from .metrics import Undefined
 from .ranks import codes, refuse_nan
 
-LOOK_UP = 1 << 16  # sorted scores looked up at a time: the piece that they fall into stays in the cache
-CHUNK = 1 << 22  # scores at a time
+LOOK_UP = 1 << 14  # sorted scores looked up at a time: the piece that they fall into stays in the cache
+CHUNK = 1 << 18  # scores at a time, so that the dozen arrays made of them stay in the cache
 
 
 def auc(scores: np.ndarray, label: np.ndarray) -> float | Undefined:
