@@ -24,7 +24,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 setup: $(VENV)/.ready
 
 demo: setup
-	$(BIN)/entirespace simulate $(DEMO)/log --impressions 150000 --conversion-rate 0.1 --seed 1
+	$(BIN)/entirespace simulate $(DEMO)/log --impressions 120000 --conversion-rate 0.1 --seed 1
 	$(BIN)/entirespace prepare $(DEMO)/log/schema.toml $(DEMO)/log $(DEMO)/dataset
 	$(BIN)/entirespace compare $(DEMO)/dataset -o $(DEMO)/report --seeds 3
 	@echo "report: $(DEMO)/report/report.md (and report.json)"

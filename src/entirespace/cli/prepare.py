@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
+from ..config import nearest
 from ..errors import ConfigError
-from .options import Json, Quiet, show
+from .options import Json, Quiet, command_line, show
 from .progress import progress_on_stderr
 
 ALICCP = "aliccp"
@@ -36,11 +37,13 @@ def command(
     ] = OnOrphan.keep,
     max_bad: Annotated[float, typer.Option(help="Share of rows that may be put aside as bad.", min=0, max=1)] = 0.001,
     min_count: Annotated[
-        int, typer.Option(help="aliccp: an id in fewer training impressions shares its field's row 0.", min=1)
-    ] = 1,
+        int | None,
+        typer.Option(help="aliccp: an id in fewer training impressions shares its field's row 0 (default: 1).", min=1),
+    ] = None,
     validation: Annotated[
-        float, typer.Option(help="aliccp: the last share of the training file that validates.", min=0, max=0.9)
-    ] = 0.1,
+        float | None,
+        typer.Option(help="aliccp: the last share of the training file that validates (default: 0.1).", min=0, max=0.9),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the dataset that is there.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -53,24 +56,27 @@ def command(
     from ..data.describe import describe, text
     from ..data.prepare import prepare
 
+    if schema != ALICCP and not (min_count is None and validation is None):
+        raise typer.BadParameter("--min-count and --validation go with aliccp: a schema file says them itself")
     with progress_on_stderr(quiet) as progress:
         if schema == ALICCP:
             from ..data.aliccp import AliCCPSource
             from ..data.schema import SplitSchema
 
+            least, share = min_count or 1, 0.1 if validation is None else validation
             if not raw.is_dir():
                 raise ConfigError("RAW must be the folder with the raw log", "no such folder", where=str(raw))
             if (raw / "sample_skeleton_test.csv").exists():
-                split = SplitSchema(by="file", train=("*_train.csv",), test=("*_test.csv",), validation=validation)
+                split = SplitSchema(by="file", train=("*_train.csv",), test=("*_test.csv",), validation=share)
             else:  # the training pair alone: its first half trains
-                split = SplitSchema(validation=validation)
+                split = SplitSchema(validation=share)
             made = prepare(
                 lambda audit, quarantine: AliCCPSource(
-                    raw, audit, quarantine, on_orphan=on_orphan.value, min_count=min_count, progress=progress
+                    raw, audit, quarantine, on_orphan=on_orphan.value, min_count=least, progress=progress
                 ),
                 dataset,
                 split=split,
-                schema={"aliccp": {"min_count": min_count}, "split": split.model_dump(mode="json")},
+                schema={"aliccp": {"min_count": least}, "split": split.model_dump(mode="json")},
                 max_bad=max_bad,
                 force=force,
                 progress=progress,
@@ -79,7 +85,9 @@ def command(
             from ..data.logs import LogSource
             from ..data.schema import read_schema
 
-            log = read_schema(_schema_file(schema))
+            with command_line():
+                file = _schema_file(schema)
+            log = read_schema(file)
             made = prepare(
                 lambda audit, quarantine: LogSource(
                     log, raw, audit, quarantine, on_orphan=on_orphan.value, progress=progress
@@ -105,9 +113,6 @@ def _schema_file(name: str) -> Path:
         here = Path(__file__).parents[3] / "recipes"
     recipes = {p.stem: p for p in here.glob("*.toml")}
     if name not in recipes:
-        raise ConfigError(
-            "SCHEMA must be a schema file, a recipe's name or the word aliccp",
-            f"'{name}'",
-            do=f"Recipes: {', '.join(sorted(recipes))}",
-        )
+        must = "SCHEMA must be a schema file, a recipe's name or the word aliccp"
+        raise ConfigError(must, f"'{name}'", do=nearest(name, [*recipes, ALICCP]))
     return recipes[name]
