@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from ..config import nearest
 from ..errors import ConfigError
 from .options import Json, Quiet, command_line, show
 from .progress import progress_on_stderr
@@ -106,13 +105,15 @@ def command(
 def _schema_file(name: str) -> Path:
     """A file, or the recipe of that name that comes with the package."""
     path = Path(name)
-    if path.suffix == ".toml" or path.exists():
+    if path.suffix == ".toml" or path.is_file():  # a folder of that name may be the dataset of an earlier run
         return path
     here = Path(__file__).parents[1] / "recipes"
     if not here.is_dir():  # an editable install: the recipes stand at the project's root
         here = Path(__file__).parents[3] / "recipes"
     recipes = {p.stem: p for p in here.glob("*.toml")}
     if name not in recipes:
+        from ..config import nearest
+
         must = "SCHEMA must be a schema file, a recipe's name or the word aliccp"
         raise ConfigError(must, f"'{name}'", do=nearest(name, [*recipes, ALICCP]))
     return recipes[name]
