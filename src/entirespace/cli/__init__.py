@@ -43,7 +43,7 @@ def main() -> None:
     # 6 times slower than with threads that sleep. It is read when torch is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
-        app()
+        app(prog_name="entirespace")
     except EntirespaceError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
