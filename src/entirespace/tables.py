@@ -14,10 +14,10 @@ def text_table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, titl
     """A table; the first `left` columns are words, the others figures.
 
     >>> print(text_table(["part", "clicks"], [["train", 12], ["test", 3]]))
-     part   clicks
-    ───────────────
-     train      12
-     test        3
+     part    clicks
+    ────────────────
+     train       12
+     test         3
     """
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, title=title or None, title_justify="left")
     for i, header in enumerate(headers):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import typer
 
@@ -22,8 +25,25 @@ app = typer.Typer(
         "competitors).\n\nThe road: simulate (or your own log), prepare, describe, train or compare, evaluate."
     ),
 )
+INTERRUPTED = "interrupted: nothing half-made is left; `train` and `compare` go on where they stopped"
+
+
+def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
+    """Ctrl-C ends the command with a word and 130; typer alone would say nothing."""
+
+    @functools.wraps(command)
+    def guarded(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except KeyboardInterrupt:
+            print(INTERRUPTED, file=sys.stderr)
+            raise typer.Exit(130) from None
+
+    return guarded
+
+
 for verb in (simulate, prepare, describe, methods, config, train, evaluate, compare):
-    app.command(verb.__name__.rpartition(".")[2])(verb.command)
+    app.command(verb.__name__.rpartition(".")[2])(_interruptible(verb.command))
 
 
 @app.callback(invoke_without_command=True)
@@ -47,9 +67,6 @@ def main() -> None:
     except EntirespaceError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("interrupted: nothing half-made is left; `train` and `compare` go on where they stopped", file=sys.stderr)
-        sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)

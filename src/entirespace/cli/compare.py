@@ -55,12 +55,12 @@ def command(
     loaded, table = configuration(config, settings)
     if table:
         raise typer.BadParameter("compare has many methods: name one with its parameters in --methods, not in [method]")
-    chosen = families(_split(methods)) if methods is not None else PAPER
+    chosen, numbers = families(_split(methods)) if methods is not None else PAPER, _seeds(seeds)
     with progress_on_stderr(quiet) as progress:
         comparison = compare(
             chosen,
             Dataset(dataset),
-            seeds=_seeds(seeds),
+            seeds=numbers,
             config=loaded,
             select=select.value,
             out=out,

@@ -97,6 +97,9 @@ def prepare(
 def _check_place(out: Path, force: bool) -> None:
     """Raises: DataError where something else than a dataset to replace stands at `out`."""
     must = "the dataset's folder must be new or empty"
+    for parent in out.parents:
+        if parent.exists() and not parent.is_dir():
+            raise DataError(must, f"{parent} is a file", where=str(out), do="Name another")
     if out.exists() and not out.is_dir():
         raise DataError(must, "it is a file", where=str(out), do="Name another")
     if not out.exists() or not any(out.iterdir()):

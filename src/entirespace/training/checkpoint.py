@@ -54,7 +54,7 @@ def _settle(aside: Path, path: Path) -> None:
 def flat(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Names with a prefix.
 
-    >>> list(flat("towers.", {"w": torch.zeros(1)}))
+    >>> list(flat("towers.", {"w": Tensor()}))
     ['towers.w']
     """
     return {prefix + name: tensor for name, tensor in tensors.items()}
