@@ -102,7 +102,7 @@ def few_rows() -> Callable[[], AbstractContextManager[None]]:
             patch.setattr("entirespace.data.files.BLOCK_BYTES", 200)
             patch.setattr("entirespace.data.files.PARQUET_ROWS", 7)
             patch.setattr("entirespace.data.prepare.ROW_GROUP", 8)
-            patch.setattr("entirespace.data.prepare.FILE_ROWS", 24)
+            patch.setattr("entirespace.data.parts.FILE_ROWS", 24)
             yield
 
     return patched

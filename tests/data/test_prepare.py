@@ -683,3 +683,52 @@ def test_the_manifest_is_json_that_any_tool_can_read(log):
     assert manifest["schema"]["impressions"]["order"] == "t"
     assert os.stat(dataset.path).st_mode & 0o777 == 0o755
     assert list(itertools.chain(*(manifest["parts"][p]["files"] for p in PARTS)))
+
+
+def test_the_recipe_for_kuairand_reads_the_official_names(log, plain):
+    """Several files of the standard log; the random log and the statistics of the whole period are not touched."""
+    head = "user_id,video_id,date,hourmin,time_ms,is_click,is_like,long_view,tab\n"
+    for k, name in enumerate(("log_standard_4_08_to_4_21_pure.csv", "log_standard_4_22_to_5_08_pure.csv")):
+        lines = [f"u{t % 3},v{t % 2},20220408,1400,{100 * k + t},{t % 2},{t % 2},1,1" for t in range(20)]
+        log.write(name, head + "\n".join(lines))
+    for name in ("log_random_4_22_to_5_08_pure.csv", "video_features_statistic_pure.csv"):
+        log.write(name, "not,to,be,read\n")
+    recipe = (ROOT / "recipes" / "kuairand.toml").read_text()
+    tables = read_schema(ROOT / "recipes" / "kuairand.toml").tables
+    for table, name, key in (("user", "user_features_pure.csv", "u"), ("video", "video_features_basic_pure.csv", "v")):
+        columns = sorted({f.source or n for n, f in tables[table].fields.items()})
+        values = [",".join(f"{key}{i}" if c == f"{table}_id" else str(i) for c in columns) for i in range(3)]
+        log.write(name, "\n".join([",".join(columns), *values]))
+    dataset = log.prepare(recipe, max_bad=0.0)
+    assert [len(p) for p in (dataset.train, dataset.validation, dataset.test)] == [18, 2, 20]
+    got = plain(dataset.path)
+    assert (got.manifest["users"], got.manifest["items"]) == (3, 2)
+    assert got.raw_ids("test", "video_id")[:2] == [["v0"], ["v1"]]
+    assert sum(row["conversion"] for row in got.part("test")) == 10
+
+
+def test_the_recipe_for_aliexpress_reads_its_four_files(log, plain):
+    """A label of levels, no header, a split by file, and pages that an item's column 1 names."""
+    for part, pages in (("train", range(6)), ("test", range(6, 9))):
+        users = [",".join([str(page), *(str((page * c) % 5) for c in range(2, 34))]) for page in pages]
+        log.write(f"NL_user_{part}.csv", "\n".join(users))
+        items = [
+            ",".join([str(page), *(str((page + c + k) % 4) for c in range(2, 49)), str(k % 3)])
+            for page in pages
+            for k in range(5)
+        ]
+        log.write(f"NL_item_{part}.csv.gz", "\n".join(items))
+    dataset = log.prepare((ROOT / "recipes" / "aliexpress.toml").read_text(), max_bad=0.0)
+    assert [len(p) for p in (dataset.train, dataset.validation, dataset.test)] == [27, 3, 15]
+    got = plain(dataset.path)
+    # of five items a page the labels are 0 1 2 0 1: three clicks, one purchase
+    assert [(row["click"], row["conversion"]) for row in got.part("test")[:5]] == [
+        (False, False),
+        (True, False),
+        (True, True),
+        (False, False),
+        (True, False),
+    ]
+    assert "missing_side_row" not in got.reasons["impressions"]
+    assert len(got.manifest["fields"]) == 47 + 32
+    assert got.raw_ids("train", "user_2")[5 * 3] == [str(3 * 2 % 5)]

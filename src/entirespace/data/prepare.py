@@ -30,14 +30,11 @@ from .dataset import (
     FORMAT,
     LINK,
     MANIFEST,
-    ROW_GROUP,
     TRUTH,
-    WEIGHTS,
     Dataset,
-    from_arrow,
     sha256,
-    to_arrow,
 )
+from .parts import PartFiles, Role, TableFile, distinct
 from .schema import SplitSchema
 from .source import IMPRESSIONS, PARTS, Field, Ragged, Source
 from .split import threshold
@@ -45,7 +42,6 @@ from .stage import Stage
 from .vocabulary import Vocabulary, bucket_rows, fit_buckets, fit_ids
 
 SAMPLE = 1_000_000  # numbers that quantile buckets are fitted on; fewer than that: all of them
-FILE_ROWS = 32 * ROW_GROUP
 FINGERPRINTS = 500_000  # of them are sorted at once, if no more than 256 pieces come of it
 
 TRAINING, VALIDATING, TESTING, DROPPED = 0, 1, 2, 3  # what a staged impression becomes
@@ -335,7 +331,7 @@ class _Writer:
         for f in fields:
             nothing = Ragged(np.zeros(0, np.int32), np.zeros(2, np.int64)) if not stage.single[f.name] else None
             empty[f.name] = nothing or Ragged(np.zeros(1, np.int32))
-        with _Parquet(self._out / name, stage) as file:
+        with TableFile(self._out / name, stage) as file:
             file.write(empty)
             self._observe(empty, self._links[table][:, :1], statistics)
             for start, batch in stage.batches():
@@ -373,7 +369,7 @@ class _Writer:
     def _write_impressions(self, statistics: dict[str, dict[str, tuple[int, int]]]) -> dict[str, Any]:
         stage, fields = self._staged.impressions, self._staged.fields[IMPRESSIONS]
         users, items = self._role(self._source.user), self._role(self._source.item)
-        parts = {part: _PartFiles(self._out, part, stage) for part in PARTS}
+        parts = {part: PartFiles(self._out, part, stage) for part in PARTS}
         self._progress.start("writing impressions", self._n, "rows")
         for start, batch in stage.batches():
             fate = self._fate[start : start + batch.num_rows]
@@ -398,10 +394,10 @@ class _Writer:
         self._progress.done()
         return {part: files.close() for part, files in parts.items()}
 
-    def _role(self, name: str | None) -> _Role:
+    def _role(self, name: str | None) -> Role:
         """The raw ids of the user or the item, told apart even where they have no row of the embedding."""
         field = next((f for f in self._source.fields if f.name == name), None)
-        return _Role(field, self._staged.stage(field.table) if field else None)
+        return Role(field, self._staged.stage(field.table) if field else None)
 
     def _write_manifest(
         self,
@@ -428,7 +424,7 @@ class _Writer:
             }
             for f in self._source.fields
         ]
-        users = {role: _distinct(parts, role) for role in ("users", "items")}
+        users = {role: distinct(parts, role) for role in ("users", "items")}
         for about in parts.values():
             for role in users:
                 about[role] = len(about.pop(role + ".seen"))
@@ -450,118 +446,3 @@ class _Writer:
         }
         manifest["checksum"] = digest(json.loads(json.dumps(manifest)))
         (self._out / MANIFEST).write_text(json.dumps(manifest, indent=1))
-
-
-class _Role:
-    """The code of each impression's user (or item); -1 where there is none, or more than one."""
-
-    def __init__(self, field: Field | None, stage: Stage | None) -> None:
-        self._field, self._by_row = field, None
-        if field is not None and stage is not None and field.table != IMPRESSIONS:
-            pieces = [self._codes(stage.field(batch, field.name)) for _, batch in stage.batches()]
-            self._by_row = np.concatenate([np.full(1, -1, np.int32), *pieces])
-
-    @staticmethod
-    def _codes(bags: Ragged) -> np.ndarray:
-        if bags.offsets is None:
-            return bags.values.astype(np.int32)
-        codes = np.full(len(bags), -1, np.int32)
-        one = np.diff(bags.offsets) == 1
-        codes[one] = bags.values[bags.offsets[:-1][one]]
-        return codes
-
-    def of(self, batch: pa.RecordBatch) -> np.ndarray:
-        """Shape: int32 (n,)."""
-        if self._field is None:
-            return np.full(batch.num_rows, -1, np.int32)
-        if self._by_row is None:
-            return self._codes(from_arrow(batch[self._field.name]))
-        return self._by_row[batch[LINK + self._field.table].to_numpy() + 1]
-
-
-class _Parquet:
-    """A Parquet file of bags and flat columns: fixed row groups, zstd, page checksums."""
-
-    def __init__(self, path: Path, stage: Stage) -> None:
-        self._path, self._stage = path, stage
-        self._writer: pq.ParquetWriter | None = None
-        self._held: list[pa.RecordBatch] = []
-        self.rows = 0
-
-    def write(self, fields: dict[str, Ragged], flat: dict[str, np.ndarray] | None = None) -> None:
-        columns = {name: pa.array(values) for name, values in (flat or {}).items()}
-        for name, bags in fields.items():
-            columns[name] = to_arrow(bags)
-            if self._stage.weighted[name]:
-                weights = np.ones(len(bags.values), np.float32) if bags.weights is None else bags.weights
-                columns[name + WEIGHTS] = to_arrow(Ragged(weights, bags.offsets))
-        self._held.append(pa.record_batch(columns))
-        self.rows += self._held[-1].num_rows
-        if sum(b.num_rows for b in self._held) >= ROW_GROUP:
-            self._flush(whole_groups=True)
-
-    def _flush(self, whole_groups: bool) -> None:
-        table = pa.Table.from_batches(self._held)
-        if self._writer is None:
-            self._writer = pq.ParquetWriter(
-                self._path, table.schema, compression="zstd", write_page_checksum=True, store_schema=True
-            )
-        cut = table.num_rows // ROW_GROUP * ROW_GROUP if whole_groups else table.num_rows
-        self._writer.write_table(table.slice(0, cut), row_group_size=ROW_GROUP)
-        rest = table.slice(cut)
-        self._held = rest.to_batches() if rest.num_rows else []
-
-    def close(self) -> None:
-        if self._held:
-            self._flush(whole_groups=False)
-        if self._writer is not None:
-            self._writer.close()
-
-    def __enter__(self) -> _Parquet:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-class _PartFiles:
-    """The files of one part, and its counts for Table 1."""
-
-    def __init__(self, out: Path, part: str, stage: Stage) -> None:
-        self._out, self._part, self._stage = out, part, stage
-        self._file: _Parquet | None = None
-        self._names: list[str] = []
-        self._counts = {"impressions": 0, "clicks": 0, "conversions": 0}
-        self._seen = {"users": np.zeros(0, bool), "items": np.zeros(0, bool)}
-
-    def write(self, fields: dict[str, Ragged], flat: dict[str, np.ndarray], item: np.ndarray) -> None:
-        if self._file is None or self._file.rows >= FILE_ROWS:
-            if self._file is not None:
-                self._file.close()
-            self._names.append(f"impressions/{self._part}-{len(self._names):05d}.parquet")
-            self._file = _Parquet(self._out / self._names[-1], self._stage)
-        self._file.write(fields, flat)
-        self._counts["impressions"] += len(flat["click"])
-        self._counts["clicks"] += int(flat["click"].sum())
-        self._counts["conversions"] += int(flat["conversion"].sum())
-        for role, codes in (("users", flat["user"]), ("items", item)):
-            self._seen[role] = _mark(self._seen[role], codes)
-
-    def close(self) -> dict[str, Any]:
-        if self._file is not None:
-            self._file.close()
-        seen = {role + ".seen": np.flatnonzero(marks) for role, marks in self._seen.items()}
-        return {**self._counts, "files": self._names, **seen}
-
-
-def _mark(seen: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    size = int(codes.max(initial=-1)) + 1
-    if size > len(seen):
-        seen = np.concatenate([seen, np.zeros(max(size, 2 * len(seen)) - len(seen), bool)])
-    seen[codes[codes >= 0]] = True
-    return seen
-
-
-def _distinct(parts: dict[str, Any], role: str) -> int:
-    """How many users or items all parts have together."""
-    return len(np.unique(np.concatenate([about[role + ".seen"] for about in parts.values()])))
