@@ -101,7 +101,7 @@ def few_rows() -> Callable[[], AbstractContextManager[None]]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("entirespace.data.files.BLOCK_BYTES", 200)
             patch.setattr("entirespace.data.files.PARQUET_ROWS", 7)
-            patch.setattr("entirespace.data.prepare.ROW_GROUP", 8)
+            patch.setattr("entirespace.data.parts.ROW_GROUP", 8)
             patch.setattr("entirespace.data.parts.FILE_ROWS", 24)
             yield
 
