@@ -56,7 +56,7 @@ def quick():
         {
             "network": {"embedding_size": 4, "hidden": [8]},
             "optimizer": {"learning_rate": 0.01},
-            "training": {"batch_size": 256, "epochs": 3, "threads": 1},
+            "training": {"batch_size": 256, "epochs": 3, "patience": 2, "threads": 1},
         }
     )
 

@@ -64,7 +64,7 @@ class TrainingConfig(Model):
     """B: impressions of one step, after the method's own sampling."""
     epochs: int = Field(default=20, ge=1)
     """At most this many passes; the validation part usually ends training sooner."""
-    patience: int = Field(default=2, ge=1)
+    patience: int = Field(default=1, ge=1)
     """Stop after this many checks without a better validation loss, and go back to the best."""
     checks_per_epoch: int = Field(default=1, ge=1)
     """Looks at the validation part in each epoch."""
