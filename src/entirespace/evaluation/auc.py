@@ -62,9 +62,9 @@ def _twice_below(few: np.ndarray, many: np.ndarray) -> int:
         near = many[begin : int(np.searchsorted(many, some[-1], "right"))]
         below = np.searchsorted(near, some, "left")
         twice += 2 * (int(below.sum()) + begin * len(some))
-        # only a score that is level with one of `near` needs a second look
-        met = np.flatnonzero(np.append(near, np.nan)[below] == some)
-        twice += int(np.searchsorted(near, some[met], "right").sum()) - int(below[met].sum())
+        if len(near):  # only a score that is level with one of them needs a second look
+            met = np.flatnonzero(near.take(below, mode="clip") == some)
+            twice += int(np.searchsorted(near, some[met], "right").sum()) - int(below[met].sum())
     return twice
 
 
