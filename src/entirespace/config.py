@@ -9,10 +9,10 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_origin
+from typing import Any, Literal, Self, TypeVar, get_origin
 
 import tomlkit
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .errors import ConfigError
 
@@ -54,6 +54,12 @@ class OptimizerConfig(Model):
     """Added to the root of the second moment (paper: 1e-8)."""
     lazy: bool = False
     """Freeze an embedding row between the batches that use it: cheaper, but not the paper's Adam."""
+
+    @model_validator(mode="after")
+    def _moves_die_out(self) -> Self:
+        if self.beta1**2 >= self.beta2:  # else a row's moves without a gradient would grow for ever
+            raise ValueError("beta1 must be below the root of beta2")
+        return self
 
 
 class TrainingConfig(Model):
