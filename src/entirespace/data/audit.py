@@ -44,7 +44,7 @@ REASONS: dict[str, Reason] = {
     "missing_side_row": Reason("the side table has no row with this key; its fields are left empty", "kept"),
     "out_of_time_order": Reason("the row is earlier than one before it", "kept"),
     # Rows that are not bad, but not learned from either.
-    "duplicate_impression": Reason("an exact copy of an earlier impression", "left out"),
+    "duplicate_impression": Reason("a copy, in the columns named by `unique`, of an earlier impression", "left out"),
     "other_part": Reason("its part is neither train nor test in the schema", "left out"),
     "missing_value": Reason("a field of this row is empty", "kept"),
 }

@@ -39,7 +39,7 @@ class FieldSchema(Model):
     weights: str | None = None
     """kind ids: the column with a weight for each id, separated alike."""
     min_count: int = Value(default=1, ge=1)
-    """A raw id seen in fewer training impressions shares row 0, "unseen"."""
+    """A raw id that stands less often than this in training impressions shares row 0, "unseen"."""
     hash: int | None = Value(default=None, ge=1, lt=2**31 - 1)
     """Hash raw ids into this many rows in place of a vocabulary."""
     buckets: int | None = Value(default=None, ge=2)
