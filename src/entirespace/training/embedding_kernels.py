@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..data.parallel import shares
 from ..network.embedding import TORCH
-from .parallel import shares
 from .prefetch import prefetch_to_read, prefetch_to_write
 
 AHEAD = 16  # ids

@@ -12,9 +12,9 @@ import math
 import torch
 from torch import Tensor
 
+from ..data.parallel import slices
 from . import adam_kernels, adam_torch
 from .coasting import ROOM, Coasting
-from .parallel import slices
 
 CHUNK = 1 << 18  # rows that `finish` brings up to date at a time
 

@@ -1,4 +1,4 @@
-"""Compiled kernels on slices of their work, one thread a slice.
+"""Work that releases the GIL (compiled kernels, numpy) on slices of it, one thread a slice.
 
 Numba's own parallel loops would start a second OpenMP beside torch's; these threads sleep between calls.
 (Torch's spin for some milliseconds after each operation, and take the cores from whoever comes next, unless
@@ -23,19 +23,24 @@ def _pool(process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max_workers=os.cpu_count(), thread_name_prefix="entirespace-kernel")
 
 
+def threads() -> int:
+    """How many: as many as torch has, which `compare` shares out among its jobs."""
+    return torch.get_num_threads()
+
+
 def slices(kernel: Callable[..., Any], n: int, *args: Any, least: int = 1024) -> None:
     """Run kernel(start, stop, *args) over 0 .. n, cut into as many slices as torch has threads.
 
     The kernel must release the GIL, and write only what belongs to start .. stop. No slice is shorter than
     `least`.
     """
-    count = max(1, min(torch.get_num_threads(), n // least))
+    count = max(1, min(threads(), n // least))
     _run(kernel, itertools.pairwise(n * i // count for i in range(count + 1)), args)
 
 
 def shares(kernel: Callable[..., Any], *args: Any) -> None:
     """Run kernel(i, count, *args) for i in 0 .. count, the kernel knowing what share i is."""
-    count = torch.get_num_threads()
+    count = threads()
     _run(kernel, ((i, count) for i in range(count)), args)
 
 
