@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command line does, before torch is imported
 
 ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def support() -> ModuleType:
+    """tests/support.py, which tests in importlib mode cannot import by name."""
+    spec = importlib.util.spec_from_file_location("entirespace_test_support", ROOT / "tests" / "support.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")

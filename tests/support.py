@@ -1,4 +1,4 @@
-"""Batches from plain lists, and the slow way to pool them. Each folder's conftest hands this module out."""
+"""Batches from plain lists, and the slow way to pool them. conftest.py hands this module out."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from entirespace.data.batches import Batch, Group
+from entirespace.network import Network
 
 Bag = list[tuple[int, float]]  # (id, weight), the id counted within its field
 
@@ -79,3 +80,8 @@ def slow_concatenate(weight: Tensor, tables: list[Table], offsets: tuple[int, ..
 def labels_only(click: list[bool], conversion: list[bool], reference_pctr: list[float] | None = None) -> Batch:
     """A batch for a loss, which reads labels and not ids."""
     return make_batch([], (), click, conversion, reference_pctr)
+
+
+def gather(network: Network, batch: Batch) -> dict[str, Tensor]:
+    """For each embedding the rows that a batch touches: leaves that collect a gradient. Shape: (U, D)."""
+    return {name: network.embedding(name).weight[batch.rows].requires_grad_() for name in network.embeddings}

@@ -82,6 +82,8 @@ class TrainingConfig(Model):
     """Threads of the tensor library; absent: as many as there are cores."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where the network is."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """What the hidden layers multiply in while training; bf16 wants a processor that has units for it."""
 
 
 class Config(Model):

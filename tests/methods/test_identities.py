@@ -92,7 +92,7 @@ def test_division_trains_its_ctr_network_as_if_alone_bit_for_bit(support: Module
             base_rates=method.base_rates(COUNTS),
             seed=5,
         )
-        gathered = network.gather(batch)
+        gathered = support.gather(network, batch)
         method.loss(network(batch, gathered), batch).backward()
         found = [gathered["shared" if method.share_embedding else "ctr"].grad]
         found += [parameter.grad for parameter in network.towers["ctr"].parameters()]

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from entirespace.config import NetworkConfig
+from entirespace.data.batches import Batch
 from entirespace.network import Heads, Network
-from entirespace.network.embedding import concatenate
+from entirespace.network.embedding import Input, inputs
 from entirespace.probability import Prob
 
 SMALL = NetworkConfig(embedding_size=3, hidden=(5, 4), embedding_std=0.5)
@@ -38,6 +39,15 @@ def batch(support: ModuleType):
     return support.make_batch(tables(support), OFFSETS, [True, False, True, False], [True, False, False, False])
 
 
+def concatenate(rows: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """(B, F * D): the inputs of the first layer, each impression's own, in the dataset's order."""
+    width, columns = rows.shape[1], {}
+    for i in inputs(rows, batch):
+        x = i.x if i.expand is None else i.x[i.expand]
+        columns |= dict(zip(i.fields, x.split(width, dim=1), strict=True))
+    return torch.cat([columns[f] for f in sorted(columns)], dim=1)
+
+
 def test_pooling_is_the_slow_one(support: ModuleType, batch) -> None:
     network = make("cvr")
     weight = network.embedding("cvr").weight
@@ -56,6 +66,47 @@ def test_two_bag_fields_in_one_group(support: ModuleType) -> None:
     )
 
 
+def whole(x: torch.Tensor) -> Input:
+    """All five fields as one input."""
+    return Input(tuple(range(len(OFFSETS))), x)
+
+
+@pytest.mark.parametrize("hidden", [(), (5,), (5, 4)])
+@pytest.mark.parametrize("impressions", [1, 2, 3, 4, 40])
+@pytest.mark.parametrize("own", [(), (4, 1), (0, 1, 2)])
+def test_shared_rows_are_multiplied_once_with_the_same_result(support, own, impressions, hidden) -> None:
+    """A side table of three rows with a bag, and the other fields single; own: the impressions' fields."""
+    rng = np.random.default_rng(impressions)
+    side = [f for f in range(5) if f not in own]
+    expand = rng.integers(0, 3, impressions).tolist()
+    bag = support.Table((side[-1],), [[[(1, 0.5), (2, -2.0)], [], [(3, 1.0)]]], expand=expand)
+    single = [support.Table(tuple(side[:-1]), [[[(int(rng.integers(4)), 1.0)] for _ in range(3)] for _ in side[:-1]])]
+    mine = [support.ids(*rng.integers(0, 4, (len(own), impressions)).tolist(), fields=own)] if own else []
+    made = [*mine, bag, *(support.Table(t.fields, t.bags, True, expand) for t in single)]
+    batch = support.make_batch(made, OFFSETS, [True] * impressions, [False] * impressions)
+    for group in batch.groups[1:]:  # the groups of a table share one tensor, as a feed's do
+        if group.expand is not None:
+            object.__setattr__(group, "expand", batch.groups[-1].expand)
+    network = make("cvr", config=NetworkConfig(embedding_size=3, hidden=hidden, embedding_std=0.5)).double()
+    rows = support.gather(network, batch)
+    logits = network.towers["cvr"](inputs(rows["cvr"], batch))
+    table = network.embedding("cvr").weight.clone().requires_grad_()
+    slow = network.towers["cvr"]([whole(support.slow_concatenate(table, made, OFFSETS, impressions))])
+    torch.testing.assert_close(logits, slow)
+    first = network.towers["cvr"].get_parameter("hidden.0.weight" if hidden else "logits.weight")
+    towards = torch.from_numpy(rng.normal(size=logits.shape))
+    mine_grad = torch.autograd.grad(logits, [rows["cvr"], first], towards)
+    slow_grad = torch.autograd.grad(slow, [table, first], towards)
+    torch.testing.assert_close(mine_grad[0], slow_grad[0][batch.rows])
+    torch.testing.assert_close(mine_grad[1], slow_grad[1])
+
+
+def test_a_side_table_with_few_rows_gives_an_input_of_its_own(batch) -> None:
+    weight = torch.zeros(ROWS, 3)
+    made = inputs(weight[batch.rows], batch)  # field 2: two rows; field 3: three rows, both of four impressions
+    assert [(i.fields, len(i.x)) for i in made] == [((2,), 2), ((3,), 3), ((0, 1, 4), 4)]
+
+
 def test_weights_of_single_valued_fields_count(support: ModuleType) -> None:
     table = [support.Table((1,), [[[(2, 3.0)], [(1, -0.5)]]], single=True)]
     batch = support.make_batch(table, OFFSETS, [True, False], [False, False])
@@ -65,13 +116,13 @@ def test_weights_of_single_valued_fields_count(support: ModuleType) -> None:
 
 def test_gathered_rows_collect_the_gradient_of_the_whole_table(support: ModuleType, batch) -> None:
     network = make("ctr", "cvr", share=True)
-    gathered = network.gather(batch)
+    gathered = support.gather(network, batch)
     p = network(batch, gathered)
     (p.ctr * p.cvr).log_not.sum().backward()
 
     table = network.embedding("shared").weight.clone().requires_grad_()
     x = support.slow_concatenate(table, tables(support), OFFSETS, 4)
-    ctr, cvr = (Prob.of_logits(network.towers[head](x)) for head in ("ctr", "cvr"))
+    ctr, cvr = (Prob.of_logits(network.towers[head]([whole(x)])) for head in ("ctr", "cvr"))
     (ctr * cvr).log_not.sum().backward()
     scattered = torch.zeros_like(table)
     grad = gathered["shared"].grad
@@ -156,11 +207,11 @@ def test_shared_or_one_a_head() -> None:
     assert list(make("ctr", "cvr").embeddings) == ["ctr", "cvr"]
 
 
-def test_float64_and_repeatable(batch) -> None:
+def test_float64_and_repeatable(support: ModuleType, batch) -> None:
     network = make("ctr", "cvr", share=True).double()
     gradients = []
     for _ in range(2):
-        gathered = network.gather(batch)
+        gathered = support.gather(network, batch)
         p = network(batch, gathered)
         assert p.cvr.log.dtype == torch.float64
         (p.ctr * p.cvr).log_not.sum().backward()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..config import NetworkConfig
 from ..data.batches import Batch
 from ..probability import Prob
-from .embedding import TORCH, Embedding, Lookups, concatenate
+from .embedding import TORCH, Embedding, Lookups, inputs
 from .mlp import MLP
 
 SHARED = "shared"
@@ -82,10 +82,10 @@ class Network(nn.Module):
                 for name in dict.fromkeys(self.embedding_of.values())
             }
         )
-        inputs = len(offsets) * size  # F * D
+        width = len(offsets) * size  # F * D
         self.towers = nn.ModuleDict(
             {
-                head: MLP(inputs, config.hidden, logit(base_rates[head]), generator(seed, f"tower {head}"))
+                head: MLP(width, config.hidden, logit(base_rates[head]), generator(seed, f"tower {head}"))
                 for head in heads
             }
         )
@@ -96,16 +96,17 @@ class Network(nn.Module):
         assert isinstance(found, Embedding)
         return found
 
-    def gather(self, batch: Batch) -> dict[str, Tensor]:
-        """For each embedding the rows that a batch touches: leaves that collect a gradient. Shape: (U, D)."""
-        return {name: self.embedding(name).gather(batch).requires_grad_() for name in self.embeddings}
-
     def forward(self, batch: Batch, gathered: Mapping[str, Tensor] | None = None) -> Heads:
         """The probabilities of a batch. Without `gathered` the embedding gets no gradient: inference."""
         if gathered is None:
-            gathered = {name: self.embedding(name).gather(batch) for name in self.embeddings}
-        x = {name: concatenate(rows, batch, self.lookups) for name, rows in gathered.items()}  # (B, F * D)
-        return Heads(**{head: Prob.of_logits(tower(x[self.embedding_of[head]])) for head, tower in self.towers.items()})
+            gathered = {name: self.embedding(name).weight.index_select(0, batch.rows) for name in self.embeddings}
+        x = {name: inputs(rows, batch, self.lookups) for name, rows in gathered.items()}
+        return Heads(
+            **{
+                head: Prob.of_logits(tower(x[self.embedding_of[head]], self.lookups))
+                for head, tower in self.towers.items()
+            }
+        )
 
 
 def generator(seed: int, part: str) -> torch.Generator:

@@ -22,10 +22,9 @@ from ..data.feed import Feed
 from ..errors import ConfigError, RunError
 from ..methods._method import Method
 from ..progress import SILENT, Progress
-from .checkpoint import flat, load_tensors, save_json, save_tensors, unflat
-from .embedding_kernels import KernelLookups
-from .optimizer import RowAdam
-from .run import FORMAT, METRICS, RUN, WEIGHTS, Run, build_network, read_about
+from .checkpoint import load_tensors, save_json, save_tensors
+from .learner import Learner
+from .run import FORMAT, METRICS, RUN, WEIGHTS, Run, read_about
 
 LOG_SECONDS = 5.0  # between two lines of metrics
 
@@ -118,22 +117,9 @@ class _Trainer:
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
         self._feed = Feed(self._train.dataset)
-        self._network = build_network(self._method, self._train.dataset, self._config, self._seed)
-        self._network.to(settings.device)
-        if settings.device == "cpu":
-            self._network.lookups = KernelLookups()
-        adam = self._config.optimizer
-        options: dict[str, Any] = {
-            "lr": adam.learning_rate,
-            "betas": (adam.beta1, adam.beta2),
-            "eps": adam.epsilon,
-        }
-        self._towers = torch.optim.Adam(self._network.towers.parameters(), **options, fused=True)
-        self._rows = {
-            name: RowAdam(self._network.embedding(name).weight, **options, lazy=adam.lazy)
-            for name in self._network.embeddings
-        }
-        self._load()
+        self._learner = Learner(self._method, self._train.dataset, self._config, self._seed)
+        if self._last is not None:
+            self._learner.load(load_tensors(self._out / self._last["file"], self._last["sha256"]))
         self._saved_at = time.monotonic()
         self._per_epoch = self._expected()
         check_every = max(1, math.ceil(self._batches_per_epoch() / settings.checks_per_epoch))
@@ -181,16 +167,7 @@ class _Trainer:
 
     def _step(self, batch: Batch) -> tuple[float, Any]:
         """One step of both optimizers; the batch's loss, and the method's own scalars on demand."""
-        gathered = {name: rows.gather(batch.rows).requires_grad_() for name, rows in self._rows.items()}
-        p = self._network(batch, gathered)
-        loss = self._method.loss(p, batch)
-        self._towers.zero_grad()
-        loss.backward()
-        self._towers.step()
-        for name, rows in self._rows.items():
-            grad = gathered[name].grad
-            assert grad is not None
-            rows.step(batch.rows, grad)
+        loss, p = self._learner.step(batch)
         value = loss.item()
         if not math.isfinite(value):
             raise RunError(
@@ -236,8 +213,7 @@ class _Trainer:
     def _look(self, train_loss: float | None = None) -> None:
         """Look at the validation part: keep the weights if they are the best, stop if they have not been for long."""
         position = self._position
-        for rows in self._rows.values():
-            rows.finish()
+        self._learner.finish()
         self._looked = self._validation_loss() if len(self._validation) else math.nan
         better = not self._looked >= position.best  # without a validation part the last weights are the best
         position.worse = 0 if better else position.worse + 1
@@ -247,15 +223,12 @@ class _Trainer:
         self._log(line if train_loss is None else {"loss": train_loss, **line})
         self._save(best=better)
 
-    @torch.inference_mode()
     def _validation_loss(self) -> float:
         """The method's own loss on its own samples of the validation part, the same samples at every look."""
         total, count = 0.0, 0
-        self._network.eval()
         for batch in self._batches(self._validation, np.random.default_rng([self._seed, 0])):
-            total += self._method.loss(self._network(batch), batch).item() * len(batch)
+            total += self._learner.loss(batch) * len(batch)
             count += len(batch)
-        self._network.train()
         if not count:
             return math.nan
         if not math.isfinite(total):
@@ -279,12 +252,7 @@ class _Trainer:
     def _save(self, best: bool = False) -> None:
         """Write weights and the optimizers' state; then run.json, which names them; then forget older ones."""
         name = f"step-{self._position.step}.safetensors"
-        tensors = flat("network.", self._network.state_dict())
-        for key, rows in self._rows.items():
-            tensors |= flat(f"rows.{key}.", rows.state())
-        for i, state in self._towers.state_dict()["state"].items():
-            tensors |= flat(f"towers.{i}.", state)
-        last = {"file": name, "sha256": save_tensors(self._out / name, tensors)}
+        last = {"file": name, "sha256": save_tensors(self._out / name, self._learner.state())}
         if best:
             self._best = last
         self._write_about("training", last=last, best=self._best)
@@ -343,18 +311,6 @@ class _Trainer:
         _cut_metrics(self._out / METRICS, self._position.step)
         self._progress.say(f"{self._out}: going on at epoch {self._position.epoch + 1}, step {self._position.step:,}")
         return True
-
-    def _load(self) -> None:
-        if self._last is None:
-            return
-        tensors = load_tensors(self._out / self._last["file"], self._last["sha256"])
-        self._network.load_state_dict(unflat("network.", tensors))
-        for key, rows in self._rows.items():
-            rows.load(unflat(f"rows.{key}.", tensors))
-        state = self._towers.state_dict()
-        for i in range(len(state["param_groups"][0]["params"])):
-            state["state"][i] = unflat(f"towers.{i}.", tensors)
-        self._towers.load_state_dict(state)
 
 
 def _difference(theirs: Any, mine: Any, path: str = "") -> str:

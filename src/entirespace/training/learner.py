@@ -1,0 +1,87 @@
+"""One step of learning: a method's loss on a batch, Adam on the towers and on the embedding rows it touched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..config import Config
+from ..data.batches import Batch
+from ..data.dataset import Dataset
+from ..methods._method import Method
+from ..network import Heads
+from .checkpoint import flat, unflat
+from .embedding_kernels import KernelLookups
+from .optimizer import RowAdam
+from .run import build_network
+
+
+class Learner:
+    """A network and its optimizers, on the device and in the precision that the configuration names.
+
+    Precision is put on from outside: under "bf16" torch's autocast rounds what the hidden layers multiply; embeddings,
+    logits, losses and all of Adam stay float32.
+
+    >>> # for batch in feed: loss, p = learner.step(batch);   learner.finish();   learner.network(batch)
+    """
+
+    def __init__(self, method: Method, dataset: Dataset, config: Config, seed: int) -> None:
+        training, adam = config.training, config.optimizer
+        self.method, self.device = method, training.device
+        self.network = build_network(method, dataset, config, seed).to(self.device)
+        if self.device == "cpu":
+            self.network.lookups = KernelLookups()
+        options: dict[str, Any] = {"lr": adam.learning_rate, "betas": (adam.beta1, adam.beta2), "eps": adam.epsilon}
+        self._towers = torch.optim.Adam(self.network.towers.parameters(), **options, fused=True)
+        self._rows = {
+            name: RowAdam(self.network.embedding(name).weight, **options, lazy=adam.lazy)
+            for name in self.network.embeddings
+        }
+        self._cast = torch.autocast(self.device, torch.bfloat16, enabled=training.precision == "bf16")
+
+    def step(self, batch: Batch) -> tuple[Tensor, Heads]:
+        """One step of both optimizers; the batch's loss and probabilities before it. Shape: loss ()."""
+        gathered = {name: rows.gather(batch.rows).requires_grad_() for name, rows in self._rows.items()}
+        with self._cast:
+            p = self.network(batch, gathered)
+        loss = self.method.loss(p, batch)
+        self._towers.zero_grad()
+        loss.backward()
+        self._towers.step()
+        for name, rows in self._rows.items():
+            grad = gathered[name].grad
+            assert grad is not None
+            rows.step(batch.rows, grad)
+        return loss.detach(), p
+
+    def loss(self, batch: Batch) -> float:
+        """The method's loss on a batch, in nats, without a step. The rows must be up to date: `finish`."""
+        with torch.inference_mode(), self._cast:
+            p = self.network(batch)
+        return self.method.loss(p, batch).item()
+
+    def finish(self) -> None:
+        """Bring all embedding rows up to date: before anything but `step` reads the network."""
+        for rows in self._rows.values():
+            rows.finish()
+
+    def state(self) -> dict[str, Tensor]:
+        """Weights and the optimizers' state, for a checkpoint; those of the weights begin with "network."."""
+        tensors = flat("network.", self.network.state_dict())
+        for name, rows in self._rows.items():
+            tensors |= flat(f"rows.{name}.", rows.state())
+        for i, state in self._towers.state_dict()["state"].items():
+            tensors |= flat(f"towers.{i}.", state)
+        return tensors
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Go on from another learner's `state()`."""
+        self.network.load_state_dict(unflat("network.", tensors))
+        for name, rows in self._rows.items():
+            rows.load(unflat(f"rows.{name}.", tensors))
+        state = self._towers.state_dict()
+        for i in range(len(state["param_groups"][0]["params"])):
+            state["state"][i] = unflat(f"towers.{i}.", tensors)
+        self._towers.load_state_dict(state)
