@@ -4,13 +4,15 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= demo
 
-.PHONY: help setup demo test trial lint clean
+.PHONY: help setup demo test trial lint rivals bench clean
 
 help:
 	@echo "make demo    simulate a log, prepare it, compare all seven methods over 3 seeds (about 5 minutes)"
 	@echo "make test    lint, types and the test suite"
 	@echo "make trial   slow trials: real logs end to end, statistics over many draws"
 	@echo "make lint    ruff and pyright alone"
+	@echo "make rivals  environments of the libraries that training is measured against (TensorFlow and torch, 3 GB)"
+	@echo "make bench   run all benchmarks, with the rivals whose environments are there, and make docs/benchmarks.md"
 
 # torch first: on some platforms another package's range would take a build with several GB of CUDA packages
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -39,6 +41,16 @@ test: lint
 
 trial: setup
 	$(BIN)/python -m pytest -m trial -s --timeout 1800
+
+rivals:
+	PYTHON=$(PYTHON) TORCH_INDEX="$(TORCH_INDEX)" sh benchmarks/rivals/setup.sh
+
+# a benchmark is a script that publishes
+bench: setup
+	@set -e; for script in $$(grep -l "^from common import .*publish" benchmarks/*.py); do \
+	    echo "$$script"; $(BIN)/python $$script; \
+	done
+	$(BIN)/python benchmarks/book.py
 
 clean:
 	rm -rf $(VENV) $(DEMO)

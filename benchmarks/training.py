@@ -1,134 +1,224 @@
-"""Training speed of ESMM, the paper's network: ours against plain torch (nn.Embedding and dense torch.optim.Adam).
+"""Training speed of ESMM, the paper's network: ours against DeepCTR, deepctr-torch, torch-rechub and a page of torch.
 
-    python benchmarks/training.py [--rows 100000 1000000] [--batch 2048] [--steps 12] [--rounds 3]
+    make rivals                          once: the rivals' environments
+    python benchmarks/training.py [--rows 100000 1000000 5000000] [--batch 2048 8192] [--rounds 3] [--rivals DeepCTR]
 
-Both sides train the same towers on the same 23 single-valued fields of Zipf ids; batches are made beforehand on both
-sides, so what is timed is the step: gather, forward, loss, backward, both optimizers. The two take turns, round by
-round, and the medians of impressions a second are printed with their ratio. The machine may be noisy: read the ratio.
+Each side is a process of its own (benchmarks/rivals/) that trains on the same prepared data; they take turns of some
+seconds, round by round. Where a side can train in several ways, its loop or one without a DataLoader, say, all are
+tried and the fastest goes on. The floor is a side like the others.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import math
 import os
-import statistics
-import time
-from itertools import pairwise
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from types import TracebackType
+from typing import Any, Self
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+from common import RESULTS, Plot, Result, publish
+from rivals.prepared import prepared
 
-import numpy as np
-import torch
-from torch import nn
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+OURS, FLOOR = "ours", "floor"
+RIVALS = {  # name -> script and environment; None: our own
+    "DeepCTR": ("esmm_deepctr.py", "tensorflow"),
+    "deepctr-torch": ("esmm_deepctr_torch.py", "torch"),
+    "torch-rechub": ("esmm_torch_rechub.py", "torch"),
+    "plain torch": ("esmm_plain_torch.py", None),
+}
+COLUMNS = ["V", "B", OURS, *RIVALS, "fastest rival", "times the fastest", FLOOR, "share of the floor", "spread of ours"]
+STEPS = 3  # of a turn, at least
+LONGEST = 1 << 18  # impressions of a turn
 
-from entirespace.config import NetworkConfig
-from entirespace.data.batches import Batch, Group
-from entirespace.data.compact import Compactor
-from entirespace.methods import ESMM
-from entirespace.network import Network
-from entirespace.network.towers import Heads
-from entirespace.probability import Prob
-from entirespace.tables import markdown_table
-from entirespace.training.embedding_kernels import KernelLookups
-from entirespace.training.optimizer import RowAdam
+TEXT = """Impressions a second in training ESMM as the paper has it: 23 single-valued fields of Zipf ids, embedding size
+18, two towers 360 x 200 x 80, Adam with a rate of 0.001. V: rows of all embedding tables; B: batch size. Two threads
+for each side.
 
-FIELDS = 23
+- **ours**: as `entirespace train` runs it, from the dataset's Parquet files to the step, exact Adam on every row.
+- **DeepCTR** 0.9.4 (TensorFlow 2.21, Keras 2), **deepctr-torch** 0.3.0, **torch-rechub** 0.9.0: each library's own
+  ESMM, from arrays in memory, without the L2 terms and batch normalisation that the paper's network has not, with fused
+  Adam where one can give it. Each in its own loop and in a plain one without a DataLoader; the figure is the faster.
+- **plain torch**: a page of torch code with one `nn.Embedding`, in the plain loop.
+- **floor**: the matrix products of a step alone, in the fastest precision that the processor has units for.
 
-
-def make_batches(rows: int, size: int, count: int, seed: int) -> list[tuple[np.ndarray, Batch]]:
-    """Batches of Zipf ids, and the ids themselves."""
-    rng = np.random.default_rng(seed)
-    each = rows // FIELDS
-    compact = Compactor(rows)
-    batches = []
-    for _ in range(count):
-        ids = (rng.zipf(1.2, (size, FIELDS)) - 1) % each + np.arange(FIELDS) * each
-        distinct, position = compact(ids.ravel())
-        click = torch.from_numpy(rng.random(size) < 0.04)
-        conversion = click & torch.from_numpy(rng.random(size) < 0.1)
-        group = Group(tuple(range(FIELDS)), torch.from_numpy(position), None, None, None, size)
-        batches.append((ids, Batch(click, conversion, torch.from_numpy(distinct), (group,))))
-    return batches
-
-
-class Ours:
-    """The trainer's step."""
-
-    def __init__(self, rows: int) -> None:
-        offsets = tuple(range(0, rows // FIELDS * FIELDS, rows // FIELDS))
-        self.network = Network(
-            ("ctr", "cvr"),
-            offsets,
-            rows,
-            NetworkConfig(),
-            share_embedding=True,
-            base_rates={"ctr": 0.04, "cvr": 0.1},
-            seed=0,
-        )
-        self.network.lookups = KernelLookups()
-        self.towers = torch.optim.Adam(self.network.towers.parameters(), fused=True)
-        self.rows = RowAdam(self.network.embedding("shared").weight, lr=1e-3)
-        self.method = ESMM()
-
-    def step(self, _: np.ndarray, batch: Batch) -> None:
-        gathered = {"shared": self.rows.gather(batch.rows).requires_grad_()}
-        loss = self.method.loss(self.network(batch, gathered), batch)
-        self.towers.zero_grad()
-        loss.backward()
-        self.towers.step()
-        grad = gathered["shared"].grad
-        assert grad is not None
-        self.rows.step(batch.rows, grad)
+The spread is from the slowest to the fastest turn of ours, as a share of the median."""
 
 
-class PlainTorch:
-    """What a page of torch code does: one nn.Embedding, and Adam over all parameters."""
+class Side:
+    """A process that trains in turns, and the speeds it reached."""
 
-    def __init__(self, rows: int) -> None:
-        self.embedding = nn.Embedding(rows, 18)
-        widths = (FIELDS * 18, 360, 200, 80)
-        self.towers = nn.ModuleList(
-            nn.Sequential(
-                *(m for a, b in pairwise(widths) for m in (nn.Linear(a, b), nn.ReLU())),
-                nn.Linear(80, 2),
+    def __init__(self, name: str, python: Path, script: str, folder: Path, threads: int) -> None:
+        self.name, self._log = name, folder / f"{script}.log"
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive"}
+        reads, writes = os.pipe()  # not stdout, on which the libraries print
+        with self._log.open("w") as log:
+            self._process = subprocess.Popen(
+                [python, HERE / "rivals" / script, folder, str(threads), str(writes)],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                pass_fds=[writes],
+                text=True,
+                env=environment,
             )
-            for _ in range(2)
-        )
-        parameters = [*self.embedding.parameters(), *self.towers.parameters()]
-        self.adam = torch.optim.Adam(parameters, fused=True)
-        self.method = ESMM()
+        os.close(writes)
+        self._answers = os.fdopen(reads)
 
-    def step(self, ids: np.ndarray, batch: Batch) -> None:
-        x = self.embedding(torch.from_numpy(ids)).flatten(1)
-        ctr, cvr = (Prob.of_logits(tower(x)) for tower in self.towers)
-        loss = self.method.loss(Heads(ctr=ctr, cvr=cvr), batch)
-        self.adam.zero_grad()
-        loss.backward()
-        self.adam.step()
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._answers.close()
+
+    def get_ready(self) -> None:
+        """Wait until it is."""
+        about = self._answer()
+        self._ways, self._least = about["ways"], about["turn"]
+
+    def warm_up(self, batch: int, seconds: float) -> None:
+        """Try all ways with this batch size, keep the fastest, and see how many impressions make a turn of so long."""
+        self._batch = batch
+        speeds = {way: self._tried(way, seconds / 2) for way in self._ways}
+        self.way = max(speeds, key=lambda way: speeds[way])
+        self._turn = self._impressions(speeds[self.way], seconds)
+        self.turns: list[float] = []
+        ways = ", ".join(f"{way} {speed:,.0f}/s" for way, speed in speeds.items())
+        print(f"B {batch:,}  {self.name}: {ways}; {self._turn // batch} steps a turn", file=sys.stderr, flush=True)
+
+    def turn(self) -> None:
+        self.turns.append(self._train(self.way, self._turn))
+
+    @property
+    def speed(self) -> float:
+        """Impressions a second: the median of the turns."""
+        return median(self.turns)
+
+    def _tried(self, way: str, seconds: float) -> float:
+        """Impressions a second: over a few steps, or as many as fill the time, for a loop takes time to begin."""
+        self._train(way, max(self._batch, self._least))
+        few = self._impressions(0, 0)
+        speed = self._train(way, few)
+        enough = self._impressions(speed, seconds)
+        return speed if enough == few else self._train(way, enough)
+
+    def _impressions(self, speed: float, seconds: float) -> int:
+        """Whole turns of at least a few steps, which at this speed take at least so long."""
+        once = max(self._batch, self._least)
+        return min(max(math.ceil(STEPS * self._batch / once), math.ceil(seconds * speed / once)) * once, LONGEST)
+
+    def _train(self, way: str, impressions: int) -> float:
+        assert self._process.stdin
+        asked = {"way": way, "batch": self._batch, "impressions": impressions}
+        self._process.stdin.write(json.dumps(asked) + "\n")
+        self._process.stdin.flush()
+        return impressions / self._answer()["seconds"]
+
+    def _answer(self) -> dict[str, Any]:
+        line = self._answers.readline()
+        if not line:
+            raise SystemExit(f"{self.name} ended. {self._log}:\n{self._log.read_text()[-2000:]}")
+        return json.loads(line)
+
+
+@dataclass(frozen=True)
+class Options:
+    rows: list[int]
+    batch: list[int]
+    rounds: int
+    rivals: list[str]
+    seconds: float
+    threads: int
+    folder: Path
+    keep: bool
 
 
 def main() -> None:
+    options = _options()
+    rows = [row for v in options.rows for row in _measure(v, options)]
+    if options.keep and (RESULTS / "training.json").exists():
+        measured = {tuple(row[:2]) for row in rows}
+        kept = json.loads((RESULTS / "training.json").read_text())["rows"]
+        rows = sorted(rows + [row for row in kept if tuple(row[:2]) not in measured], key=lambda row: (row[1], row[0]))
+    plot = Plot(x="V", y=[OURS, *RIVALS, FLOOR], label="impressions/s", panel="B", log=True)
+    publish(Result("training", "Training", TEXT, COLUMNS, rows, plot))
+
+
+def _measure(v: int, options: Options) -> list[list[Any]]:
+    """The rows of the table for so many rows of embedding, one a batch size."""
+    folder = prepared(v, options.folder)
+    scripts = {
+        OURS: ("esmm_ours.py", None),
+        **{name: RIVALS[name] for name in options.rivals},
+        FLOOR: ("floor.py", None),
+    }
+    with ExitStack() as stack:
+        sides = {
+            name: stack.enter_context(Side(name, _python(environment), script, folder, options.threads))
+            for name, (script, environment) in scripts.items()
+        }
+        for side in sides.values():
+            side.get_ready()
+        measured = []
+        for batch in options.batch:
+            for side in sides.values():
+                side.warm_up(batch, options.seconds)
+            for _ in range(options.rounds):
+                for side in sides.values():
+                    side.turn()
+            measured.append([v, batch, *_told(sides)])
+    return measured
+
+
+def _told(sides: dict[str, Side]) -> Sequence[Any]:
+    """The columns after V and B."""
+    ours, floor = sides[OURS], sides[FLOOR]
+    speeds = [sides[name].speed if name in sides else "n/a" for name in RIVALS]
+    rivals = [sides[name] for name in RIVALS if name in sides]
+    fastest = max(rivals, key=lambda side: side.speed, default=None)
+    return [
+        ours.speed,
+        *speeds,
+        f"{fastest.name}, {fastest.way}" if fastest else "n/a",
+        ours.speed / fastest.speed if fastest else "n/a",
+        floor.speed,
+        f"{ours.speed / floor.speed:.0%} of {floor.way}",
+        f"{(max(ours.turns) - min(ours.turns)) / ours.speed:.0%}",
+    ]
+
+
+def _python(environment: str | None) -> Path:
+    return Path(sys.executable) if environment is None else ROOT / ".rivals" / environment / "bin" / "python"
+
+
+def _options() -> Options:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000])
-    parser.add_argument("--batch", type=int, default=2048)
-    parser.add_argument("--steps", type=int, default=12, help="a round")
+    parser.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000, 5_000_000], help="of all tables")
+    parser.add_argument("--batch", type=int, nargs="+", default=[2048, 8192])
     parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
-    table = []
-    for rows in options.rows:
-        batches = make_batches(rows, options.batch, options.steps, seed=1)
-        sides = {"entirespace": Ours(rows), "plain torch": PlainTorch(rows)}
-        speeds: dict[str, list[float]] = {name: [] for name in sides}
-        for round_ in range(options.rounds + 1):  # the first warms up
-            for name, side in sides.items():
-                began = time.perf_counter()
-                for ids, batch in batches:
-                    side.step(ids, batch)
-                if round_:
-                    speeds[name].append(options.batch * options.steps / (time.perf_counter() - began))
-        ours, theirs = (statistics.median(speeds[name]) for name in sides)
-        table.append([f"{rows:,}", f"{options.batch:,}", f"{ours:,.0f}", f"{theirs:,.0f}", f"{ours / theirs:.2f}"])
-    print(markdown_table(["rows", "batch", "entirespace, impressions/s", "plain torch", "ratio"], table))
+    parser.add_argument("--rivals", nargs="*", default=list(RIVALS), choices=list(RIVALS))
+    parser.add_argument("--seconds", type=float, default=2.0, help="a turn takes at least")
+    parser.add_argument("--threads", type=int, default=2, help="of each side")
+    parser.add_argument("--folder", type=Path, default=ROOT / "bench" / "training", help="for the prepared data")
+    parser.add_argument("--keep", action="store_true", help="keep an earlier run's figures for other V and B")
+    options = Options(**vars(parser.parse_args()))
+    there = [name for name in options.rivals if _python(RIVALS[name][1]).exists()]
+    for name in options.rivals:
+        if name not in there:
+            print(f"{name} is left out: `make rivals` makes its environment", file=sys.stderr)
+    options.rivals[:] = there
+    return options
 
 
 if __name__ == "__main__":

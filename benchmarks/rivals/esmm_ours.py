@@ -1,0 +1,44 @@
+"""Ours as `entirespace train` runs it: the feed makes batches from the dataset's files, the learner steps."""
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch_loop import precisions
+from worker import Train, folder, serve, threads
+
+from entirespace.config import Config, TrainingConfig
+from entirespace.data.batches import Batch
+from entirespace.data.dataset import ROW_GROUP, open_dataset
+from entirespace.data.feed import Feed
+from entirespace.methods import ESMM
+from entirespace.training.learner import Learner
+
+torch.set_num_threads(threads())
+dataset = open_dataset(folder() / "dataset")
+method, feed = ESMM(), Feed(dataset)
+
+
+def batches(size: int) -> Iterator[Batch]:
+    """Epoch after epoch. A row group is read and shuffled at a time: so each turn, which is one long, reads one."""
+    for epoch in itertools.count():
+        rng = np.random.default_rng([0, epoch])
+        yield from feed.epoch(dataset.train, method.samples, batch_size=size, shuffle_rows=ROW_GROUP, rng=rng)
+
+
+def way(precision: str) -> Train:
+    learner = Learner(method, dataset, Config(training=TrainingConfig(precision=precision)), seed=0)
+    open_: dict[int, Iterator[Batch]] = {}
+
+    def train(batch: int, rows: slice) -> None:
+        if batch not in open_:
+            open_[batch] = batches(batch)
+        for _ in range(0, rows.stop - rows.start, batch):
+            learner.step(next(open_[batch]))[0].item()
+
+    return train
+
+
+ways = {"bf16" if "bf16" in suffix else "fp32": way for suffix in precisions().values()}
+serve({name: way(name) for name in ways}, dataset.train.impressions, turn=ROW_GROUP)

@@ -1,0 +1,43 @@
+"""The loop that a good user of torch would write: no DataLoader, rows taken by a random permutation, fused Adam."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from worker import Data, Train
+
+
+def plain_loops(
+    loss: Callable[[Tensor, Tensor, Tensor], Tensor], adam: torch.optim.Optimizer, data: Data
+) -> dict[str, Train]:
+    """The loop around (ids, click, conversion) -> loss; in bf16, too, where the processor multiplies it."""
+    ids, click, conversion = (torch.from_numpy(a) for a in (data.ids, data.click, data.conversion))
+
+    def loop(precision: torch.dtype) -> Train:
+        def train(batch: int, rows: slice) -> None:
+            order = rows.start + torch.randperm(rows.stop - rows.start)
+            for which in order.split(batch):
+                with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
+                    value = loss(ids[which], click[which], conversion[which])
+                adam.zero_grad()
+                value.backward()
+                adam.step()
+                value.item()
+
+        return train
+
+    return {f"plain loop{suffix}": loop(precision) for precision, suffix in precisions().items()}
+
+
+def precisions() -> dict[torch.dtype, str]:
+    """What the hidden layers may multiply in here, with a suffix for the name of a way."""
+    has_units = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return {torch.float32: ""} | ({torch.bfloat16: ", bf16"} if has_units else {})
+
+
+def float_bce(p: Tensor, y: Tensor) -> Tensor:
+    """Mean cross entropy of probabilities in nats, in float32 whatever the layers multiplied in. Shape: (B,), (B,)."""
+    with torch.autocast("cpu", enabled=False):
+        return torch.nn.functional.binary_cross_entropy(p.float(), y)
