@@ -107,11 +107,12 @@ class Side:
 
     def _tried(self, way: str, seconds: float) -> float:
         """Impressions a second: over a few steps, or as many as fill the time, for a loop takes time to begin."""
-        self._train(way, max(self._batch, self._least))
-        few = self._impressions(0, 0)
-        speed = self._train(way, few)
-        enough = self._impressions(speed, seconds)
-        return speed if enough == few else self._train(way, enough)
+        done, wanted = 0, max(self._batch, self._least)
+        speed = 0.0
+        while wanted > 1.5 * done:
+            speed = self._train(way, wanted)
+            done, wanted = wanted, self._impressions(speed, seconds)
+        return speed
 
     def _impressions(self, speed: float, seconds: float) -> int:
         """Whole turns of at least a few steps, which at this speed take at least so long."""

@@ -44,4 +44,4 @@ def plain_loop(batch: int, rows: slice) -> None:
         float(step(tf.constant(data.ids[which]), tf.constant(data.click[which]), tf.constant(data.conversion[which])))
 
 
-serve({"own loop": own_loop, "plain loop": plain_loop}, len(data.ids))
+serve({"own loop": own_loop, "plain loop in fp32": plain_loop}, len(data.ids))

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ def batches(size: int) -> Iterator[Batch]:
         yield from feed.epoch(dataset.train, method.samples, batch_size=size, shuffle_rows=ROW_GROUP, rng=rng)
 
 
-def way(precision: str) -> Train:
+def way(precision: Literal["fp32", "bf16"]) -> Train:
     learner = Learner(method, dataset, Config(training=TrainingConfig(precision=precision)), seed=0)
     open_: dict[int, Iterator[Batch]] = {}
 
@@ -40,5 +41,4 @@ def way(precision: str) -> Train:
     return train
 
 
-ways = {"bf16" if "bf16" in suffix else "fp32": way for suffix in precisions().values()}
-serve({name: way(name) for name in ways}, dataset.train.impressions, turn=ROW_GROUP)
+serve({name: way(name) for name in precisions()}, dataset.train.impressions, turn=ROW_GROUP)

@@ -20,9 +20,9 @@ def products(batch: int, precision: torch.dtype, joined: bool) -> list[tuple[tor
     def matrix(rows: int, columns: int) -> torch.Tensor:
         return torch.randn(rows, columns).to(precision)
 
-    layers = [layer for layer in pairwise(WIDTHS) for _ in range(2)]
-    if joined:
-        layers[:2] = [(WIDTHS[0], 2 * WIDTHS[1])]
+    first, *others = pairwise(WIDTHS)
+    layers = [(first[0], 2 * first[1])] if joined else [first, first]
+    layers += [layer for layer in others for _ in range(2)]
     made = []
     for wide, narrow in layers:
         x, w, y = matrix(batch, wide), matrix(narrow, wide), matrix(batch, narrow)
@@ -44,11 +44,7 @@ def way(precision: torch.dtype, joined: bool) -> Train:
 
 
 torch.set_num_threads(threads())
-ways = {
-    f"{'bf16' if precision == torch.bfloat16 else 'fp32'}{', first layers joined' if joined else ''}": way(
-        precision, joined
-    )
-    for precision in precisions()
-    for joined in (False, True)
-}
+ways: dict[str, Train] = {}
+for name, precision in precisions().items():
+    ways |= {name: way(precision, joined=False), f"{name}, first layers joined": way(precision, joined=True)}
 serve(ways, impressions=1 << 30)

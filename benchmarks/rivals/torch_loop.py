@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -28,13 +29,13 @@ def plain_loops(
 
         return train
 
-    return {f"plain loop{suffix}": loop(precision) for precision, suffix in precisions().items()}
+    return {f"plain loop in {name}": loop(precision) for name, precision in precisions().items()}
 
 
-def precisions() -> dict[torch.dtype, str]:
-    """What the hidden layers may multiply in here, with a suffix for the name of a way."""
+def precisions() -> dict[Literal["fp32", "bf16"], torch.dtype]:
+    """What the hidden layers may multiply in on this processor."""
     has_units = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return {torch.float32: ""} | ({torch.bfloat16: ", bf16"} if has_units else {})
+    return {"fp32": torch.float32, "bf16": torch.bfloat16} if has_units else {"fp32": torch.float32}
 
 
 def float_bce(p: Tensor, y: Tensor) -> Tensor:

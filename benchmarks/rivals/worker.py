@@ -47,7 +47,8 @@ def folder() -> Path:
 def read() -> Data:
     """The rivals' copy of the data."""
     sizes = json.loads((folder() / "sizes.json").read_text())
-    return Data(*(np.load(folder() / f"{name}.npy") for name in ("ids", "click", "conversion")), sizes)
+    ids, click, conversion = (np.load(folder() / f"{name}.npy") for name in ("ids", "click", "conversion"))
+    return Data(ids, click, conversion, sizes)
 
 
 def threads() -> int:
