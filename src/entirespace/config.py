@@ -76,6 +76,8 @@ class TrainingConfig(Model):
     """Looks at the validation part in each epoch."""
     shuffle_rows: int = Field(default=1_048_576, ge=1)
     """Impressions held at once to shuffle; a smaller data set is shuffled wholly."""
+    block: int = Field(default=1, ge=1)
+    """Impressions of one row of the widest side table that stay together, at most: the row is then read once."""
     checkpoint_minutes: float = Field(default=10.0, gt=0)
     """Between checks, save what an interrupted training goes on from this often."""
     threads: int | None = Field(default=None, ge=1)

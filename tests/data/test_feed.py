@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from entirespace.data.batches import Batch
 from entirespace.data.compact import Compactor
 from entirespace.data.dataset import Columns, Dataset
-from entirespace.data.feed import Feed, concatenate
+from entirespace.data.feed import Feed, blocks, concatenate
 from entirespace.data.source import Ragged
 
 torch.set_num_threads(1)
@@ -215,9 +216,10 @@ def epoch(dataset: Dataset, samples: Any, seed: int = 0, **how: int) -> list[lis
 
 @pytest.mark.parametrize("shuffle_rows", [1, 5, 20, 33, 1000])
 @pytest.mark.parametrize("batch_size", [1, 7, 16, 500])
-def test_an_epoch_shows_each_impression_once(star, plain, batch_size, shuffle_rows):
+@pytest.mark.parametrize("block", [1, 3])
+def test_an_epoch_shows_each_impression_once(star, plain, batch_size, shuffle_rows, block):
     expected = slow(plain, star, "train")
-    batches = epoch(star, once, batch_size=batch_size, shuffle_rows=shuffle_rows)
+    batches = epoch(star, once, batch_size=batch_size, shuffle_rows=shuffle_rows, block=block)
     sizes = [len(b) for b in batches]
     assert sizes == [batch_size] * (len(expected) // batch_size) + [len(expected) % batch_size] * bool(
         len(expected) % batch_size
@@ -276,7 +278,45 @@ def test_a_shuffle_is_whole_where_all_rows_are_held(star, plain, monkeypatch):
     assert abs(places[:, rows].mean(axis=0) - (n - 1) / 2).max() < 4 * deviation
 
 
+def test_blocks_share_a_row_of_the_widest_side_table(star):
+    """Users have more ids than shops; in blocks of 4, neighbours share their user much more often than by chance."""
+
+    def same(block: int) -> float:
+        users = []
+        rng = np.random.default_rng(1)
+        for b in Feed(star).epoch(star.train, once, batch_size=500, shuffle_rows=1000, block=block, rng=rng):
+            users += next(g.expand for g in b.groups if g.expand is not None).tolist()
+        return float(np.mean(np.diff(users) == 0))
+
+    assert same(4) > 0.5
+    assert same(1) < 0.35
+
+
 # Small parts
+
+
+@given(st.lists(st.integers(0, 4), max_size=60), st.integers(2, 6), st.integers(0, 99))
+def test_blocks_are_runs_of_one_link_of_bounded_length(link, most, seed):
+    links = np.array(link, np.int32)
+    order = blocks(links, most, np.random.default_rng(seed))
+    assert sorted(order.tolist()) == list(range(len(link)))
+    # as few pieces as the bound allows: neighbours with other links, at least, stand between two pieces
+    pieces = sum(-(-link.count(key) // most) for key in {1, 2, 3, 4}) + link.count(0)
+    shown = links[order]
+    assert np.count_nonzero(np.diff(shown)) <= max(0, pieces - 1)
+
+
+def test_a_block_is_any_of_its_rows_impressions_anywhere():
+    """In 400 draws of five impressions in blocks of two, each pair shares a block about as often as any other."""
+    pairs: Counter[tuple[int, int]] = Counter()
+    first: Counter[int] = Counter()
+    rng = np.random.default_rng(0)
+    for _ in range(400):
+        order = blocks(np.full(5, 7, np.int32), 2, rng).tolist()
+        first[order[0]] += 1
+        pairs.update(pairwise(order))
+    assert min(pairs.values()) > 40  # 1600 / 20 = 80 expected
+    assert min(first.values()) > 50  # 80 expected
 
 
 @given(st.lists(st.lists(st.integers(0, 29), max_size=12), max_size=4))

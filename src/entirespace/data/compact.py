@@ -24,7 +24,7 @@ class Compactor:
     def __call__(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The distinct ids, and where each id is among them: distinct[position] == ids.
 
-        Shape: ids int64 (n,) in 0 .. rows - 1 -> distinct int64 (U,), position int64 (n,).
+        Shape: ids int32 or int64 (n,) in 0 .. rows - 1 -> distinct int64 (U,), position int64 (n,).
         """
         self._call += 1
         distinct, position = np.empty(len(ids), np.int64), np.empty(len(ids), np.int64)
@@ -32,7 +32,12 @@ class Compactor:
         return distinct[:found].copy(), position
 
 
-@numba.njit("int64(int64[::1], int32[::1], int32[::1], int64, int64[::1], int64[::1])", cache=True, nogil=True)
+_SIGNATURES = [
+    f"int64({ids}[::1], int32[::1], int32[::1], int64, int64[::1], int64[::1])" for ids in ("int32", "int64")
+]
+
+
+@numba.njit(_SIGNATURES, cache=True, nogil=True)
 def _compact(ids, stamp, slot, call, distinct, position):
     found = 0
     for i in range(len(ids)):

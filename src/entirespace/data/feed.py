@@ -27,6 +27,8 @@ class Feed:
         }
         self._tables = {name: table for name, table in self._tables.items() if table.fields}
         self._compactor = Compactor(dataset.rows)
+        self._used = {name: Compactor(table.rows) for name, table in self._tables.items() if name != IMPRESSIONS}
+        self._widest = max(self._used, key=lambda name: self._tables[name].ids_a_row, default=None)
 
     def batch(self, columns: Columns) -> Batch:
         """The batch of these impressions. Shape: B rows -> Batch of B."""
@@ -38,7 +40,7 @@ class Feed:
                 content, rows, expand = columns.fields, None, None
                 size = len(columns)
             else:
-                rows, inverse = np.unique(columns.links[name], return_inverse=True)
+                rows, inverse = self._used[name](columns.links[name])
                 content, expand, size = table.content, torch.from_numpy(inverse), len(rows)
             for fields, flat, offsets, weights in table.groups(content, rows, size):
                 ids.append(flat)
@@ -61,32 +63,65 @@ class Feed:
                 yield self.batch(chunk.take(np.arange(start, min(start + batch_size, len(chunk)))))
 
     def epoch(
-        self, part: Part, samples: Samples, *, batch_size: int, shuffle_rows: int, rng: np.random.Generator
+        self,
+        part: Part,
+        samples: Samples,
+        *,
+        batch_size: int,
+        shuffle_rows: int,
+        block: int = 1,
+        rng: np.random.Generator,
     ) -> Iterator[Batch]:
         """One epoch of a part: each impression as often as `samples` says, in random order.
 
-        Row groups are read in random order, and `shuffle_rows` sampled impressions at a time are shuffled whole.
-        The last batch may be smaller.
+        Row groups are read in random order, and `shuffle_rows` sampled impressions at a time are shuffled whole: one
+        by one, or in blocks of at most `block` that share a row of the widest side table, which a batch then reads
+        once for all of them. The last batch may be smaller.
         """
         held: list[Columns] = []
-        rows = 0
-        for chunk in part.chunks(rng):
-            times = samples(chunk.click, chunk.conversion, rng)
-            held.append(chunk.take(np.repeat(np.arange(len(chunk)), times)))
-            rows += len(held[-1])
-            if rows >= shuffle_rows:
-                mixed = concatenate(held)
-                order = rng.permutation(rows)
-                whole = rows // batch_size * batch_size
-                for start in range(0, whole, batch_size):
-                    yield self.batch(mixed.take(order[start : start + batch_size]))
-                held = [mixed.take(order[whole:])]
-                rows -= whole
-        if rows:
+        chunks, more = part.chunks(rng), True
+        while more:
+            more = False
+            for chunk in chunks:
+                times = samples(chunk.click, chunk.conversion, rng)
+                held.append(chunk.take(np.repeat(np.arange(len(chunk)), times)))
+                if sum(map(len, held)) >= shuffle_rows:
+                    more = True
+                    break
+            if not held:
+                return
             mixed = concatenate(held)
-            order = rng.permutation(rows)
-            for start in range(0, rows, batch_size):
-                yield self.batch(mixed.take(order[start : start + batch_size]))
+            if block > 1 and self._widest is not None:
+                order = blocks(mixed.links[self._widest], block, rng)
+            else:
+                order = rng.permutation(len(mixed))
+            stop = len(order) // batch_size * batch_size if more else len(order)
+            for start in range(0, stop, batch_size):
+                yield self.batch(mixed.take(order[start : min(start + batch_size, stop)]))
+            held = [mixed.take(order[stop:])]
+
+
+def blocks(link: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
+    """A random order in which impressions with the same link stand together, at most `most` of them.
+
+    Row 0 of a side table stands for a missing key: those impressions share nothing, and go one by one.
+    Shape: link int32 (n,) -> int64 (n,), a permutation.
+
+    >>> link = np.array([7, 8, 0, 8, 7, 0, 7])
+    >>> link[blocks(link, 2, np.random.default_rng(3))].tolist()
+    [0, 0, 8, 8, 7, 7, 7]
+    """
+    together = rng.permutation(len(link))  # else a key's first impressions would always share a block
+    together = together[np.argsort(link[together], kind="stable")]
+    key = link[together]
+    first = np.flatnonzero(np.concatenate(([True], key[1:] != key[:-1]))) if len(key) else np.zeros(0, np.int64)
+    length = np.diff(np.append(first, len(key)))
+    place = np.arange(len(key)) - np.repeat(first, length)  # among the impressions with its link
+    starts = np.flatnonzero((place % most == 0) | (key == 0))
+    shuffled = rng.permutation(len(starts))
+    lengths = np.diff(np.append(starts, len(key)))[shuffled]
+    ends = np.cumsum(lengths)
+    return together[np.arange(len(key)) + np.repeat(starts[shuffled] - (ends - lengths), lengths)]
 
 
 class _TableFields:
@@ -100,6 +135,8 @@ class _TableFields:
         self._indices = [tuple(index[f.name] for f in fields) for fields in (self._single, self._bags)]
         self._first = np.array([f.offset for f in self._single], np.int64)
         self.content = content or {}
+        self.rows = len(next(iter(self.content.values()))) if self.content else 0
+        self.ids_a_row = sum(len(bags.values) for bags in self.content.values()) / max(1, self.rows)
         self._matrix = self._stack(self.content) if content is not None and self._single else None
 
     def _stack(self, content: dict[str, Ragged]) -> np.ndarray:

@@ -40,12 +40,12 @@ class MLP(nn.Module):
         first, *others = [*self.hidden, self.logits]
         x = first_layer(first, inputs, lookups)
         for layer in others[:-1]:
-            x = layer(torch.relu(x))
+            x = layer(torch.relu_(x))
         if not others:  # no hidden layer
             return x
         # A logit of -8.5 in bfloat16 is off by up to 3 % of the odds: the last layer is never rounded.
         with torch.autocast(x.device.type, enabled=False):
-            return others[-1](torch.relu(x).to(others[-1].weight.dtype))
+            return others[-1](torch.relu_(x).to(others[-1].weight.dtype))
 
 
 def first_layer(layer: nn.Linear, inputs: Sequence[Input], lookups: Lookups = TORCH) -> Tensor:
@@ -56,18 +56,17 @@ def first_layer(layer: nn.Linear, inputs: Sequence[Input], lookups: Lookups = TO
     Backward likewise: what comes back to a shared row is summed over its impressions before it is multiplied.
     Shape: -> (B, layer.out_features).
     """
-    *few, last = inputs
-    size = last.x.shape[1] // len(last.fields)  # D
-    pieces = [layer.weight[:, _columns(i.fields, size)] for i in inputs] if few else [layer.weight]
-    total = None
-    for i, weight in zip(few, pieces, strict=False):
-        assert i.expand is not None
-        part = lookups.lookup(F.linear(i.x, weight).to(i.x.dtype), i.expand)
-        total = part if total is None else total + part
-    z = F.linear(last.x, pieces[-1], layer.bias)
-    if last.expand is not None:
-        z = lookups.lookup(z.to(last.x.dtype), last.expand)
-    return z if total is None else z + total
+    size = inputs[0].x.shape[1] // len(inputs[0].fields)  # D
+    z, bias = None, layer.bias
+    for i in inputs:
+        weight = layer.weight if len(inputs) == 1 else layer.weight[:, _columns(i.fields, size)]
+        if i.expand is None:
+            z = F.linear(i.x, weight, bias) if z is None else torch.addmm(z, i.x, weight.t())
+        else:
+            part = lookups.lookup(F.linear(i.x, weight, bias).to(i.x.dtype), i.expand)
+            z, bias = part if z is None else z + part, None
+    assert z is not None
+    return z
 
 
 @functools.cache

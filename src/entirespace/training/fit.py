@@ -181,7 +181,12 @@ class _Trainer:
     def _batches(self, part: Part, rng: np.random.Generator) -> Iterator[Batch]:
         settings = self._config.training
         for batch in self._feed.epoch(
-            part, self._method.samples, batch_size=settings.batch_size, shuffle_rows=settings.shuffle_rows, rng=rng
+            part,
+            self._method.samples,
+            batch_size=settings.batch_size,
+            shuffle_rows=settings.shuffle_rows,
+            block=settings.block,
+            rng=rng,
         ):
             batch = batch.to(settings.device)
             if self._method.reads_reference:
