@@ -4,8 +4,8 @@
     python benchmarks/training.py [--rows 100000 1000000 5000000] [--batch 2048 8192] [--rounds 3] [--rivals DeepCTR]
 
 Each side is a process of its own (benchmarks/rivals/) that trains on the same prepared data; they take turns of some
-seconds, round by round. Where a side can train in several ways, its loop or one without a DataLoader, say, all are
-tried and the fastest goes on. The floor is a side like the others.
+seconds, round by round. Where a side can train in several ways, all are tried, and the fastest goes on; so does a
+library as it comes, with its own loop and Adam, for a table of its own. The floor is a side like the others.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from types import TracebackType
@@ -36,7 +36,9 @@ RIVALS = {  # name -> script and environment; None: our own
     "torch-rechub": ("esmm_torch_rechub.py", "torch"),
     "plain torch": ("esmm_plain_torch.py", None),
 }
+LIBRARIES = [name for name, (_, environment) in RIVALS.items() if environment]
 COLUMNS = ["V", "B", OURS, *RIVALS, "fastest rival", "times the fastest", FLOOR, "share of the floor", "spread of ours"]
+AS_IT_COMES = "as it comes"  # a way
 STEPS = 3  # of a turn, at least
 LONGEST = 1 << 18  # impressions of a turn
 
@@ -46,12 +48,16 @@ for each side.
 
 - **ours**: as `entirespace train` runs it, from the dataset's Parquet files to the step, exact Adam on every row.
 - **DeepCTR** 0.9.4 (TensorFlow 2.21, Keras 2), **deepctr-torch** 0.3.0, **torch-rechub** 0.9.0: each library's own
-  ESMM, from arrays in memory, without the L2 terms and batch normalisation that the paper's network has not, with fused
-  Adam where one can give it. Each in its own loop and in a plain one without a DataLoader; the figure is the faster.
+  ESMM, from arrays in memory, without the L2 terms and batch normalisation that the paper's network has not. The figure
+  is the faster of the library as it comes and of a plain loop, without a DataLoader and with torch's fused Adam.
 - **plain torch**: a page of torch code with one `nn.Embedding`, in the plain loop.
 - **floor**: the matrix products of a step alone, in the fastest precision that the processor has units for.
 
 The spread is from the slowest to the fastest turn of ours, as a share of the median."""
+
+
+TEXT_LIBRARIES = """The same run, with each library as most of its users have it: its own training loop and data
+loader, and Adam as it makes it, not fused. Here, too, without L2 terms and batch normalisation."""
 
 
 class Side:
@@ -92,18 +98,19 @@ class Side:
         self._batch = batch
         speeds = {way: self._tried(way, seconds / 2) for way in self._ways}
         self.way = max(speeds, key=lambda way: speeds[way])
-        self._turn = self._impressions(speeds[self.way], seconds)
-        self.turns: list[float] = []
+        self.turns: dict[str, list[float]] = {way: [] for way in self._ways if way in (self.way, AS_IT_COMES)}
+        self._turns = {way: self._impressions(speeds[way], seconds) for way in self.turns}
         ways = ", ".join(f"{way} {speed:,.0f}/s" for way, speed in speeds.items())
-        print(f"B {batch:,}  {self.name}: {ways}; {self._turn // batch} steps a turn", file=sys.stderr, flush=True)
+        print(f"  {self.name}: {ways}", file=sys.stderr, flush=True)
 
     def turn(self) -> None:
-        self.turns.append(self._train(self.way, self._turn))
+        """One turn of the fastest way, and of the library as it comes."""
+        for way, turns in self.turns.items():
+            turns.append(self._train(way, self._turns[way]))
 
-    @property
-    def speed(self) -> float:
-        """Impressions a second: the median of the turns."""
-        return median(self.turns)
+    def speed(self, way: str | None = None) -> float:
+        """Impressions a second of a way, else of the fastest: the median of the turns."""
+        return median(self.turns[way or self.way])
 
     def _tried(self, way: str, seconds: float) -> float:
         """Impressions a second: over a few steps, or as many as fill the time, for a loop takes time to begin."""
@@ -147,17 +154,24 @@ class Options:
 
 def main() -> None:
     options = _options()
-    rows = [row for v in options.rows for row in _measure(v, options)]
-    if options.keep and (RESULTS / "training.json").exists():
-        measured = {tuple(row[:2]) for row in rows}
-        kept = json.loads((RESULTS / "training.json").read_text())["rows"]
-        rows = sorted(rows + [row for row in kept if tuple(row[:2]) not in measured], key=lambda row: (row[1], row[0]))
+    rows: list[list[Any]] = []
+    as_they_come: list[list[Any]] = []
+    for v in options.rows:
+        for batch, sides in _measure(v, options):
+            rows.append([v, batch, *_told(sides)])
+            as_they_come.append([v, batch, *_told_as_they_come(sides)])
     plot = Plot(x="V", y=[OURS, *RIVALS, FLOOR], label="impressions/s", panel="B", log=True)
-    publish(Result("training", "Training", TEXT, COLUMNS, rows, plot))
+    other = replace(plot, y=[OURS, *LIBRARIES])
+    columns = ["V", "B", OURS, *LIBRARIES, "times the fastest"]
+    for result in (
+        Result("training", "Training", TEXT, COLUMNS, rows, plot),
+        Result("training_libraries", "Training, libraries as they come", TEXT_LIBRARIES, columns, as_they_come, other),
+    ):
+        publish(_with_kept(result) if options.keep else result)
 
 
-def _measure(v: int, options: Options) -> list[list[Any]]:
-    """The rows of the table for so many rows of embedding, one a batch size."""
+def _measure(v: int, options: Options) -> Iterator[tuple[int, dict[str, Side]]]:
+    """Batch size after batch size, the sides with their turns taken."""
     folder = prepared(v, options.folder)
     scripts = {
         OURS: ("esmm_ours.py", None),
@@ -171,32 +185,48 @@ def _measure(v: int, options: Options) -> list[list[Any]]:
         }
         for side in sides.values():
             side.get_ready()
-        measured = []
         for batch in options.batch:
+            print(f"V {v:,}, B {batch:,}", file=sys.stderr)
             for side in sides.values():
                 side.warm_up(batch, options.seconds)
             for _ in range(options.rounds):
                 for side in sides.values():
                     side.turn()
-            measured.append([v, batch, *_told(sides)])
-    return measured
+            yield batch, sides
 
 
-def _told(sides: dict[str, Side]) -> Sequence[Any]:
+def _told(sides: dict[str, Side]) -> list[Any]:
     """The columns after V and B."""
     ours, floor = sides[OURS], sides[FLOOR]
-    speeds = [sides[name].speed if name in sides else "n/a" for name in RIVALS]
-    rivals = [sides[name] for name in RIVALS if name in sides]
-    fastest = max(rivals, key=lambda side: side.speed, default=None)
+    fastest = max((sides[name] for name in RIVALS if name in sides), key=lambda side: side.speed(), default=None)
+    turns = ours.turns[ours.way]
     return [
-        ours.speed,
-        *speeds,
+        ours.speed(),
+        *(sides[name].speed() if name in sides else "n/a" for name in RIVALS),
         f"{fastest.name}, {fastest.way}" if fastest else "n/a",
-        ours.speed / fastest.speed if fastest else "n/a",
-        floor.speed,
-        f"{ours.speed / floor.speed:.0%} of {floor.way}",
-        f"{(max(ours.turns) - min(ours.turns)) / ours.speed:.0%}",
+        ours.speed() / fastest.speed() if fastest else "n/a",
+        floor.speed(),
+        f"{ours.speed() / floor.speed():.0%} of {floor.way}",
+        f"{(max(turns) - min(turns)) / ours.speed():.0%}",
     ]
+
+
+def _told_as_they_come(sides: dict[str, Side]) -> list[Any]:
+    speeds = [sides[name].speed(AS_IT_COMES) for name in LIBRARIES if name in sides]
+    return [
+        sides[OURS].speed(),
+        *(sides[name].speed(AS_IT_COMES) if name in sides else "n/a" for name in LIBRARIES),
+        sides[OURS].speed() / max(speeds) if speeds else "n/a",
+    ]
+
+
+def _with_kept(result: Result) -> Result:
+    """The result with what an earlier run measured for other V and B."""
+    path = RESULTS / f"{result.name}.json"
+    earlier = json.loads(path.read_text())["rows"] if path.exists() else []
+    measured = [row[:2] for row in result.rows]
+    rows = result.rows + [row for row in earlier if row[:2] not in measured]
+    return replace(result, rows=sorted(rows, key=lambda row: (row[1], row[0])))
 
 
 def _python(environment: str | None) -> Path:
@@ -209,7 +239,7 @@ def _options() -> Options:
     parser.add_argument("--batch", type=int, nargs="+", default=[2048, 8192])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rivals", nargs="*", default=list(RIVALS), choices=list(RIVALS))
-    parser.add_argument("--seconds", type=float, default=2.0, help="a turn takes at least")
+    parser.add_argument("--seconds", type=float, default=1.5, help="a turn takes at least")
     parser.add_argument("--threads", type=int, default=2, help="of each side")
     parser.add_argument("--folder", type=Path, default=ROOT / "bench" / "training", help="for the prepared data")
     parser.add_argument("--keep", action="store_true", help="keep an earlier run's figures for other V and B")

@@ -1,4 +1,4 @@
-"""DeepCTR's own ESMM on Keras 2, in fp32. Without its L2 term, which the paper's network has not."""
+"""DeepCTR's own ESMM on Keras 2, in fp32, without its L2 term, which the paper's network has not."""
 
 import os
 
@@ -22,7 +22,7 @@ model.compile(adam, loss=["binary_crossentropy", "binary_crossentropy"])
 bce = tf.keras.losses.BinaryCrossentropy()
 
 
-def own_loop(batch: int, rows: slice) -> None:
+def as_it_comes(batch: int, rows: slice) -> None:
     x = {f"f{i}": data.ids[rows, i] for i in range(len(fields))}
     model.fit(x, [data.click[rows], data.conversion[rows]], batch_size=batch, epochs=1, verbose=0)
 
@@ -44,4 +44,4 @@ def plain_loop(batch: int, rows: slice) -> None:
         float(step(tf.constant(data.ids[which]), tf.constant(data.click[which]), tf.constant(data.conversion[which])))
 
 
-serve({"own loop": own_loop, "plain loop in fp32": plain_loop}, len(data.ids))
+serve({"as it comes": as_it_comes, "plain loop in fp32": plain_loop}, len(data.ids))

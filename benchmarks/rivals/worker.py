@@ -1,8 +1,8 @@
 """One side of the benchmark of training: a process that trains when it is told to, and is idle otherwise.
 
     python esmm_RIVAL.py FOLDER THREADS ANSWERS         the last is an open file descriptor
-    answer, first    {"ways": ["own loop", "plain loop"], "turn": 1}
-    stdin            {"way": "own loop", "batch": 2048, "impressions": 40960}
+    answer, first    {"ways": ["as it comes", "plain loop"], "turn": 1}
+    stdin            {"way": "as it comes", "batch": 2048, "impressions": 40960}
     answer           {"seconds": 1.25}
 
 It runs in the rivals' environments and needs numpy alone.
