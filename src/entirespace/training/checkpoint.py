@@ -11,8 +11,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from ..data.dataset import sha256
@@ -28,12 +28,17 @@ def save_tensors(path: Path, tensors: dict[str, Tensor]) -> str:
     return digest
 
 
-def load_tensors(path: Path, digest: str) -> dict[str, Tensor]:
-    """Read tensors. Raises: RunError where the file is missing or not what was written."""
+def load_tensors(path: Path, digest: str, prefix: str = "") -> dict[str, Tensor]:
+    """Read tensors whose names begin with `prefix`, without it; no others take memory.
+
+    Raises: RunError where the file is missing or not what was written.
+    """
     try:
         if sha256(path) != digest:
             raise RunError("a checkpoint must be as it was written", "its SHA-256 is another", where=str(path))
-        return load_file(path)
+        with safe_open(path, "pt") as file:
+            names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 (it is no dict)
+            return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
     except (OSError, SafetensorError) as error:
         raise RunError("a checkpoint must be readable", str(error), where=str(path)) from error
 

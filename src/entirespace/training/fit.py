@@ -22,7 +22,7 @@ from ..data.feed import Feed
 from ..errors import ConfigError, RunError
 from ..methods._method import Method
 from ..progress import SILENT, Progress
-from .checkpoint import load_tensors, save_json, save_tensors
+from .checkpoint import flat, load_tensors, save_json, save_tensors
 from .learner import Learner
 from .run import FORMAT, METRICS, RUN, WEIGHTS, Run, read_about
 
@@ -276,9 +276,8 @@ class _Trainer:
     def _finish(self) -> None:
         """The best weights alone are what a finished run keeps."""
         assert self._best is not None
-        tensors = load_tensors(self._out / self._best["file"], self._best["sha256"])
-        weights = {k: v for k, v in tensors.items() if k.startswith("network.")}
-        digest = save_tensors(self._out / WEIGHTS, weights)
+        weights = load_tensors(self._out / self._best["file"], self._best["sha256"], "network.")
+        digest = save_tensors(self._out / WEIGHTS, flat("network.", weights))
         self._position.finished = True
         self._write_about("finished", weights={"file": WEIGHTS, "sha256": digest})
         for path in self._out.glob("step-*.safetensors*"):

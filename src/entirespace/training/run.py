@@ -26,7 +26,7 @@ from ..methods import from_spec
 from ..methods._method import Counts, Method
 from ..network import Heads, Network
 from ..progress import SILENT, Progress
-from .checkpoint import load_tensors, unflat
+from .checkpoint import load_tensors
 
 if TYPE_CHECKING:
     from ..evaluation.protocol import Evaluation
@@ -143,8 +143,8 @@ class Run:
         if about["dataset"]["digest"] != dataset.digest:
             cls(folder, method, 0, config, about["dataset"]["digest"], None, None).check(dataset)  # type: ignore[arg-type]
         network = build_network(method, dataset, config, about["seed"])
-        weights = load_tensors(folder / about["weights"]["file"], about["weights"]["sha256"])
-        network.load_state_dict(unflat("network.", weights))
+        weights = load_tensors(folder / about["weights"]["file"], about["weights"]["sha256"], "network.")
+        network.load_state_dict(weights)
         network.to(config.training.device).eval()
         if reference is None and (folder / REFERENCE).is_dir():
             reference = cls.open(folder / REFERENCE, dataset)
