@@ -90,9 +90,9 @@ class AliCCPSource:
         return len(self._pairs) == 2
 
     def ids(self, field: str) -> pa.Array:
-        """The raw ids of a field by code, as text."""
+        """The raw ids of a field by code. Shape: int64 (C,)."""
         chunks = self._common if field in COMMON_FIELDS else self._skeleton
-        return pa.array(chunks.codes[field].keys).cast(pa.string())
+        return pa.array(chunks.codes[field].keys)
 
     def side_tables(self) -> Iterator[tuple[str, Block]]:
         rows = 0

@@ -44,10 +44,16 @@ class Role:
 
 
 class TableFile:
-    """A Parquet file of bags and flat columns: fixed row groups, zstd, page checksums."""
+    """A Parquet file of bags and flat columns: fixed row groups, zstd, page checksums.
 
-    def __init__(self, path: Path, stage: Stage) -> None:
-        self._path, self._stage = path, stage
+    Args:
+        small: the columns of few different ids: they are encoded by dictionary, as weights are.
+        group: rows of a row group; None: ROW_GROUP.
+    """
+
+    def __init__(self, path: Path, stage: Stage, small: list[str], group: int | None = None) -> None:
+        self._path, self._stage, self._group = path, stage, group or ROW_GROUP
+        self._dictionary = [*small, *(name + WEIGHTS for name, weighted in stage.weighted.items() if weighted)]
         self._writer: pq.ParquetWriter | None = None
         self._held: list[pa.RecordBatch] = []
         self.rows = 0
@@ -61,17 +67,24 @@ class TableFile:
                 columns[name + WEIGHTS] = to_arrow(Ragged(weights, bags.offsets))
         self._held.append(pa.record_batch(columns))
         self.rows += self._held[-1].num_rows
-        if sum(b.num_rows for b in self._held) >= ROW_GROUP:
+        if sum(b.num_rows for b in self._held) >= self._group:
             self._flush(whole_groups=True)
 
     def _flush(self, whole_groups: bool) -> None:
         table = pa.Table.from_batches(self._held)
         if self._writer is None:
+            lists = [name for name in table.column_names if pa.types.is_list(table.schema.field(name).type)]
+            leaf = dict.fromkeys(lists, ".list.element")
             self._writer = pq.ParquetWriter(
-                self._path, table.schema, compression="zstd", write_page_checksum=True, store_schema=True
+                self._path,
+                table.schema,
+                compression="zstd",
+                write_page_checksum=True,
+                use_dictionary=[n + leaf.get(n, "") for n in self._dictionary if n in table.column_names],  # type: ignore[arg-type]
+                write_statistics=[n for n in table.column_names if n not in leaf],  # type: ignore[arg-type]
             )
-        cut = table.num_rows // ROW_GROUP * ROW_GROUP if whole_groups else table.num_rows
-        self._writer.write_table(table.slice(0, cut), row_group_size=ROW_GROUP)
+        cut = table.num_rows // self._group * self._group if whole_groups else table.num_rows
+        self._writer.write_table(table.slice(0, cut), row_group_size=self._group)
         rest = table.slice(cut)
         self._held = rest.to_batches() if rest.num_rows else []
 
@@ -91,8 +104,8 @@ class TableFile:
 class PartFiles:
     """The files of one part, and its counts for Table 1."""
 
-    def __init__(self, out: Path, part: str, stage: Stage) -> None:
-        self._out, self._part, self._stage = out, part, stage
+    def __init__(self, out: Path, part: str, stage: Stage, small: list[str]) -> None:
+        self._out, self._part, self._stage, self._small = out, part, stage, small
         self._file: TableFile | None = None
         self._names: list[str] = []
         self._counts = {"impressions": 0, "clicks": 0, "conversions": 0}
@@ -103,7 +116,7 @@ class PartFiles:
             if self._file is not None:
                 self._file.close()
             self._names.append(f"impressions/{self._part}-{len(self._names):05d}.parquet")
-            self._file = TableFile(self._out / self._names[-1], self._stage)
+            self._file = TableFile(self._out / self._names[-1], self._stage, self._small)
         self._file.write(fields, flat)
         self._counts["impressions"] += len(flat["click"])
         self._counts["clicks"] += int(flat["click"].sum())

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,8 @@ from .. import __version__
 from ..config import digest
 from ..errors import DataError
 from ..progress import SILENT, Progress
+from .aliccp_chunks import THREADS
+from .aside import folder_beside
 from .audit import Audit, Quarantine
 from .dataset import (
     FORMAT,
@@ -35,6 +39,7 @@ from .dataset import (
     sha256,
 )
 from .parts import PartFiles, Role, TableFile, distinct
+from .recode import count, recode, refer
 from .schema import SplitSchema
 from .source import IMPRESSIONS, PARTS, Field, Ragged, Source
 from .split import threshold
@@ -42,6 +47,8 @@ from .stage import Stage
 from .vocabulary import Vocabulary, bucket_rows, fit_buckets, fit_ids
 
 SAMPLE = 1_000_000  # numbers that quantile buckets are fitted on; fewer than that: all of them
+TABLE_GROUP = 16_384  # rows of a side table in a row group: its rows may hold hundreds of ids
+SMALL = 1 << 14
 FINGERPRINTS = 500_000  # of them are sorted at once, if no more than 256 pieces come of it
 
 TRAINING, VALIDATING, TESTING, DROPPED = 0, 1, 2, 3  # what a staged impression becomes
@@ -70,8 +77,7 @@ def prepare(
     """
     _check_place(out, force)
     out.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
-    try:
+    with folder_beside(out) as work:
         audit = Audit(max_bad)
         (work / "stage").mkdir()
         with Quarantine(work, audit) as quarantine:
@@ -85,8 +91,6 @@ def prepare(
             out.rename(old)
         work.rename(out)
         shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return Dataset(out)
 
 
@@ -146,23 +150,47 @@ class _Writer:
         self._links: dict[str, np.ndarray] = {}  # table -> int64 (parts, rows + 1): references by part
         self._vocabularies: dict[str, Vocabulary] = {}
         self._rows: dict[str, np.ndarray] = {}  # field -> int32, the row of each code
+        # field -> int64 (parts, 2): ids, unseen ids
+        self._statistics = {f.name: np.zeros((len(PARTS), 2), np.int64) for f in source.fields}
+        self._lock, self._ended = Lock(), False
 
     def write(self, schema: dict[str, Any]) -> None:
-        self._progress.start("fitting vocabularies", 3 * self._n, "rows")
+        fields, tables = self._source.fields, self._staged.tables
+        rows = sum(self._staged.stage(f.table).rows for f in fields)
+        self._progress.start("fitting vocabularies", 2 * self._n + rows, "rows")
         self._drop_copies()
         self._decide_parts()
         self._fit()
         self._progress.done(f"{sum(v.size for v in self._vocabularies.values()):,} rows of the embedding")
-        (self._out / "tables").mkdir()
-        (self._out / "vocabulary").mkdir()
-        (self._out / "impressions").mkdir()
-        statistics: dict[str, dict[str, tuple[int, int]]] = {}  # field -> part -> ids, unseen
-        for f in self._source.fields:
-            statistics[f.name] = dict.fromkeys(PARTS, (0, 0))
-        tables = {table: self._write_table(table, statistics) for table in self._staged.tables}
-        vocabularies = {name: self._write_vocabulary(v) for name, v in self._vocabularies.items()}
-        parts = self._write_impressions(statistics)
-        self._write_manifest(schema, tables, vocabularies, parts, statistics)
+        for folder in ("tables", "vocabulary", "impressions"):
+            (self._out / folder).mkdir()
+        self._progress.start("writing", self._n + sum(stage.rows for stage in tables.values()), "rows")
+        users, items = self._role(self._source.user), self._role(self._source.item)
+        jobs = [partial(self._write_table, table) for table in tables]
+        jobs += [partial(self._write_part, part, users, items) for part in range(len(PARTS))]
+        jobs += [partial(self._write_vocabulary, vocabulary) for vocabulary in self._vocabularies.values()]
+        parts = self._at_once(jobs)[len(tables) :][: len(PARTS)]
+        self._progress.done()
+        self._write_manifest(schema, dict(zip(PARTS, parts, strict=True)))
+
+    def _at_once(self, jobs: Iterable[Callable[[], Any]]) -> list[Any]:
+        """What the jobs return; they are done on all cores. After an error, and Ctrl-C, none goes on for long."""
+        with ThreadPoolExecutor(THREADS) as pool:
+            coming = [pool.submit(job) for job in jobs]
+            try:
+                wait(coming, return_when=FIRST_EXCEPTION)
+                return [done.result() for done in coming]
+            except BaseException:
+                self._ended = True
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    def _advance(self, rows: int) -> None:
+        """Tell of progress, from any thread. Raises: InterruptedError in a job that another's error ended."""
+        if self._ended:
+            raise InterruptedError
+        with self._lock:
+            self._progress.advance(rows)
 
     # Which rows, and whose
 
@@ -258,122 +286,93 @@ class _Writer:
     # Vocabularies, from the training part
 
     def _fit(self) -> None:
-        fields = self._staged.fields[IMPRESSIONS]
-        counts = {f.name: self._zeros(f) for f in fields if f.kind != "number"}
-        numbers: dict[str, list[np.ndarray]] = {f.name: [] for f in fields if f.kind == "number"}
-        training = int((self._fate == TRAINING).sum())
-        rng = np.random.default_rng(0)
+        training = self._fate == TRAINING
         self._links = {t: np.zeros((len(PARTS), s.rows + 1), np.int64) for t, s in self._staged.tables.items()}
-        for start, batch in self._staged.impressions.batches():
-            fate = self._fate[start : start + batch.num_rows]
-            train = np.flatnonzero(fate == TRAINING)
-            for name, count in counts.items():
-                values = self._staged.impressions.field(batch, name).take(train).values
-                count += np.bincount(values, minlength=len(count))
-            for name, sample in numbers.items():
-                values = batch[name].to_numpy()[train]
-                sample.append(values if training <= SAMPLE else values[rng.random(len(values)) < SAMPLE / training])
-            for table, link in self._links.items():
-                rows = batch[LINK + table].to_numpy() + 1  # -1, no such row, is the empty row 0
-                for i in range(len(PARTS)):
-                    link[i] += np.bincount(rows[fate == i], minlength=link.shape[1])
-            self._progress.advance(batch.num_rows)
-        for f in fields:
-            if f.kind == "number":
-                self._vocabularies[f.name] = fit_buckets(f, np.concatenate(numbers[f.name]))
-            else:
-                self._fit_ids(f, counts[f.name])
-        for table in self._staged.tables:
-            self._fit_table(table)
+        self._at_once(partial(self._refer, table) for table in self._staged.tables)
+        jobs = []
+        for f in self._source.fields:
+            times = training if f.table == IMPRESSIONS else self._links[f.table][TRAINING, 1:]
+            jobs.append(partial(self._fit_field, f, times))
+        self._at_once(jobs)
         self._vocabularies = {f.name: self._vocabularies[f.name] for f in self._source.fields}
 
-    def _fit_table(self, table: str) -> None:
-        """A side row counts as often as training impressions point to it: not at all if none does."""
-        stage, references = self._staged.tables[table], self._links[table][TRAINING, 1:]
-        for f in self._staged.fields[table]:
-            count, numbers = np.zeros(0, np.int64) if f.kind == "number" else self._zeros(f), []
-            for start, batch in stage.batches():
-                bags, weight = stage.field(batch, f.name), references[start : start + batch.num_rows]
-                if f.kind == "number":
-                    numbers.append(bags.values)
-                else:
-                    if bags.offsets is not None:
-                        weight = np.repeat(weight, np.diff(bags.offsets))
-                    count += np.bincount(bags.values, weight, minlength=len(count)).astype(np.int64)
-            if f.kind == "number":
-                values = np.concatenate(numbers) if numbers else np.zeros(0)
-                self._vocabularies[f.name] = fit_buckets(f, values, references)
+    def _refer(self, table: str) -> None:
+        """How many impressions of each part point to each row of a side table."""
+        links = self._links[table]
+        for start, batch in self._staged.impressions.batches():
+            rows = batch[LINK + table].to_numpy() + 1  # -1, no such row, is the empty row 0
+            refer(rows, self._fate[start : start + batch.num_rows], links)
+
+    def _fit_field(self, f: Field, times: np.ndarray) -> None:
+        """An id counts as often as training impressions hold it or point to its row. Shape: times (rows,)."""
+        stage, rng = self._staged.stage(f.table), np.random.default_rng(0)
+        numbers: list[np.ndarray] = []
+        ids = pa.array([], pa.string()) if f.kind == "number" else self._source.ids(f.name)
+        counts = np.zeros(len(ids) if f.hash is None else f.hash, np.int64)
+        share = SAMPLE / max(1, np.count_nonzero(times))
+        for start, batch in stage.batches():
+            bags, here = stage.field(batch, f.name), times[start : start + batch.num_rows]
+            if f.kind != "number":
+                count(bags, here, counts)
+            elif f.table != IMPRESSIONS:
+                numbers.append(bags.values)
             else:
-                self._fit_ids(f, count)
+                values = bags.values[here]
+                numbers.append(values if share >= 1 else values[rng.random(len(values)) < share])
+            self._advance(batch.num_rows)
+        if f.kind != "number":
+            self._vocabularies[f.name], self._rows[f.name] = fit_ids(f, ids, counts)
+        else:
+            values = np.concatenate(numbers) if numbers else np.zeros(0)
+            self._vocabularies[f.name] = fit_buckets(f, values, None if f.table == IMPRESSIONS else times)
 
-    def _zeros(self, f: Field) -> np.ndarray:
-        return np.zeros(f.hash if f.hash is not None else len(self._source.ids(f.name)), np.int64)
-
-    def _fit_ids(self, f: Field, counts: np.ndarray) -> None:
-        self._vocabularies[f.name], self._rows[f.name] = fit_ids(f, self._source.ids(f.name), counts)
-
-    def _coded(self, stage: Stage, batch: pa.RecordBatch, f: Field) -> Ragged:
-        """A field of a staged batch with its values as rows of the embedding."""
-        bags = stage.field(batch, f.name)
-        if f.kind == "number":
-            edges = self._vocabularies[f.name].edges
-            assert edges is not None
-            return Ragged(bucket_rows(edges, bags.values))
-        return Ragged(self._rows[f.name][bags.values], bags.offsets, bags.weights)
+    def _coded(self, f: Field, bags: Ragged, times: np.ndarray) -> tuple[Ragged, np.ndarray]:
+        """A field with its values as rows of the embedding; ids and unseen ids of each part (see `recode`)."""
+        if f.kind != "number":
+            return recode(bags, self._rows[f.name], times)
+        edges = self._vocabularies[f.name].edges
+        assert edges is not None
+        rows = bucket_rows(edges, bags.values)
+        return Ragged(rows), np.stack([times.sum(axis=1), times @ (rows == 0)], axis=1)
 
     # Files
 
-    def _write_table(self, table: str, statistics: dict[str, dict[str, tuple[int, int]]]) -> dict[str, Any]:
-        stage, fields = self._staged.tables[table], self._staged.fields[table]
-        name = f"tables/{table}.parquet"
-        self._progress.start(f"writing table {table}", stage.rows, "rows")
+    def _write_table(self, table: str) -> None:
+        stage, fields, links = self._staged.tables[table], self._staged.fields[table], self._links[table]
         empty = {}
         for f in fields:
-            nothing = Ragged(np.zeros(0, np.int32), np.zeros(2, np.int64)) if not stage.single[f.name] else None
-            empty[f.name] = nothing or Ragged(np.zeros(1, np.int32))
-        with TableFile(self._out / name, stage) as file:
+            if stage.single[f.name]:  # one id, unseen
+                empty[f.name] = Ragged(np.zeros(1, np.int32))
+                self._statistics[f.name] += links[:, :1]
+            else:
+                empty[f.name] = Ragged(np.zeros(0, np.int32), np.zeros(2, np.int64))
+        with TableFile(self._out / _table_file(table), stage, self._small(fields), TABLE_GROUP) as file:
             file.write(empty)
-            self._observe(empty, self._links[table][:, :1], statistics)
             for start, batch in stage.batches():
-                content = {f.name: self._coded(stage, batch, f) for f in fields}
+                times, content = links[:, 1 + start : 1 + start + batch.num_rows], {}
+                for f in fields:
+                    content[f.name], totals = self._coded(f, stage.field(batch, f.name), times)
+                    self._statistics[f.name] += totals
                 file.write(content)
-                self._observe(content, self._links[table][:, 1 + start : 1 + start + batch.num_rows], statistics)
-                self._progress.advance(batch.num_rows)
-        self._progress.done()
-        return {"file": name, "rows": stage.rows + 1}
+                self._advance(batch.num_rows)
 
-    def _observe(
-        self,
-        content: dict[str, Ragged],
-        references: np.ndarray,
-        statistics: dict[str, dict[str, tuple[int, int]]],
-    ) -> None:
-        """Add up ids and unseen ids of each part. Shape: references int (parts, rows), of these rows."""
-        for name, bags in content.items():
-            lengths = np.ones(len(bags), np.int64) if bags.offsets is None else np.diff(bags.offsets)
-            unseen = bags.values == 0
-            owner = np.repeat(np.arange(len(bags)), lengths)
-            unseen_of_row = np.bincount(owner[unseen], minlength=len(bags))
-            for i, part in enumerate(PARTS):
-                ids, before = statistics[name][part]
-                statistics[name][part] = (
-                    ids + int(lengths @ references[i]),
-                    before + int(unseen_of_row @ references[i]),
-                )
+    def _write_vocabulary(self, vocabulary: Vocabulary) -> None:
+        path = self._out / _vocabulary_file(vocabulary.field)
+        pq.write_table(vocabulary.to_arrow(), path, compression="zstd", write_page_checksum=True)
 
-    def _write_vocabulary(self, vocabulary: Vocabulary) -> str:
-        name = f"vocabulary/{vocabulary.field.name}.parquet"
-        pq.write_table(vocabulary.to_arrow(), self._out / name, compression="zstd", write_page_checksum=True)
-        return name
-
-    def _write_impressions(self, statistics: dict[str, dict[str, tuple[int, int]]]) -> dict[str, Any]:
+    def _write_part(self, part: int, users: Role, items: Role) -> dict[str, Any]:
+        """The impressions of one part; what the manifest tells of them."""
         stage, fields = self._staged.impressions, self._staged.fields[IMPRESSIONS]
-        users, items = self._role(self._source.user), self._role(self._source.item)
-        parts = {part: PartFiles(self._out, part, stage) for part in PARTS}
-        self._progress.start("writing impressions", self._n, "rows")
+        files = PartFiles(self._out, PARTS[part], stage, self._small(fields))
         for start, batch in stage.batches():
-            fate = self._fate[start : start + batch.num_rows]
-            content = {f.name: self._coded(stage, batch, f) for f in fields}
+            rows = np.flatnonzero(self._fate[start : start + batch.num_rows] == part)
+            if not len(rows):
+                continue
+            times, content = np.ones((1, len(rows)), np.int64), {}
+            for f in fields:
+                bags = stage.field(batch, f.name)
+                content[f.name], totals = self._coded(f, bags if len(rows) == len(bags) else bags.take(rows), times)
+                self._statistics[f.name][part] += totals[0]
             flat = {
                 "click": batch["click"].to_numpy(zero_copy_only=False),
                 "conversion": batch["conversion"].to_numpy(zero_copy_only=False),
@@ -382,36 +381,28 @@ class _Writer:
             flat.update({n: batch[n].to_numpy() for n in ("order", *TRUTH) if n in batch.schema.names})
             flat.update({LINK + t: batch[LINK + t].to_numpy() + 1 for t in self._staged.tables})
             item = items.of(batch)
-            for i, part in enumerate(PARTS):
-                rows = np.flatnonzero(fate == i)
-                if len(rows):
-                    here = {name: bags.take(rows) for name, bags in content.items()}
-                    one = np.zeros((len(PARTS), len(rows)), np.int64)
-                    one[i] = 1
-                    self._observe(here, one, statistics)
-                    parts[part].write(here, {k: v[rows] for k, v in flat.items()}, item[rows])
-            self._progress.advance(batch.num_rows)
-        self._progress.done()
-        return {part: files.close() for part, files in parts.items()}
+            if len(rows) < batch.num_rows:
+                flat, item = {name: column[rows] for name, column in flat.items()}, item[rows]
+            files.write(content, flat, item)
+            self._advance(len(rows))
+        return files.close()
+
+    def _small(self, fields: tuple[Field, ...]) -> list[str]:
+        """Fields with so few ids that a dictionary of those of a row group makes the file smaller."""
+        return [f.name for f in fields if self._vocabularies[f.name].size <= SMALL]
 
     def _role(self, name: str | None) -> Role:
         """The raw ids of the user or the item, told apart even where they have no row of the embedding."""
         field = next((f for f in self._source.fields if f.name == name), None)
         return Role(field, self._staged.stage(field.table) if field else None)
 
-    def _write_manifest(
-        self,
-        schema: dict[str, Any],
-        tables: dict[str, Any],
-        vocabularies: dict[str, str],
-        parts: dict[str, Any],
-        statistics: dict[str, dict[str, tuple[int, int]]],
-    ) -> None:
+    def _write_manifest(self, schema: dict[str, Any], parts: dict[str, Any]) -> None:
         names = sorted(str(p.relative_to(self._out)) for p in self._out.rglob("*") if p.is_file())
+        names = [name for name in names if not name.startswith("stage/")]
+        hashes = self._at_once(partial(sha256, self._out / name) for name in names)
         files = {
-            name: {"sha256": sha256(self._out / name), "bytes": (self._out / name).stat().st_size}
-            for name in names
-            if not name.startswith("stage/")
+            name: {"sha256": hash_, "bytes": (self._out / name).stat().st_size}
+            for name, hash_ in zip(names, hashes, strict=True)
         }
         fields = [
             {
@@ -419,8 +410,8 @@ class _Writer:
                 "size": self._vocabularies[f.name].size,
                 "single": self._staged.stage(f.table).single[f.name],
                 "weighted": self._staged.stage(f.table).weighted[f.name],
-                "ids": {part: ids for part, (ids, _) in statistics[f.name].items()},
-                "unseen": {part: unseen for part, (_, unseen) in statistics[f.name].items()},
+                "ids": dict(zip(PARTS, self._statistics[f.name][:, 0].tolist(), strict=True)),
+                "unseen": dict(zip(PARTS, self._statistics[f.name][:, 1].tolist(), strict=True)),
             }
             for f in self._source.fields
         ]
@@ -439,10 +430,18 @@ class _Writer:
             **users,
             "parts": parts,
             "fields": fields,
-            "tables": tables,
-            "vocabularies": vocabularies,
+            "tables": {t: {"file": _table_file(t), "rows": stage.rows + 1} for t, stage in self._staged.tables.items()},
+            "vocabularies": {f.name: _vocabulary_file(f) for f in self._source.fields},
             "audit": self._audit.as_dict(),
             "files": files,
         }
         manifest["checksum"] = digest(json.loads(json.dumps(manifest)))
         (self._out / MANIFEST).write_text(json.dumps(manifest, indent=1))
+
+
+def _table_file(table: str) -> str:
+    return f"tables/{table}.parquet"
+
+
+def _vocabulary_file(field: Field) -> str:
+    return f"vocabulary/{field.name}.parquet"

@@ -6,6 +6,7 @@ raw log again would cost the parsing again; a stage costs a few bytes an id, and
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,12 +71,15 @@ class Stage:
         """(rows before it, the block's columns), in order."""
         if self._writer is None:
             return
-        with pa.memory_map(str(self._path)) as source:
-            file, start = pa.ipc.open_file(source), 0
-            for i in range(file.num_record_batches):
-                batch = file.get_batch(i)
-                yield start, batch
-                start += batch.num_rows
+        with self._path.open("rb") as opened:
+            mapped = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+        file, start = pa.ipc.open_file(pa.py_buffer(mapped)), 0
+        for i in range(file.num_record_batches):
+            batch = file.get_batch(i)
+            yield start, batch
+            start += batch.num_rows
+            if hasattr(mapped, "madvise"):  # what was read need not count as this process's memory
+                mapped.madvise(mmap.MADV_DONTNEED)
 
     def field(self, batch: pa.RecordBatch, name: str) -> Ragged:
         """One field of a batch, with its weights if the field has any anywhere."""

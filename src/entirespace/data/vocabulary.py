@@ -98,16 +98,37 @@ class Vocabulary:
 def fit_ids(field: Field, ids: pa.Array, counts: np.ndarray) -> tuple[Vocabulary, np.ndarray]:
     """The vocabulary of a field from its training counts, and the row of each code.
 
-    Shape: ids text (C,), counts int (C,) -> rows int32 (C,). The order is by count, then by id, so that it
-    does not hang on the order in which a reader met the ids.
+    Shape: ids text or int64 (C,), counts int (C,) -> rows int32 (C,). The order is by count, then by the id's
+    text, so that it does not hang on the order in which a reader met the ids.
     """
     if field.hash is not None:
         return Vocabulary(field, field.hash + 1), np.arange(1, field.hash + 1, dtype=np.int32)
-    known = pl.DataFrame({"id": pl.Series(ids), "count": counts, "code": np.arange(len(counts), dtype=np.int32)})
-    known = known.filter(pl.col("count") >= field.min_count).sort(["count", "id"], descending=[True, False])
-    rows = np.zeros(len(counts), np.int32)
-    rows[known["code"].to_numpy()] = np.arange(1, len(known) + 1, dtype=np.int32)
-    return Vocabulary(field, len(known) + 1, known["id"].to_arrow().cast(pa.string()), known["count"].to_numpy()), rows
+    by_text = pl.Series(ids)
+    if pa.types.is_integer(ids.type):
+        order = decimal_order(ids.to_numpy())
+        by_text = pl.Series(order) if order is not None else by_text.cast(pl.String)
+    known = pl.DataFrame({"text": by_text, "count": counts, "code": np.arange(len(counts), dtype=np.int32)})
+    known = known.filter(pl.col("count") >= field.min_count).sort(["count", "text"], descending=[True, False])
+    rows, code = np.zeros(len(counts), np.int32), known["code"].to_numpy()
+    rows[code] = np.arange(1, len(known) + 1, dtype=np.int32)
+    kept = ids.take(pa.array(code)).cast(pa.string())
+    return Vocabulary(field, len(known) + 1, kept, known["count"].to_numpy()), rows
+
+
+def decimal_order(numbers: np.ndarray) -> np.ndarray | None:
+    """Numbers that stand in the order of the text of the given ones, where sorting text would take three times as long.
+
+    Shape: int64 (n,) -> uint64 (n,); None where one is negative or has more than 17 digits.
+
+    >>> numbers = np.array([12, 9, 120, 0])
+    >>> numbers[np.argsort(decimal_order(numbers))]
+    array([  0,  12, 120,   9])
+    """
+    if len(numbers) and not (numbers.min() >= 0 and numbers.max() < 10**17):
+        return None
+    digits = 1 + np.searchsorted(10 ** np.arange(1, 17), numbers, side="right")
+    # as many digits as the longest; of two that are then equal the shorter is first
+    return (numbers * 10 ** (17 - digits)).astype(np.uint64) * np.uint64(20) + digits.astype(np.uint64)
 
 
 def fit_buckets(field: Field, values: np.ndarray, weights: np.ndarray | None = None) -> Vocabulary:
