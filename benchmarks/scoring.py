@@ -26,8 +26,8 @@ from entirespace.data.feed import Feed
 from entirespace.methods import ESMM
 from entirespace.training.run import PREDICT_ROWS, Run, build_network
 
-TEXT = """Impressions a second in scoring the training part in the log's order with ESMM at the paper's sizes, in float32:
-from the dataset's files to pCTR, pCVR and pCTCVR in memory.
+TEXT = """Impressions a second in scoring the training part in the log's order with ESMM at the paper's sizes, in
+float32: from the dataset's files to pCTR, pCVR and pCTCVR in memory.
 
 - **predict**: `Run.predict`.
 - **reading**: the same batches, without a network.

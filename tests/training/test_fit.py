@@ -158,6 +158,32 @@ def test_a_method_of_ones_own_needs_no_registration(dataset, quick, monkeypatch)
     assert same(fit(Mine(), dataset.train, config=quick), fit(BASE(), dataset.train, config=quick))
 
 
+def test_bf16_learns_what_fp32_learns_and_keeps_float32(dataset, quick):
+    training = quick.training.model_copy(update={"precision": "bf16"})
+    exact = fit(ESMM(), dataset.train, seed=3, config=quick)
+    rounded = fit(ESMM(), dataset.train, seed=3, config=quick.model_copy(update={"training": training}))
+    assert {t.dtype for t in weights(rounded).values()} == {torch.float32}
+    assert not same(exact, rounded)
+    one, other = (run.predict(dataset.test).pctcvr for run in (exact, rounded))
+    assert np.abs(one - other).mean() < 0.1 * one.mean()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_an_error_before_training(dataset, quick):
+    training = quick.training.model_copy(update={"device": "cuda"})
+    with pytest.raises(ConfigError, match="no GPU"):
+        fit(ESMM(), dataset.train, config=quick.model_copy(update={"training": training}))
+
+
+def test_blocks_train_the_same_impressions(dataset, quick):
+    training = quick.training.model_copy(update={"block": 8})
+    run = fit(ESMM(), dataset.train, seed=3, config=quick.model_copy(update={"training": training}))
+    whole = fit(ESMM(), dataset.train, seed=3, config=quick)
+    one, other = (r.predict(dataset.test).pctcvr for r in (run, whole))
+    assert not same(run, whole)
+    assert np.corrcoef(one, other)[0, 1] > 0.8
+
+
 def test_errors_name_what_to_do(dataset, quick, reference, tmp_path):
     with pytest.raises(ConfigError, match="UNBIAS learns from the reference CTR network"):
         fit(UNBIAS(), dataset.train, config=quick)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from .options import ConfigFile, DatasetFolder, Json, Quiet, Settings, configuration, families, show
+from .options import ConfigFile, DatasetFolder, Device, Json, Precision, Quiet, Settings, configuration, families, show
 from .progress import progress_on_stderr
 
 
@@ -41,6 +41,8 @@ def command(
     ] = None,
     config: ConfigFile = None,
     settings: Settings = None,
+    device: Device = None,
+    precision: Precision = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -52,7 +54,7 @@ def command(
     from ..evaluation.compare import compare
     from ..methods import PAPER
 
-    loaded, table = configuration(config, settings)
+    loaded, table = configuration(config, settings, device=device, precision=precision)
     if table:
         raise typer.BadParameter("compare has many methods: name one with its parameters in --methods, not in [method]")
     chosen, numbers = families(_split(methods)) if methods is not None else PAPER, _seeds(seeds)

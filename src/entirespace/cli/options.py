@@ -26,6 +26,10 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="One value over the configuration, such as training.epochs=5.", metavar="a.b=c"),
 ]
+Device = Annotated[str | None, typer.Option(help="Where to train: cpu or cuda (training.device).")]
+Precision = Annotated[
+    str | None, typer.Option(help="fp32, or bf16 where the processor has units for it (training.precision).")
+]
 DatasetFolder = Annotated[Path, typer.Argument(help="A dataset, as `entirespace prepare` makes it.", metavar="DATASET")]
 
 
@@ -43,14 +47,16 @@ def command_line() -> Iterator[None]:
         raise typer.BadParameter(str(error)) from error
 
 
-def configuration(config: Path | None, settings: list[str] | None) -> tuple[Config, dict[str, Any]]:
-    """The configuration, and its [method] table."""
+def configuration(
+    config: Path | None, settings: list[str] | None, **training: str | None
+) -> tuple[Config, dict[str, Any]]:
+    """The configuration, and its [method] table. Options of their own, such as --device, stand in [training]."""
     from ..config import load
 
     if config is not None:
         load(config)  # what is wrong in the file is a failure; what is wrong in --set, a bad command line
     with command_line():
-        return load(config, settings)
+        return load(config, [*(settings or []), *(f"training.{k}={v}" for k, v in training.items() if v is not None)])
 
 
 def families(names: list[str]) -> tuple[Family, ...]:

@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from .options import ConfigFile, DatasetFolder, Json, Quiet, Settings, command_line, configuration, show
+from .options import (
+    ConfigFile,
+    DatasetFolder,
+    Device,
+    Json,
+    Precision,
+    Quiet,
+    Settings,
+    command_line,
+    configuration,
+    show,
+)
 from .progress import progress_on_stderr
 
 
@@ -22,6 +33,8 @@ def command(
     ] = None,
     config: ConfigFile = None,
     settings: Settings = None,
+    device: Device = None,
+    precision: Precision = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -33,7 +46,7 @@ def command(
     from ..methods import CTR, family, from_spec
     from ..training import Run, fit, reference_ctr
 
-    loaded, table = configuration(config, settings)
+    loaded, table = configuration(config, settings, device=device, precision=precision)
     with command_line():
         candidates = family(method).candidates
         chosen = candidates[0]

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..config import Config
 from ..data.batches import Batch
 from ..data.dataset import Dataset
+from ..errors import ConfigError
 from ..methods._method import Method
 from ..network import Heads
 from .checkpoint import flat, unflat
@@ -24,12 +25,18 @@ class Learner:
     Precision is put on from outside: under "bf16" torch's autocast rounds what the hidden layers multiply; embeddings,
     logits, losses and all of Adam stay float32.
 
-    >>> # for batch in feed: loss, p = learner.step(batch);   learner.finish();   learner.network(batch)
+    Raises: ConfigError where the device is not there.
     """
 
     def __init__(self, method: Method, dataset: Dataset, config: Config, seed: int) -> None:
         training, adam = config.training, config.optimizer
         self.method, self.device = method, training.device
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise ConfigError(
+                "training.device must be there",
+                "cuda, where torch finds no GPU",
+                do="Take device = cpu, or install a build of torch with CUDA",
+            )
         self.network = build_network(method, dataset, config, seed).to(self.device)
         if self.device == "cpu":
             self.network.lookups = KernelLookups()

@@ -108,8 +108,9 @@ class Run:
 
     @torch.inference_mode()
     def _heads(self, part: Part) -> Iterator[Heads]:
+        device = next(self.network.parameters()).device
         for batch in Feed(part.dataset).in_order(part, PREDICT_ROWS):
-            yield self.network(batch.to(self.config.training.device))
+            yield self.network(batch.to(device))
 
     def evaluate(self, part: Part) -> Evaluation:
         """AUC, log loss and calibration on a part (paper, section 3.1, "Metric")."""
@@ -145,7 +146,8 @@ class Run:
         network = build_network(method, dataset, config, about["seed"])
         weights = load_tensors(folder / about["weights"]["file"], about["weights"]["sha256"], "network.")
         network.load_state_dict(weights)
-        network.to(config.training.device).eval()
+        # a run trained on a GPU is read on any machine
+        network.to(config.training.device if torch.cuda.is_available() else "cpu").eval()
         if reference is None and (folder / REFERENCE).is_dir():
             reference = cls.open(folder / REFERENCE, dataset)
         return cls(folder, method, about["seed"], config, dataset.digest, network, reference)
