@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn.metrics import roc_auc_score
 
-from entirespace.evaluation import auc as module
+from entirespace.data import pairs
+from entirespace.evaluation import pieces
 from entirespace.evaluation.auc import GroupedAUC, auc, grouped_auc
 from entirespace.evaluation.metrics import Undefined
 
@@ -48,6 +49,7 @@ def impressions(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     )
 
 
+@settings(deadline=None)  # the first call compiles
 @given(impressions())
 def test_auc_is_the_comparison_of_every_pair(case: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     scores, label, _ = case
@@ -60,6 +62,7 @@ def test_auc_is_the_comparison_of_every_pair(case: tuple[np.ndarray, np.ndarray,
         assert found == Undefined(f"no {missing} among {len(label)} impressions")
 
 
+@settings(deadline=None)  # the first call compiles
 @given(impressions())
 def test_grouped_auc_is_the_comparison_of_every_pair(case: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     found, expected = grouped_auc(*case), grouped_by_pairs(*case)
@@ -103,21 +106,39 @@ def test_auc_is_scikit_learns(share: float, dtype: type) -> None:
 
 
 @pytest.mark.parametrize("codes", ["dense", "sparse"])
-def test_grouped_auc_over_many_chunks(monkeypatch: pytest.MonkeyPatch, codes: str) -> None:
-    """Groups that span chunks, and user codes too far apart to count by number."""
-    monkeypatch.setattr(module, "CHUNK", 257)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_grouped_auc_over_many_pieces(monkeypatch: pytest.MonkeyPatch, codes: str, dtype: type) -> None:
+    """Groups that span pieces and threads' slices, and user codes far apart."""
+    monkeypatch.setattr(pieces, "PIECE", 257)
     rng = np.random.default_rng(1)
     n = 6000
     user = (60 * rng.random(n) ** 3).astype(np.int32) - 1
     if codes == "sparse":
         user = np.where(user >= 0, user * 30_000_000, -1).astype(np.int32)
-    scores = np.round(rng.random(n), 2).astype(np.float32)
+    scores = np.round(rng.random(n), 2).astype(dtype)
     label = rng.random(n) < 0.1
     found, expected = grouped_auc(scores, label, user), grouped_by_pairs(scores, label, user)
     assert isinstance(found, GroupedAUC)
     assert expected is not None
-    assert found.value == pytest.approx(expected.value, rel=1e-13)
+    assert found.value == pytest.approx(expected.value, rel=1e-15)
     assert (found.share, found.groups) == (expected.share, expected.groups)
+
+
+def test_one_group_is_the_auc_of_all() -> None:
+    """It is longer than any thread's slice of the impressions."""
+    rng = np.random.default_rng(2)
+    scores, label = rng.random(20_000, np.float32), rng.random(20_000) < 0.3
+    found = grouped_auc(scores, label, np.full(20_000, 2**31 - 1))
+    assert isinstance(found, GroupedAUC)
+    assert found.value == auc(scores, label)
+
+
+@settings(deadline=None)
+@given(impressions(), st.lists(st.integers(0, 40), max_size=4))
+def test_chunks_are_one_array(case: tuple[np.ndarray, np.ndarray, np.ndarray], cuts: list[int]) -> None:
+    scores, label, group = (np.split(column, sorted(cuts)) for column in case)
+    assert auc(scores, label) == auc(*case[:2])
+    assert grouped_auc(scores, label, group) == grouped_auc(*case)
 
 
 def test_small_rates_keep_their_digits() -> None:
@@ -130,16 +151,27 @@ def test_small_rates_keep_their_digits() -> None:
     assert auc(-scores, ~label) == 0.5e-6
 
 
-@pytest.mark.parametrize("share", [0.1, 0.9])
-def test_parts_for_threads_add_up(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parts of a few dozen scores, some without the commoner class, against one part."""
-    rng = np.random.default_rng(2)
-    scores, label = np.round(rng.random(5000), 2).astype(np.float32), rng.random(5000) < share
-    label[:2000] = share < 0.5
-    whole = auc(scores, label)
-    monkeypatch.setattr(module, "PART", 50)
-    monkeypatch.setattr(module.os, "cpu_count", lambda: 7)
-    assert auc(scores, label) == whole == float(by_pairs(scores, label))
+SPREADS = {
+    "a bin of many": lambda rng, n: (np.float32(0.5) + rng.integers(0, 3000, n) * 2.0**-24).astype(np.float32),
+    "bins of few": lambda rng, n: rng.integers(0, 0x7F800001, n, dtype=np.uint32).view(np.float32),
+    "both signs": lambda rng, n: (rng.normal(size=n) ** 5).astype(np.float32),
+    "denormals": lambda rng, n: rng.integers(0, 1 << 18, n, dtype=np.uint32).view(np.float32),
+    "all level": lambda rng, n: np.full(n, -np.inf, np.float32),
+    "two blocks": lambda rng, n: rng.integers(0, 2, n).astype(np.float32),
+}
+
+
+@pytest.mark.parametrize("share", [0.001, 0.1, 0.5, 0.9])
+@pytest.mark.parametrize("spread", SPREADS)
+def test_bins_count_what_sorting_does(spread: str, share: float) -> None:
+    """However scores lie in the bins, against numpy's look-up of each positive among the sorted negatives."""
+    rng = np.random.default_rng(3)
+    scores, label = SPREADS[spread](rng, 70_000), rng.random(70_000) < share
+    negatives, positives = np.sort(scores[~label]), scores[label]
+    twice = sum(int(np.searchsorted(negatives, positives, side).sum()) for side in ("left", "right"))
+    expected = twice, len(positives), len(negatives)
+    assert pairs.twice_above([scores], [label]) == expected
+    assert pairs.twice_above([scores.astype(np.float64)], [label]) == expected
 
 
 def test_input_is_left_alone_and_labels_may_be_numbers() -> None:
@@ -165,7 +197,25 @@ def test_nan_is_refused() -> None:
         grouped_auc(scores, label, np.zeros(3, np.int32))
 
 
-@settings(max_examples=30)
+def test_columns_of_different_lengths_and_wide_groups_are_refused() -> None:
+    with pytest.raises(ValueError, match="of one length, chunk by chunk, however: scores 3 in 1, label 2 in 1 chunks"):
+        auc(np.zeros(3), np.ones(2, bool))
+    with pytest.raises(ValueError, match="of one length"):
+        auc([np.zeros(2), np.zeros(1)], [np.zeros(1, bool), np.zeros(2, bool)])
+    with pytest.raises(ValueError, match="flat"):
+        auc(np.zeros((3, 1)), np.ones((3, 1), bool))
+    with pytest.raises(ValueError, match="must fit int32, however: 2,147,483,648"):
+        grouped_auc(np.zeros(2), np.ones(2, bool), np.array([0, 2**31]))
+
+
+def test_columns_may_be_strided_and_read_only() -> None:
+    rng = np.random.default_rng(4)
+    table, label = rng.random((100, 2), np.float32), rng.random(100) < 0.5
+    label.flags.writeable = False
+    assert auc(table[:, 1], label) == auc(table[:, 1].copy(), label) == float(by_pairs(table[:, 1], label))
+
+
+@settings(max_examples=30, deadline=None)
 @given(hnp.arrays(np.float32, st.integers(1, 50), elements=SCORES))
 def test_auc_knows_only_the_order(scores: np.ndarray) -> None:
     """A monotone change of scores leaves it as it was: here, their dense ranks."""

@@ -6,15 +6,16 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.stats import rankdata, spearmanr
+from sklearn.metrics import brier_score_loss
 from sklearn.metrics import log_loss as sklearn_log_loss
 
-from entirespace.evaluation import metrics, ranks
-from entirespace.evaluation.metrics import Undefined, log_loss, pcoc, rank_correlation, truth_log_loss
-from entirespace.evaluation.ranks import codes, mean_ranks
+from entirespace.data.ranks import mean_ranks
+from entirespace.evaluation import pieces
+from entirespace.evaluation.metrics import Sums, Undefined, log_loss, pcoc, rank_correlation, truth_log_loss
 
 NONE = np.zeros(0, np.float32)
 
@@ -27,7 +28,7 @@ def test_log_loss_by_hand() -> None:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_log_loss_is_scikit_learns(dtype: type, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "CHUNK", 777)
+    monkeypatch.setattr(pieces, "PIECE", 777)
     rng = np.random.default_rng(0)
     p = rng.random(10_000).astype(dtype) ** 3
     label = rng.random(10_000) < p
@@ -108,22 +109,60 @@ def test_rank_correlation_is_scipys(dtype: type) -> None:
     assert rank_correlation(a, b) == pytest.approx(spearmanr(a, b)[0], abs=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@settings(deadline=None)
+@given(cuts=st.lists(st.integers(0, 3000), max_size=3))
+def test_sums_of_chunks_add_up(dtype: type, cuts: list[int]) -> None:
+    rng = np.random.default_rng(1)
+    p = rng.random(3000).astype(dtype) ** 3
+    label = rng.random(3000) < p
+    chunks = list(zip(np.split(p, sorted(cuts)), np.split(label, sorted(cuts)), strict=True))
+    for sums in (Sums.total(Sums.of(*chunk) for chunk in chunks), Sums.of(*map(list, zip(*chunks, strict=True)))):
+        assert (sums.impressions, sums.observed) == (3000, label.sum())
+        assert sums.log_loss() == pytest.approx(log_loss(p, label), rel=1e-15)
+        assert sums.pcoc() == pytest.approx(pcoc(p, label), rel=1e-15)
+        assert sums.brier() == pytest.approx(brier_score_loss(label, p), rel=1e-7 if dtype == np.float32 else 1e-13)
+
+
+def test_many_sums_lose_nothing() -> None:
+    """Three million losses against their exact sum, rounded once."""
+    p = np.random.default_rng(2).random(3_000_000, np.float32) * np.float32(0.04)
+    label = np.zeros(len(p), bool)
+    exact = math.fsum(-np.log1p(-p.astype(np.float64)).astype(np.float64)) / len(p)
+    assert log_loss(p, label) == pytest.approx(exact, rel=1e-14)
+    assert Sums.of(p, label).predicted == pytest.approx(math.fsum(p.astype(np.float64)), rel=1e-15)
+
+
+def test_no_chunks_are_no_impressions() -> None:
+    assert Sums.total([]) == Sums.of([], []) == Sums(0, 0.0, 0.0, 0.0, 0.0, 0)
+    assert Sums.total([]).brier() == Undefined("no impressions")
+
+
 VALUES = st.floats(width=32, allow_nan=False) | st.sampled_from([0.0, -0.0, 0.5])
 
 
+@settings(deadline=None)
 @given(hnp.arrays(np.float32, st.integers(0, 30), elements=VALUES))
-def test_codes_have_the_order_of_the_values(values: np.ndarray) -> None:
-    code = codes(values)
-    assert code.dtype == np.uint32
-    assert ((code[:, None] < code[None]) == (values[:, None] < values[None])).all()
+def test_mean_ranks_are_scipys(values: np.ndarray) -> None:
     assert mean_ranks(values).tolist() == rankdata(values).tolist()
     assert mean_ranks(values.astype(np.float64)).tolist() == rankdata(values).tolist()
 
 
-def test_nan_is_counted_over_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranks, "CHUNK", 2)
+def test_mean_ranks_of_many() -> None:
+    """More than a piece, runs of level values across the threads' slices."""
+    rng = np.random.default_rng(0)
+    for values in (rng.normal(size=50_000), np.round(rng.normal(size=50_000), 1), np.zeros(50_000)):
+        values = values.astype(np.float32)
+        assert (mean_ranks(values) == rankdata(values)).all()
+
+
+def test_nan_is_counted_over_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pieces, "PIECE", 2)
+    values = np.array([np.nan, 0, 1, 2, np.nan])
     with pytest.raises(ValueError, match="scores must be numbers, however: 2 of 5 are NaN"):
-        ranks.refuse_nan(np.array([np.nan, 0, 1, 2, np.nan]), "scores")
+        pieces.refuse_nan(pieces.pieces(scores=values)[0], "scores")
+    with pytest.raises(ValueError, match="predictions must be numbers, however: 2 of 5 are NaN"):
+        log_loss(values, values > 0)
 
 
 def test_undefined_says_why() -> None:

@@ -44,6 +44,18 @@ def shares(kernel: Callable[..., Any], *args: Any) -> None:
     _run(kernel, ((i, count) for i in range(count)), args)
 
 
+def each(function: Callable[[int], Any], n: int) -> list[Any]:
+    """[function(0), ..., function(n - 1)], dealt out among the threads in turn."""
+    found: list[Any] = [None] * n
+
+    def some(share: int, count: int) -> None:
+        for i in range(share, n, count):
+            found[i] = function(i)
+
+    shares(some)
+    return found
+
+
 def _run(kernel: Callable[..., Any], parts: Iterable[tuple[int, int]], args: tuple[Any, ...]) -> None:
     mine, *others = parts
     waiting = [_pool(os.getpid()).submit(kernel, *part, *args) for part in others]

@@ -1,14 +1,17 @@
-"""Losses and ratios of probabilities, and their distance from a known truth. Arrays in, numbers out."""
+"""Losses and ratios of probabilities, and their distance from a known truth. Arrays or chunks in, numbers out."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from .ranks import mean_ranks, refuse_nan
-
-CHUNK = 1 << 20  # impressions at a time: no float64 copy of a whole part
+from ..data.losses import sums
+from ..data.parallel import each
+from ..data.ranks import mean_ranks
+from .pieces import Chunks, pieces, refuse_nan
 
 
 @dataclass(frozen=True)
@@ -28,80 +31,124 @@ class Undefined:
         return {"undefined": self.reason}
 
 
-def log_loss(p: np.ndarray, label: np.ndarray) -> float | Undefined:
+@dataclass(frozen=True)
+class Sums:
+    """Sums and counts over impressions of p and the label y: all that the metrics below divide.
+
+    Those of a chunk at a time add up to those of the whole (`total`):
+
+    >>> chunks = [(np.array([0.5, 0.25]), np.array([True, False])), (np.array([0.25]), np.array([False]))]
+    >>> sums = Sums.total(Sums.of(p, y) for p, y in chunks)
+    >>> sums.pcoc(), sums.brier()
+    (1.0, 0.125)
+    """
+
+    impressions: int
+    predicted: float  # sum of p
+    observed: float  # sum of y: the positives, or the sum of true probabilities
+    squares: float  # sum of (p - y)^2
+    loss: float  # sum of -(y log p + (1 - y) log(1 - p)), in nats; inf where p is 0 or 1 against the label
+    above: int  # predictions over 1 (DIVISION's pCVR, Eq. 2): they have no loss
+
+    @staticmethod
+    def of(p: Chunks, y: Chunks) -> Sums:
+        """Shape: p float (N,), y bool (N,), or float where it is the true probability; or a list of chunks of each.
+
+        Raises: ValueError for a value that is NaN or negative, or columns of different lengths.
+        """
+        held, truth = pieces(predictions=p, labels=y)
+        found = each(lambda i: sums(_real(held[i]), _label(truth[i])), len(held))
+        n, nan, negative = sum(map(len, held)), sum(f[4] for f in found), sum(f[5] for f in found)
+        if nan:
+            raise ValueError(f"predictions must be numbers, however: {nan:,} of {n:,} are NaN")
+        if negative:
+            raise ValueError(f"predictions must be at least 0, however: {negative:,} are not")
+        return Sums.total(Sums(len(piece), *f[:4], above=f[6]) for piece, f in zip(held, found, strict=True))
+
+    @staticmethod
+    def total(parts: Iterable[Sums]) -> Sums:
+        """The sums of all parts together; each is rounded once, at its end."""
+        held = list(parts)
+        return Sums(
+            sum(part.impressions for part in held),
+            math.fsum(part.predicted for part in held),
+            math.fsum(part.observed for part in held),
+            math.fsum(part.squares for part in held),
+            math.fsum(part.loss for part in held),
+            sum(part.above for part in held),
+        )
+
+    def log_loss(self) -> float | Undefined:
+        return self._no_loss() or self.loss / self.impressions
+
+    def brier(self) -> float | Undefined:
+        return self._no_loss() or self.squares / self.impressions
+
+    def pcoc(self) -> float | Undefined:
+        if not self.observed:
+            return Undefined(f"no positives among {self.impressions:,} impressions")
+        return self.predicted / self.observed
+
+    def _no_loss(self) -> Undefined | None:
+        if not self.impressions:
+            return Undefined("no impressions")
+        if self.above:
+            return Undefined(f"{self.above:,} of {self.impressions:,} predictions exceed 1")
+        return None
+
+
+def _real(values: np.ndarray) -> np.ndarray:
+    return values if values.dtype == np.float32 else values.astype(np.float64, copy=False)
+
+
+def _label(values: np.ndarray) -> np.ndarray:
+    return _real(values) if values.dtype.kind == "f" else values.astype(bool, copy=False)
+
+
+def log_loss(p: Chunks, label: Chunks) -> float | Undefined:
     """Mean of -(y log p + (1 - y) log(1 - p)), in nats. Infinite where p is 0 or 1 against the label.
 
-    Shape: p float (N,), label bool (N,). Undefined where a value exceeds 1 (DIVISION's pCVR, Eq. 2).
-    Raises: ValueError for a value that is NaN or negative.
+    Shape and Raises as `Sums.of`. Undefined where a value exceeds 1 (DIVISION's pCVR, Eq. 2).
 
     >>> log_loss(np.array([0.5, 0.5]), np.array([True, False]))
     0.6931471805599453
     """
-    if (undefined := _no_loss(p)) is not None:
-        return undefined
-    total = 0.0
-    for start in range(0, len(p), CHUNK):
-        q, y = p[start : start + CHUNK], label[start : start + CHUNK].astype(bool, copy=False)
-        with np.errstate(divide="ignore"):
-            total -= float(np.log(q[y], dtype=np.float64).sum() + np.log1p(-q[~y], dtype=np.float64).sum())
-    return total / len(p)
+    return Sums.of(p, label).log_loss()
 
 
-def truth_log_loss(p: np.ndarray, true: np.ndarray) -> float | Undefined:
+def truth_log_loss(p: Chunks, true: Chunks) -> float | Undefined:
     """Expected cross entropy -(t log p + (1 - t) log(1 - p)) under the true probability t; least where p = t.
 
-    Shape: float (N,) each. Undefined and Raises as `log_loss`.
+    Shape: float (N,) each, or a list of chunks. Undefined and Raises as `log_loss`.
 
     >>> truth_log_loss(np.array([0.0, 0.25]), np.array([0.0, 1.0]))  # (0 + log 4) / 2
     0.6931471805599453
     """
-    if (undefined := _no_loss(p)) is not None:
-        return undefined
-    total = 0.0
-    for start in range(0, len(p), CHUNK):
-        q, t = (v[start : start + CHUNK].astype(np.float64) for v in (p, true))
-        with np.errstate(divide="ignore"):
-            # 0 log 0 is 0: the side without weight does not speak
-            for weight, log in ((t, np.log(q)), (1 - t, np.log1p(-q))):
-                total -= float((weight * np.where(weight > 0, log, 0.0)).sum())
-    return total / len(p)
+    return Sums.of(p, true).log_loss()
 
 
-def _no_loss(p: np.ndarray) -> Undefined | None:
-    refuse_nan(p, "predictions")
-    if not len(p):
-        return Undefined("no impressions")
-    if p.min() < 0:
-        raise ValueError(f"predictions must be at least 0, however: {int((p < 0).sum()):,} are not")
-    above = int((p > 1).sum())
-    return Undefined(f"{above:,} of {len(p):,} predictions exceed 1") if above else None
-
-
-def pcoc(p: np.ndarray, label: np.ndarray) -> float | Undefined:
+def pcoc(p: Chunks, label: Chunks) -> float | Undefined:
     """Predicted over observed: the sum of predictions over the sum of labels; 1 is calibrated in the mean.
 
-    Shape: p float (N,), label bool (N,). Raises: ValueError for a prediction that is not a number.
+    Shape and Raises as `Sums.of`.
 
     >>> pcoc(np.array([0.5, 0.25]), np.array([True, False]))
     0.75
     """
-    refuse_nan(p, "predictions")
-    positives = int(np.count_nonzero(label))
-    if not positives:
-        return Undefined(f"no positives among {len(p):,} impressions")
-    return float(p.sum(dtype=np.float64)) / positives
+    return Sums.of(p, label).pcoc()
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float | Undefined:
     """Spearman's: Pearson's correlation of the ranks, ties at their mean rank. Shape: float (N,) each.
 
-    Raises: ValueError for a value that is not a number.
+    Raises: ValueError for a value that is not a number, or columns of different lengths.
 
     >>> rank_correlation(np.array([1.0, 2.0, 3.0]), np.array([10.0, 20.0, 15.0]))
     0.5
     """
-    refuse_nan(a, "predictions")
-    refuse_nan(b, "true values")
+    held = pieces(a=a, b=b)
+    refuse_nan(held[0], "predictions")
+    refuse_nan(held[1], "true values")
     if len(a) < 2:
         return Undefined(f"{len(a)} impressions have no order")
     x, y = (mean_ranks(v) - (len(v) + 1) / 2 for v in (a, b))
