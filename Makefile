@@ -46,7 +46,7 @@ rivals:
 	PYTHON=$(PYTHON) TORCH_INDEX="$(TORCH_INDEX)" sh benchmarks/rivals/setup.sh
 
 # choices.py is not among them: it wants prepared data sets
-BENCHMARKS := training aliccp_structure memory preparing metrics scoring
+BENCHMARKS := training aliccp_structure memory preparing metrics scoring scale
 
 bench: setup
 	set -e; for script in $(wildcard $(BENCHMARKS:%=benchmarks/%.py)); do $(BIN)/python $$script; done
