@@ -68,6 +68,8 @@ class TrainingConfig(Model):
     # NOTE[UNSAID]: the paper states neither batch size nor epochs.
     batch_size: int = Field(default=1024, ge=1)
     """B: impressions of one step, after the method's own sampling."""
+    share: float = Field(default=1.0, gt=0, le=1)
+    """Train on this random share of the training impressions; a smaller share is part of every larger one."""
     epochs: int = Field(default=20, ge=1)
     """At most this many passes; the validation part usually ends training sooner."""
     patience: int = Field(default=1, ge=1)

@@ -116,6 +116,22 @@ def test_bags_to_arrow_and_back(rows, weighted, cut):
         assert back.weights.tolist() == weights[offsets[cut] :].tolist()
 
 
+def test_shares_of_a_part_are_nested_repeat_and_keep_rows_whole(dataset):
+    """Of 6,000 rows: each share's size within four deviations, a smaller share inside a larger, labels counted."""
+    whole = list(zip(dataset.train.column("order").tolist(), dataset.train.column("click").tolist(), strict=True))
+    before: set[tuple[int, bool]] = set()
+    for share in (0.02, 0.1, 0.5, 1.0):
+        part = dataset.train.sampled(share)
+        rows = list(zip(part.column("order").tolist(), part.column("click").tolist(), strict=True))
+        assert [row for row in whole if row in set(rows)] == rows  # in order, labels beside their row
+        assert before <= set(rows)
+        assert len(part) == len(rows) == sum(len(chunk) for chunk in part.chunks(np.random.default_rng(0)))
+        assert part.clicks == sum(click for _, click in rows)
+        assert abs(len(rows) - share * len(whole)) <= 4 * np.sqrt(share * (1 - share) * len(whole))
+        assert rows == list(zip(part.column("order").tolist(), part.column("click").tolist(), strict=True))
+        before = set(rows)
+
+
 def test_single_values_to_arrow_and_back():
     column = to_arrow(Ragged(np.array([3, 1], np.int32)))
     assert column.type == pa.int32()

@@ -32,6 +32,7 @@ ROW_GROUP = 131_072
 MANIFEST = "manifest.json"
 LINK = "link."  # + side table: int32, the impression's row in it
 WEIGHTS = ".weights"  # field + this: list<float32>, beside the field's ids
+SAMPLING = 1807  # seed of the shares of a part
 TRUTH = ("true_pctr", "true_pcvr")
 
 
@@ -93,7 +94,7 @@ class Part:
     """One part of a dataset (train, validation or test), read out of core in the log's order."""
 
     def __init__(self, dataset: Dataset, name: str) -> None:
-        self.dataset, self.name = dataset, name
+        self.dataset, self.name, self.share = dataset, name, 1.0
         self._manifest: dict[str, Any] = dataset.manifest["parts"][name]
         self.impressions: int = self._manifest["impressions"]
         self.clicks: int = self._manifest["clicks"]
@@ -103,7 +104,21 @@ class Part:
         return self.impressions
 
     def __repr__(self) -> str:
-        return f"<{self.name} part of {self.dataset.path}: {self.impressions:,} impressions>"
+        some = "" if self.share == 1 else f"{100 * self.share:g} % of the "
+        return f"<{some}{self.name} part of {self.dataset.path}: {self.impressions:,} impressions>"
+
+    def sampled(self, share: float) -> Part:
+        """A random share of the part, in its order: the same at each call, and part of every larger share."""
+        if share == self.share:
+            return self
+        part = Part(self.dataset, self.name)
+        part.share = share
+        part.impressions = part.clicks = part.conversions = 0
+        for batch in part.batches(["click", "conversion"]):
+            part.impressions += len(batch)
+            part.clicks += batch["click"].true_count
+            part.conversions += batch["conversion"].true_count
+        return part
 
     def batches(self, columns: Sequence[str], rng: np.random.Generator | None = None) -> Iterator[pa.RecordBatch]:
         """The named columns, one record batch a row group; with `rng`, row groups in random order.
@@ -118,10 +133,13 @@ class Part:
                     file = pq.ParquetFile(path, page_checksum_verification=True)
                 files.append((path, opened.enter_context(file)))
             groups = [(path, file, g) for path, file in files for g in range(file.num_row_groups)]
-            for i in range(len(groups)) if rng is None else rng.permutation(len(groups)):
+            for i in range(len(groups)) if rng is None else rng.permutation(len(groups)).tolist():
                 path, file, group = groups[i]
                 with _damage(path):
                     batches = file.read_row_group(group, list(columns)).combine_chunks().to_batches()
+                if self.share < 1:  # drawn row group by row group, so that it takes no memory and needs no order
+                    kept = np.random.default_rng([SAMPLING, i]).random(sum(map(len, batches))) < self.share
+                    batches = pa.Table.from_batches(batches).filter(pa.array(kept)).combine_chunks().to_batches()
                 yield from batches
 
     def chunks(self, rng: np.random.Generator | None = None) -> Iterator[Columns]:

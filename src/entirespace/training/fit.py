@@ -96,7 +96,7 @@ class _Trainer:
         out: Path,
         progress: Progress,
     ) -> None:
-        self._method, self._train, self._validation = method, train, validation
+        self._method, self._train, self._validation = method, train.sampled(config.training.share), validation
         self._seed, self._config, self._reference = seed, config, reference
         self._out, self._progress = out, progress
         self._about: dict[str, Any] = {
