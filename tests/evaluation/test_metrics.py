@@ -93,6 +93,8 @@ def test_what_is_no_probability_is_refused() -> None:
             measure(nan, label.astype(float) if measure in (truth_log_loss, rank_correlation) else label)
     with pytest.raises(ValueError, match="1 are not"):
         log_loss(np.array([0.5, -0.1]), label)
+    with pytest.raises(ValueError, match="labels must be numbers"):
+        truth_log_loss(np.array([0.5, 0.1]), nan)
 
 
 def test_rank_correlation_by_hand() -> None:

@@ -63,6 +63,8 @@ class Sums:
             raise ValueError(f"predictions must be numbers, however: {nan:,} of {n:,} are NaN")
         if negative:
             raise ValueError(f"predictions must be at least 0, however: {negative:,} are not")
+        if any(math.isnan(f[1]) for f in found):
+            raise ValueError("labels must be numbers, however: some are NaN")
         return Sums.total(Sums(len(piece), *f[:4], above=f[6]) for piece, f in zip(held, found, strict=True))
 
     @staticmethod
