@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,12 @@ from .options import (
 from .progress import progress_on_stderr
 
 
+class Track(StrEnum):
+    tensorboard = "tensorboard"
+    mlflow = "mlflow"
+    none = "none"
+
+
 def command(
     method: Annotated[str, typer.Argument(help="A method's name, such as ESMM or 'AMAN(rate=0.5)'.", metavar="METHOD")],
     dataset: DatasetFolder,
@@ -30,6 +37,13 @@ def command(
     reference: Annotated[
         Path | None,
         typer.Option(help="A run of the reference CTR network to use (default: one is trained in RUN/reference)."),
+    ] = None,
+    track: Annotated[
+        Track | None,
+        typer.Option(
+            help="Where the scalars of metrics.jsonl go, too: RUN/tensorboard, or a run under MLFLOW_TRACKING_URI "
+            "(default: tensorboard, where it is installed)."
+        ),
     ] = None,
     config: ConfigFile = None,
     settings: Settings = None,
@@ -45,6 +59,7 @@ def command(
     from ..data.dataset import Dataset
     from ..methods import CTR, family, from_spec
     from ..training import Run, fit, reference_ctr
+    from ..training.tracking import tracker
 
     loaded, table = configuration(config, settings, device=device, precision=precision)
     with command_line():
@@ -52,16 +67,25 @@ def command(
         chosen = candidates[0]
         if len(candidates) > 1 or table:
             chosen = from_spec({**chosen.spec(), **{k: v for k, v in table.items() if k != "name"}})
-    data = Dataset(dataset)
+    data, tracked = Dataset(dataset), tracker(track.value if track else None)
     with progress_on_stderr(quiet) as progress:
         if chosen == CTR():
-            run = fit(chosen, data.train, seed=seed, config=loaded, out=out, progress=progress)
+            ctr = None
+        elif reference is not None:
+            ctr = Run.open(reference, data)
         else:
-            if reference is not None:
-                ctr = Run.open(reference, data)
-            else:
-                ctr = reference_ctr(data.train, seed=seed, config=loaded, out=out / "reference", progress=progress)
-            run = fit(chosen, data.train, seed=seed, config=loaded, reference=ctr, out=out, progress=progress)
+            folder = out / "reference"
+            ctr = reference_ctr(data.train, seed=seed, config=loaded, out=folder, tracker=tracked, progress=progress)
+        run = fit(
+            chosen,
+            data.train,
+            seed=seed,
+            config=loaded,
+            reference=ctr,
+            out=out,
+            tracker=tracked,
+            progress=progress,
+        )
     about = {
         "run": str(run.folder),
         "method": run.method.spec(),

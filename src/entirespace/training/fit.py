@@ -24,9 +24,11 @@ from ..methods._method import Method
 from ..progress import SILENT, Progress
 from .checkpoint import flat, load_tensors, save_json, save_tensors
 from .learner import Learner
-from .run import FORMAT, METRICS, RUN, WEIGHTS, Run, read_about
+from .run import FORMAT, METRICS, REFERENCE, RUN, WEIGHTS, Run, read_about
+from .tracking import MLFLOW, TENSORBOARD, UNTRACKED, Tracker
 
 LOG_SECONDS = 5.0  # between two lines of metrics
+BEFORE_RUN = {REFERENCE, METRICS, TENSORBOARD, MLFLOW}  # may stand in the folder before its first checkpoint
 
 
 @dataclass
@@ -50,6 +52,7 @@ def fit(
     validation: Part | None = None,
     reference: Run | None = None,
     out: Path | str | None = None,
+    tracker: Tracker = UNTRACKED,
     progress: Progress = SILENT,
 ) -> Run:
     """Fit a method on a training part.
@@ -63,6 +66,7 @@ def fit(
         reference: the run of the reference CTR network. A method that learns from it (UNBIAS) must have it, and a
             method without a CTR of its own needs it to predict pCTCVR.
         out: the run's folder; an interrupted run in it goes on. Absent: a temporary folder, gone with the run.
+        tracker: is told the scalars that metrics.jsonl is told; what it raises ends training.
 
     Raises: ConfigError for a missing reference; RunError for a folder with another run in it, or for a loss that
     is no longer finite.
@@ -79,7 +83,7 @@ def fit(
         keep = tempfile.TemporaryDirectory(prefix="entirespace-run-")
         out = keep.name
     validation = validation if validation is not None else train.dataset.validation
-    trainer = _Trainer(method, train, validation, seed, config, reference, Path(out), progress)
+    trainer = _Trainer(method, train, validation, seed, config, reference, Path(out), tracker, progress)
     trainer.run()
     return replace(Run.open(out, train.dataset, reference), keep=keep)
 
@@ -94,11 +98,12 @@ class _Trainer:
         config: Config,
         reference: Run | None,
         out: Path,
+        tracker: Tracker,
         progress: Progress,
     ) -> None:
         self._method, self._train, self._validation = method, train.sampled(config.training.share), validation
         self._seed, self._config, self._reference = seed, config, reference
-        self._out, self._progress = out, progress
+        self._out, self._tracker, self._progress = out, tracker, progress
         self._about: dict[str, Any] = {
             "format": FORMAT,
             "method": method.spec(),
@@ -124,9 +129,13 @@ class _Trainer:
         self._per_epoch = self._expected()
         check_every = max(1, math.ceil(self._batches_per_epoch() / settings.checks_per_epoch))
         position = self._position
-        while not position.finished and position.epoch < settings.epochs:
-            self._epoch(check_every)
-        self._finish()
+        self._tracker.start(self._out, self._about, position.step)
+        try:
+            while not position.finished and position.epoch < settings.epochs:
+                self._epoch(check_every)
+            self._finish()
+        finally:
+            self._tracker.close(position.finished)
 
     # One epoch
 
@@ -253,6 +262,8 @@ class _Trainer:
         clean = {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in line.items()}
         with (self._out / METRICS).open("a") as file:
             file.write(json.dumps(clean) + "\n")
+        numbers = {key: float(value) for key, value in clean.items() if key != "step" and value is not None}
+        self._tracker.log(position.step, numbers)
 
     def _save(self, best: bool = False) -> None:
         """Write weights and the optimizers' state; then run.json, which names them; then forget older ones."""
@@ -287,7 +298,7 @@ class _Trainer:
         """Take up what the folder holds. Returns False where it is finished. Raises: RunError for another run."""
         self._last: dict[str, str] | None = None
         if not (self._out / RUN).exists():
-            if self._out.exists() and any(p.name not in ("reference", METRICS) for p in self._out.iterdir()):
+            if self._out.exists() and any(p.name not in BEFORE_RUN for p in self._out.iterdir()):
                 raise RunError(
                     "a run's folder must be new, empty or hold a run", "it holds other files", where=str(self._out)
                 )

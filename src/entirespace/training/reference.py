@@ -11,16 +11,23 @@ from ..methods import CTR
 from ..progress import SILENT, Progress
 from .fit import fit
 from .run import Run
+from .tracking import UNTRACKED, Tracker
 
 
 def reference_ctr(
-    train: Part, *, seed: int = 0, config: Config | None = None, out: Path | None = None, progress: Progress = SILENT
+    train: Part,
+    *,
+    seed: int = 0,
+    config: Config | None = None,
+    out: Path | None = None,
+    tracker: Tracker = UNTRACKED,
+    progress: Progress = SILENT,
 ) -> Run:
     """Train the reference CTR network: every method's pCVR is multiplied by its pCTR (paper, section 3.1, "Metric").
 
     It starts from a seed of its own: else it would be DIVISION's CTR network, bit for bit, and not independent.
     """
-    return fit(CTR(), train, seed=reference_seed(seed), config=config, out=out, progress=progress)
+    return fit(CTR(), train, seed=reference_seed(seed), config=config, out=out, tracker=tracker, progress=progress)
 
 
 def reference_seed(seed: int) -> int:
