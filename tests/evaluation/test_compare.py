@@ -75,6 +75,22 @@ def test_nothing_is_trained_twice_and_an_interrupted_comparison_goes_on(report, 
     assert trained == [BASE()], "another configuration is another run"
 
 
+def test_the_sampling_curve_trains_the_chosen_methods_on_shares_and_tests_on_all(report, dataset, quick):
+    out, comparison = report
+    about = compare(METHODS, dataset, seeds=2, config=quick, out=out, jobs=1, sampling_rates=(1.0, 0.2)).as_dict()
+    small, whole = about["sampling_curve"]
+    assert (small["share"], whole["share"]) == (0.2, 1.0)
+    assert small["impressions"] == len(dataset.train.sampled(0.2)) < 0.25 * whole["impressions"]
+    assert whole["impressions"] == len(dataset.train)
+    for line in about["methods"]:
+        assert whole["auc"][line["label"]]["cvr"]["mean"] == line["tasks"]["cvr"]["auc"]["mean"]  # the same runs
+        assert small["auc"][line["label"]] != whole["auc"][line["label"]]
+    assert [line["label"] for line in about["methods"]] == [line["label"] for line in comparison.as_dict()["methods"]]
+    assert "| 20 % | 100 % |" in (out / "report.md").read_text()
+    with pytest.raises(ConfigError, match="at most 1"):
+        compare(METHODS, dataset, sampling_rates=(10,))
+
+
 def test_one_seed_has_no_deviation(report, dataset, quick):
     out, _ = report
     about = compare(METHODS, dataset, seeds=[1], config=quick, out=out).as_dict()

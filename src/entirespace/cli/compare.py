@@ -39,6 +39,12 @@ def command(
             min=1,
         ),
     ] = None,
+    sampling_rates: Annotated[
+        str | None,
+        typer.Option(
+            help="Per cent of the training impressions to train on, too, for the paper's Fig. 3: 1,2,5,10,20,50,100."
+        ),
+    ] = None,
     config: ConfigFile = None,
     settings: Settings = None,
     device: Device = None,
@@ -67,6 +73,7 @@ def command(
             select=select.value,
             out=out,
             jobs=jobs,
+            sampling_rates=_shares(sampling_rates),
             progress=progress,
         )
     show(f"{comparison}\n\nreport: {out / 'report.md'}, {out / 'report.json'}", comparison.as_dict(), as_json)
@@ -81,6 +88,21 @@ def _seeds(text: str) -> int | list[int]:
     if numbers[0] < 1:
         raise typer.BadParameter("--seeds must be at least 1")
     return numbers[0]
+
+
+def _shares(text: str | None) -> list[float]:
+    """Per cents as shares.
+
+    >>> _shares("1,2.5,100")
+    [0.01, 0.025, 1.0]
+    """
+    try:
+        shares = [float(part) / 100 for part in (text or "").split(",") if part.strip()]
+    except ValueError:
+        shares = [-1.0]
+    if not all(0 < share <= 1 for share in shares):
+        raise typer.BadParameter(f"--sampling-rates must be per cents above 0, up to 100, however: '{text}'")
+    return shares
 
 
 def _split(text: str) -> list[str]:

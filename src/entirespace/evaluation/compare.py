@@ -60,6 +60,7 @@ def compare(
     select: Select = "validation",
     out: Path | str | None = None,
     jobs: int | None = None,
+    sampling_rates: Sequence[float] = (),
     progress: Progress = SILENT,
 ) -> Comparison:
     """Train every method from every seed and hold them against each other on the test part.
@@ -72,6 +73,8 @@ def compare(
         out: a folder for report.md, report.json and the runs. Absent: a temporary one.
         jobs: runs trained at a time, each in a process of its own on its share of the cores: two runs on one core
             each are quicker than one after the other on two. Absent: one a core, if half the memory holds them.
+        sampling_rates: shares of the training impressions, in (0, 1], for the paper's Fig. 3: every method, the best
+            of its family as chosen on all of them, and the reference CTR network, are trained on each share, too.
 
     Raises: ConfigError for two families of one name, or no seeds. RunError as `fit`.
     """
@@ -80,13 +83,16 @@ def compare(
     names = [family.name for family in families]
     if len(set(names)) < len(names):
         raise ConfigError("the methods must have names of their own", f"{', '.join(names)}")
+    for share in sampling_rates:
+        if not 0 < share <= 1:
+            raise ConfigError("a sampling rate must be above 0 and at most 1", f"{share:g}")
     seeds = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     if not seeds or len(set(seeds)) < len(seeds):
         raise ConfigError("there must be at least one seed, and none twice", str(seeds))
     if out is None:
         with TemporaryDirectory(prefix="entirespace-compare-") as folder:
-            return _compare(families, data, seeds, config, select, Path(folder), jobs, progress)
-    return _compare(families, data, seeds, config, select, Path(out), jobs, progress)
+            return _compare(families, data, seeds, config, select, Path(folder), jobs, sampling_rates, progress)
+    return _compare(families, data, seeds, config, select, Path(out), jobs, sampling_rates, progress)
 
 
 def _compare(
@@ -97,12 +103,30 @@ def _compare(
     select: Select,
     out: Path,
     jobs: int | None,
+    sampling_rates: Sequence[float],
     progress: Progress,
 ) -> Comparison:
     methods = [method for family in families for method in family.candidates]
-    found = evaluate_all(Runs(data, config, out / "runs"), methods, seeds, jobs or _jobs(data, config), progress)
+    jobs = jobs or _jobs(data, config)
+    found = evaluate_all(Runs(data, config, out / "runs"), methods, seeds, jobs, progress)
     lines = [_line(family, found, seeds, select) for family in families]
-    _hold_against(lines, seeds)
+    _hold_against(lines)
+    chosen = {line["label"]: method for line in lines for method in methods if method.label == line["label"]}
+    curve = []
+    for share in sorted(set(sampling_rates)):
+        progress.say(f"sampling curve: {100 * share:g} % of the training impressions")
+        some = config.model_copy(update={"training": config.training.model_copy(update={"share": share})})
+        runs = evaluate_all(Runs(data, some, out / "runs"), list(chosen.values()), seeds, jobs, progress)
+        curve.append(
+            {
+                "share": share,
+                "impressions": len(data.train.sampled(share)),
+                "auc": {
+                    label: {t: _mean_std(_auc(runs[method][s]["test"], t) for s in seeds) for t in HEADLINES}
+                    for label, method in chosen.items()
+                },
+            }
+        )
     about = {
         "entirespace": __version__,
         "dataset": {"path": str(data.path), "digest": data.digest, **_table1(data)},
@@ -110,6 +134,7 @@ def _compare(
         "select": select,
         "config": config.model_dump(mode="json"),
         "methods": lines,
+        "sampling_curve": curve,
         "paper": {name: dict(zip(HEADLINES, values, strict=True)) for name, values in PAPER_TABLE_2.items()},
     }
     save_json(out / "report.json", about)
@@ -188,7 +213,7 @@ def _mean_std(values: Iterable[Any]) -> dict[str, Any]:
     }
 
 
-def _hold_against(lines: list[dict[str, Any]], seeds: list[int]) -> None:
+def _hold_against(lines: list[dict[str, Any]]) -> None:
     """Add each method's difference to BASE and to ESMM, paired by seed."""
     by_name = {line["name"]: line for line in lines}
     for line in lines:

@@ -33,6 +33,14 @@ def _sections(about: Mapping[str, Any], table: Table) -> list[tuple[str, str]]:
             sections.append(
                 (f"Difference to {other}, AUC points, paired over seeds (p of a t-test)", _against(lines, other, table))
             )
+    if about["sampling_curve"]:
+        sections += [
+            (
+                f"{task.upper()} task: AUC % by share of the training impressions (Fig. 3)",
+                _curve(about["sampling_curve"], task, table),
+            )
+            for task in ("cvr", "ctcvr")
+        ]
     sections.append(("Beyond ranking, mean over seeds: CTR / CVR / CTCVR", _beyond(lines, table)))
     if any(line["truth"] for line in lines):
         sections.append(
@@ -105,6 +113,12 @@ def _difference(found: Mapping[str, Any]) -> str:
         return "undefined"
     p = found["p_value"]
     return f"{100 * found['difference']:+.2f} " + (f"(p {p:.3f})" if isinstance(p, float) else "(p undefined)")
+
+
+def _curve(curve: Sequence[Mapping[str, Any]], task: str, table: Table) -> str:
+    shares = [f"{100 * point['share']:g} %" for point in curve]
+    rows = [[label, *(_spread({"auc": point["auc"][label][task]}) for point in curve)] for label in curve[0]["auc"]]
+    return table(["method", *shares], rows)
 
 
 def _beyond(lines: Sequence[Mapping[str, Any]], table: Table) -> str:
