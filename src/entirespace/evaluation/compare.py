@@ -14,11 +14,14 @@ import numpy as np
 from .. import __version__
 from ..config import Config
 from ..data.dataset import Dataset
+from ..data.describe import describe
+from ..data.describe import text as description_text
 from ..errors import ConfigError
 from ..methods import Family, Method
 from ..progress import SILENT, Progress
 from ..training.checkpoint import save_json
 from .metrics import Undefined
+from .page import page
 from .report import markdown, text
 from .runs import HEADLINES, Runs, evaluate_all
 from .significance import paired
@@ -70,7 +73,7 @@ def compare(
         seeds: how many (0, 1, ...), or which.
         select: how the best of a family (AMAN's rates, OVERSAMPLING's copies) is chosen, one for all seeds, by its mean
             CTCVR AUC: "validation" looks at the validation part; "paper" at the test part, as the paper did.
-        out: a folder for report.md, report.json and the runs. Absent: a temporary one.
+        out: a folder for report.html, report.md, report.json and the runs. Absent: a temporary one.
         jobs: runs trained at a time, each in a process of its own on its share of the cores: two runs on one core
             each are quicker than one after the other on two. Absent: one a core, if half the memory holds them.
         sampling_rates: shares of the training impressions, in (0, 1], for the paper's Fig. 3: every method, the best
@@ -108,7 +111,8 @@ def _compare(
 ) -> Comparison:
     methods = [method for family in families for method in family.candidates]
     jobs = jobs or _jobs(data, config)
-    found = evaluate_all(Runs(data, config, out / "runs"), methods, seeds, jobs, progress)
+    runs = Runs(data, config, out / "runs")
+    found = evaluate_all(runs, methods, seeds, jobs, progress)
     lines = [_line(family, found, seeds, select) for family in families]
     _hold_against(lines)
     chosen = {line["label"]: method for line in lines for method in methods if method.label == line["label"]}
@@ -116,13 +120,13 @@ def _compare(
     for share in sorted(set(sampling_rates)):
         progress.say(f"sampling curve: {100 * share:g} % of the training impressions")
         some = config.model_copy(update={"training": config.training.model_copy(update={"share": share})})
-        runs = evaluate_all(Runs(data, some, out / "runs"), list(chosen.values()), seeds, jobs, progress)
+        on_some = evaluate_all(Runs(data, some, out / "runs"), list(chosen.values()), seeds, jobs, progress)
         curve.append(
             {
                 "share": share,
                 "impressions": len(data.train.sampled(share)),
                 "auc": {
-                    label: {t: _mean_std(_auc(runs[method][s]["test"], t) for s in seeds) for t in HEADLINES}
+                    label: {t: _mean_std(_auc(on_some[method][s]["test"], t) for s in seeds) for t in HEADLINES}
                     for label, method in chosen.items()
                 },
             }
@@ -130,15 +134,18 @@ def _compare(
     about = {
         "entirespace": __version__,
         "dataset": {"path": str(data.path), "digest": data.digest, **_table1(data)},
+        "description": description_text(describe(data)),
         "seeds": seeds,
         "select": select,
         "config": config.model_dump(mode="json"),
         "methods": lines,
         "sampling_curve": curve,
+        "learning": {label: {str(s): runs.learning(method, s) for s in seeds} for label, method in chosen.items()},
         "paper": {name: dict(zip(HEADLINES, values, strict=True)) for name, values in PAPER_TABLE_2.items()},
     }
     save_json(out / "report.json", about)
     (out / "report.md").write_text(markdown(about))
+    (out / "report.html").write_text(page(about))
     return Comparison(about)
 
 

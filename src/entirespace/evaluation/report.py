@@ -1,9 +1,9 @@
-"""The report of `compare`: Table 2 in the paper's form, on the terminal and as Markdown."""
+"""The report of `compare` in sections: Table 2 in the paper's form and what stands around it, in any kind of table."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..tables import markdown_table, text_table
 
@@ -12,51 +12,75 @@ Table = Callable[[Sequence[str], Sequence[Sequence[object]]], str]
 
 def text(about: Mapping[str, Any]) -> str:
     """The report for a terminal."""
-    return "\n\n".join(f"{title}\n{body}" if title else body for title, body in _sections(about, text_table))
+    return "\n\n".join(f"{s.title}\n{s.body}" if s.title else s.body for s in sections(about, text_table))
 
 
 def markdown(about: Mapping[str, Any]) -> str:
     """The report as Markdown."""
-    sections = _sections(about, markdown_table)
-    body = "\n\n".join(f"## {title}\n\n{body}" if title else body for title, body in sections)
-    config = "\n".join(
+    found = sections(about, markdown_table)
+    body = "\n\n".join(f"## {s.title}\n\n{s.body}" if s.title else s.body for s in found)
+    return f"# {title(about)}\n\n{body}\n\n## Configuration\n\n```\n{configuration(about)}\n```\n"
+
+
+def title(about: Mapping[str, Any]) -> str:
+    return f"Entire-space CVR: {len(about['methods'])} methods"
+
+
+def configuration(about: Mapping[str, Any]) -> str:
+    """The effective configuration, a value a line, as `--set` takes it."""
+    return "\n".join(
         f"{section}.{key} = {value}" for section, values in about["config"].items() for key, value in values.items()
     )
-    return f"# Entire-space CVR: {len(about['methods'])} methods\n\n{body}\n\n## Configuration\n\n```\n{config}\n```\n"
 
 
-def _sections(about: Mapping[str, Any], table: Table) -> list[tuple[str, str]]:
+class Section(NamedTuple):
+    key: str  # what it shows, for who puts a picture beside it
+    title: str
+    body: str
+
+
+def sections(about: Mapping[str, Any], table: Table) -> list[Section]:
     lines = about["methods"]
-    sections = [("", _preface(about)), ("AUC %, mean ± standard deviation over seeds", _table2(about, table))]
+    sections = [
+        Section("preface", "", _preface(about)),
+        Section("table2", "AUC %, mean ± standard deviation over seeds", _table2(about, table)),
+    ]
     for other in ("BASE", "ESMM"):
         if any(other in line["against"] for line in lines):
             sections.append(
-                (f"Difference to {other}, AUC points, paired over seeds (p of a t-test)", _against(lines, other, table))
+                Section(
+                    f"against {other}",
+                    f"Difference to {other}, AUC points, paired over seeds (p of a t-test)",
+                    _against(lines, other, table),
+                )
             )
     if about["sampling_curve"]:
         sections += [
-            (
+            Section(
+                f"curve {task}",
                 f"{task.upper()} task: AUC % by share of the training impressions (Fig. 3)",
                 _curve(about["sampling_curve"], task, table),
             )
             for task in ("cvr", "ctcvr")
         ]
-    sections.append(("Beyond ranking, mean over seeds: CTR / CVR / CTCVR", _beyond(lines, table)))
+    sections.append(Section("beyond", "Beyond ranking, mean over seeds: CTR / CVR / CTCVR", _beyond(lines, table)))
     if any(line["truth"] for line in lines):
         sections.append(
-            (
+            Section(
+                "truth",
                 "pCVR against the true pCVR, mean over seeds: clicked / un-clicked / all impressions",
                 _truth(lines, table),
             )
         )
     searched = [line for line in lines if line["candidates"]]
     if searched:
-        sections.append((f"Searched, by mean CTCVR AUC on the {_selection(about)} part", _searched(searched, table)))
+        found = _searched(searched, table)
+        sections.append(Section("searched", f"Searched, by mean CTCVR AUC on the {_selection(about)} part", found))
     undefined = sorted(
         {m["undefined"] for line in lines for t in line["tasks"].values() for m in t.values() if "undefined" in m}
     )
     if undefined:
-        sections.append(("Undefined", "\n".join(f"- {reason}" for reason in undefined)))
+        sections.append(Section("undefined", "Undefined", "\n".join(f"- {reason}" for reason in undefined)))
     return sections
 
 

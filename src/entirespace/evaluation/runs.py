@@ -26,6 +26,7 @@ from ..methods import CTR, Method
 from ..progress import SILENT, Hushed, Progress
 from ..training import Run, fit, reference_ctr
 from ..training.checkpoint import save_json
+from ..training.run import METRICS
 from .protocol import Truths, measure
 
 EVALUATION = "evaluation.json"
@@ -48,6 +49,11 @@ class Runs:
         """The evaluation of a run made earlier: part -> plain values."""
         path = self._of(method, seed) / EVALUATION
         return json.loads(path.read_text()) if path.exists() else None
+
+    def learning(self, method: Method, seed: int) -> list[dict[str, Any]]:
+        """What the trainer wrote at each look at the validation part: step, epoch, loss, validation_loss."""
+        lines = [json.loads(line) for line in (self._of(method, seed) / METRICS).read_text().splitlines()]
+        return [line for line in lines if "validation_loss" in line]
 
     def evaluation(self, method: Method, seed: int, progress: Progress = SILENT) -> dict[str, Any]:
         """Train and evaluate a run: part -> plain values."""

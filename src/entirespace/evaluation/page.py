@@ -1,0 +1,89 @@
+"""The report of `compare` as one HTML file that needs nothing else: no network, no scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from . import plots
+from .report import Section, configuration, sections, title
+
+CAPTIONS = {
+    "table2": """How well each method puts what will convert above what will not, for each of two tasks. AUC is the
+chance that an impression that converted scores above one that did not: 50 % is guessing, 100 % is
+perfect. The <b>CVR task</b> looks at clicked impressions only, as most systems do; the <b>CTCVR
+task</b> looks at all impressions, the entire space, on which a bid is made. Diamonds: means over
+seeds; whiskers: one standard deviation; dots: single seeds.""",
+    "against": """The same AUCs as differences, seed by seed, to one method: right of the line is better. Whiskers: 95
+% intervals of Student's t over seeds. Where they cross the line, another training might turn the
+order round. They say nothing of whether other users would.""",
+    "curve": """What more data is worth (the paper's Fig. 3): each method trained on random shares of the training
+impressions, always tested on the same test part. The shares are nested. Bands: one standard
+deviation over seeds.""",
+    "learning": """Each method's own loss on the validation part, relative to its first look. A line that turns up has
+begun to learn its training data by heart; training goes back to the lowest point.""",
+    "beyond": """Log loss punishes wrong probabilities, not only wrong orders. Predicted/observed is the sum of
+predictions over the number of events: 1 is right in the mean, 1.5 bids half too much. AUC in users
+compares only what one user saw.""",
+    "truth": """This log is simulated, so the true pCVR of every impression is known, also where nobody clicked: no
+real log can tell. A method that learned from clicked impressions alone may be right there and wrong
+elsewhere: that is the sample selection bias.""",
+    "searched": """Methods with a rate to choose were trained with each; the best on the part named above stands in the
+tables.""",
+}
+
+
+def page(about: Mapping[str, Any]) -> str:
+    """The whole page. `about` is what report.json holds."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    shown = [(s, CAPTIONS.get(s.key.split()[0], ""), _picture(about, s)) for s in sections(about, html_table)]
+    learned = plots.learning(about)
+    if learned:
+        shown.append((Section("learning", "Learning curves", ""), CAPTIONS["learning"], learned))
+    return environment.get_template("page.html").render(
+        title=title(about), about=about, sections=shown, configuration=configuration(about), repeat=_repeat(about)
+    )
+
+
+def _picture(about: Mapping[str, Any], section: Section) -> str | None:
+    kind, _, what = section.key.partition(" ")
+    if kind == "table2":
+        return plots.table2(about)
+    if kind == "against":
+        return plots.against(about, what)
+    if kind == "curve":
+        return plots.sampling_curve(about, what)
+    return None
+
+
+def _repeat(about: Mapping[str, Any]) -> str:
+    """The command that makes this report again, with the configuration below in report.toml."""
+    seeds = ",".join(map(str, about["seeds"])) + ("," if len(about["seeds"]) == 1 else "")
+    methods = ",".join(f"'{line['label']}'" for line in about["methods"])
+    words = ["entirespace compare", about["dataset"]["path"], "-o REPORT", f"--seeds {seeds}", f"--methods {methods}"]
+    if about["sampling_curve"]:
+        shares = ",".join(f"{100 * point['share']:g}" for point in about["sampling_curve"])
+        words.append(f"--sampling-rates {shares}")
+    return " ".join(words)
+
+
+def html_table(headers: Sequence[str], rows: Sequence[Sequence[object]], left: int = 1) -> str:
+    """The same table as `tables.markdown_table`, in HTML.
+
+    >>> html_table(["part", "clicks"], [["train", 12]]).count("<td")
+    2
+    """
+    head = "".join(f'<th class="{"word" if i < left else "figure"}">{escape(h)}</th>' for i, h in enumerate(headers))
+    body = "".join(
+        "<tr>"
+        + "".join(f'<td class="{"word" if i < left else "figure"}">{escape(str(c))}</td>' for i, c in enumerate(row))
+        + "</tr>\n"
+        for row in rows
+    )
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table></div>'
