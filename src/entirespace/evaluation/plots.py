@@ -52,6 +52,7 @@ def table2(about: Mapping[str, Any]) -> str | None:
 def against(about: Mapping[str, Any], other: str) -> str | None:
     """Differences to a method, with the 95 % interval of Student's t over paired seeds; none for a single seed."""
     lines = [line for line in about["methods"] if other in line["against"]]
+    colours = {line["label"]: COLOURS[i % 7] for i, line in enumerate(about["methods"])}  # a method keeps its own
     with rc_context(STYLE):
         figure = Figure(figsize=(8, 0.36 * len(lines) + 0.9), layout="constrained")
         drawn = 0
@@ -62,7 +63,9 @@ def against(about: Mapping[str, Any], other: str) -> str | None:
                 if not found.get("std"):
                     continue
                 half = student.ppf(0.975, found["n"] - 1) * found["std"] / found["n"] ** 0.5
-                axis.errorbar(100 * found["difference"], at, xerr=100 * half, fmt="D", color=COLOURS[at % 7], capsize=3)
+                axis.errorbar(
+                    100 * found["difference"], at, xerr=100 * half, fmt="D", color=colours[line["label"]], capsize=3
+                )
                 drawn += 1
             axis.set(title=name, xlabel=f"AUC points above {other}", yticks=range(len(lines)))
             axis.set(ylim=(len(lines) - 0.5, -0.5))
