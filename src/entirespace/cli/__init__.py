@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from ..errors import EntirespaceError
-from . import compare, config, describe, evaluate, methods, prepare, simulate, train
+from . import compare, config, describe, evaluate, methods, prepare, simulate, train, tune
 
 app = typer.Typer(
     name="entirespace",
@@ -25,7 +25,7 @@ app = typer.Typer(
         "competitors).\n\nThe road: simulate (or your own log), prepare, describe, train or compare, evaluate."
     ),
 )
-INTERRUPTED = "interrupted: nothing half-made is left; `train` and `compare` go on where they stopped"
+INTERRUPTED = "interrupted: nothing half-made is left; `train`, `tune` and `compare` go on where they stopped"
 
 
 def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
@@ -42,7 +42,7 @@ def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
     return guarded
 
 
-for verb in (simulate, prepare, describe, methods, config, train, evaluate, compare):
+for verb in (simulate, prepare, describe, methods, config, train, tune, evaluate, compare):
     app.command(verb.__name__.rpartition(".")[2])(_interruptible(verb.command))
 
 

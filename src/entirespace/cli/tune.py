@@ -1,0 +1,103 @@
+"""entirespace tune METHOD DATASET -o STUDY"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import (
+    ConfigFile,
+    DatasetFolder,
+    Device,
+    Json,
+    Precision,
+    Quiet,
+    Settings,
+    command_line,
+    configuration,
+    show,
+)
+from .progress import progress_on_stderr
+
+
+class Objective(StrEnum):
+    ctcvr_auc = "ctcvr_auc"
+    cvr_log_loss = "cvr_log_loss"
+
+
+def command(
+    method: Annotated[str, typer.Argument(help="A method's name, such as ESMM or 'AMAN(rate=0.5)'.", metavar="METHOD")],
+    dataset: DatasetFolder,
+    out: Annotated[Path, typer.Option("-o", "--out", help="The study's folder.", metavar="STUDY")],
+    trials: Annotated[int, typer.Option(help="Trainings in all, also those of an earlier call.", min=1)] = 20,
+    objective: Annotated[
+        Objective,
+        typer.Option(help="AUC of pCTR x pCVR on all impressions, or log loss of pCVR on clicked impressions."),
+    ] = Objective.ctcvr_auc,
+    seed: Annotated[int, typer.Option(help="Of the search, and of each training.", min=0)] = 0,
+    space: Annotated[
+        Path | None,
+        typer.Option(help="Which settings to search, and where (default: see above).", metavar="FILE.toml"),
+    ] = None,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    device: Device = None,
+    precision: Precision = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Search a method's settings for the best objective on the validation part; the test part is never read.
+
+    The first trial is the configuration as given, where the space holds it; later ones are chosen by what was seen
+    (TPE). A trial that falls behind is pruned. Interrupted, the same command goes on; with more --trials, it adds to
+    them. One process at a time works on a STUDY.
+
+    Searched by default: optimizer.learning_rate, training.batch_size, network.embedding_std, and the parameters that
+    the paper searched of a method (AMAN's rate, OVERSAMPLING's copies), less what METHOD or --set fixes. A space file
+    says it otherwise, a line a setting:
+
+    \b
+    optimizer.learning_rate = { low = 1e-4, high = 1e-2, log = true }
+    network.hidden = { choices = [[80], [200, 80], [360, 200, 80]] }
+    method.rate = { low = 0.0, high = 1.0 }
+
+    STUDY/best.toml is the best configuration (train METHOD DATASET --config STUDY/best.toml -o RUN); trials.json,
+    report.md and trials.svg show all of them.
+    """
+    from ..data.dataset import Dataset
+    from ..errors import ConfigError
+    from ..evaluation.space import Space, default_space, read_space
+    from ..evaluation.tune import tune
+    from ..methods import CTR, family, from_spec
+
+    loaded, table = configuration(config, settings, device=device, precision=precision)
+    fixed = frozenset(setting.partition("=")[0].strip() for setting in settings or [])
+    with command_line():
+        candidates = family(method).candidates
+        chosen = candidates[0]
+        if len(candidates) > 1 or table:
+            chosen = from_spec({**chosen.spec(), **{k: v for k, v in table.items() if k != "name"}})
+        if chosen == CTR():
+            raise ConfigError("tune needs a method that knows pCVR", "CTR knows pCTR alone")
+        if space is None:
+            searched = default_space(chosen, len(candidates) > 1, fixed)
+        else:
+            searched = read_space(space)
+            if both := fixed & searched.keys():
+                raise ConfigError("a setting is searched or fixed by --set", f"'{min(both)}' is both", where=str(space))
+        searches = Space(chosen, loaded, searched, str(space) if space else "the search space")
+    with progress_on_stderr(quiet) as progress:
+        tuned = tune(
+            searches,
+            Dataset(dataset),
+            trials=trials,
+            objective=objective.value,
+            seed=seed,
+            out=out,
+            progress=progress,
+        )
+    next_step = f"next: entirespace train '{method}' {dataset} --config {out / 'best.toml'} -o RUN"
+    show(f"{tuned}\nreport: {out / 'report.md'}, {out / 'trials.svg'}\n{next_step}", tuned.as_dict(), as_json)
