@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from entirespace.data.aside import folder_beside
 from entirespace.data.dataset import Dataset
 from entirespace.data.schema import read_schema
 from entirespace.data.vocabulary import hash_bucket
@@ -317,6 +318,14 @@ def rows(*impressions: str) -> str:
     return "a,t,y,z\n" + "".join(f"{i}\n" for i in impressions)
 
 
+def test_fractions_of_a_second_decide_who_trains(log, plain):
+    late, early = [f"l,1650900000.{i},0,0" for i in (75, 8, 9)], [f"e,1650900000.{i},0,0" for i in (25, 3, 5)]
+    log.write("log.csv", rows(*late, *early, "e,1650900000,0,0", "l,1650900001,0,0"))
+    got = plain(log.prepare(PLAIN + "[split]\nvalidation = 0.0\n").path)
+    assert sorted(r["order"] % 10**9 for r in got.part("train")) == [0, 250_000, 300_000, 500_000]
+    assert [r["order"] for r in got.part("test")][-1] == 1650900001_000000
+
+
 def test_only_the_training_part_teaches_a_vocabulary(log, plain):
     # a b b | v | c c c, b: the validation and test parts know more, and teach nothing
     log.write(
@@ -603,7 +612,8 @@ if where == "reading":
 elif where == "manifest":
     module._Writer._write_manifest = die
 else:
-    Path.rename = die
+    rename = Path.rename
+    Path.rename = lambda self, target: die() if target == out else rename(self, target)
 schema = read_schema(raw / "schema.toml")
 module.prepare(lambda a, q: LogSource(schema, raw, a, q), out, split=schema.split, schema={}, force=True)
 """
@@ -618,13 +628,29 @@ def test_a_killed_preparation_leaves_no_dataset_under_its_name(log, where, there
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"there\n"
+        (work,) = log.out.parent.glob(".dataset.*.partial")
+        with folder_beside(log.out):
+            there = work.is_dir()  # of a process that lives
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
+    assert there
     if before:
         assert Dataset(log.out).digest == before
     else:
         assert not log.out.exists()
+    assert work.exists()
     assert log.prepare(PLAIN, force=there_before).digest == (before or log.prepare(PLAIN, force=True).digest)
+    assert left_behind(log.out.parent) == ["dataset", "raw"]
+
+
+def test_what_belongs_to_another_dataset_is_left_alone(log):
+    log.write("log.csv", rows("a,1,0,0", "b,2,0,0", "c,3,0,0"))
+    others = [".dataset.abc", ".dataset.b.xyz.partial", "dataset.xyz.partial", ".datasets.xyz.partial"]
+    for name in others:
+        (log.out.parent / name).mkdir()
+    (log.out.parent / ".dataset.xyz.partial").mkdir()
+    log.prepare(PLAIN)
+    assert left_behind(log.out.parent) == sorted([*others, "dataset", "raw"])
 
 
 def test_interrupted_by_the_user_it_tidies_up(log, monkeypatch):

@@ -99,6 +99,23 @@ def test_time(column, times):
     assert [None if m else int(t) for t, m in zip(got, missing, strict=True)] == times
 
 
+def test_a_time_with_ticks_keeps_its_fraction():
+    for column in (pl.Series([1650900000.25, 1650900000.0, None]), pl.Series(["1650900000.25", "1650900000", "x"])):
+        assert values.ticks(column) == 10**6
+        got, missing = values.time(column, 10**6)
+        assert got[:2].tolist() == [1650900000_250000, 1650900000_000000]
+        assert missing.tolist() == [False, False, True]
+    for column in (
+        pl.Series([5]),
+        pl.Series([5.0]),
+        pl.Series(["2020-01-01"]),
+        pl.Series([1e300, 0.5]),
+        pl.Series([None]),
+    ):
+        assert values.ticks(column) == 1
+    assert values.time(pl.Series([1, 10**18]), 10**6)[1].tolist() == [False, True]  # no int64: no time
+
+
 @pytest.mark.parametrize(
     ("column", "numbers", "bad"),
     [
@@ -123,7 +140,11 @@ def bags(columns: dict, **schema) -> tuple[list[list[str]], list[list[float]] | 
     """(ids, weights, rows whose numbers do not match, rows with a bad weight)."""
     read, mismatch, bad = values.bags(pl.DataFrame(columns), "a", FieldSchema(kind="ids", **schema))
     ends = np.cumsum(read.lengths)[:-1]
-    ids = [p.tolist() for p in np.split(np.array(read.ids.to_list(), object), ends)] if len(read.lengths) else []
+    ids = (
+        [p.tolist() for p in np.split(np.array(values.text(read.ids).to_list(), object), ends)]
+        if len(read.lengths)
+        else []
+    )
     good = not mismatch.any() and not bad.any()
     weights = None if read.weights is None or not good else [p.tolist() for p in np.split(read.weights, ends)]
     assert read.weights is None or read.weights.dtype == np.float32

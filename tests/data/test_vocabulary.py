@@ -28,7 +28,31 @@ def test_codes_number_ids_as_they_appear(chunks):
         assert got.dtype == np.int32
         assert got.tolist() == expected
         assert len(codes) == len(order)
-    assert codes.ids().to_pylist() == list(order)
+    assert codes.ids().cast(pa.string()).fill_null("").to_pylist() == list(order)
+
+
+@given(
+    st.lists(st.lists(st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1), st.integers(0, 9))), max_size=4),
+    st.booleans(),
+)
+def test_integers_have_the_codes_of_their_text(chunks, text_at_last):
+    integers, text = Codes(), Codes()
+    text.encode(pl.Series([""]))
+    for chunk in chunks:
+        column = pl.Series(chunk, dtype=pl.Int64)
+        as_text = column.cast(pl.String).fill_null("")
+        assert integers.encode(column).tolist() == text.encode(as_text).tolist()
+        assert len(integers) == len(text)
+    if text_at_last:
+        for column in (pl.Series(["7", "007", ""]), pl.Series([7, 8, None])):
+            as_text = column.cast(pl.String).fill_null("")
+            assert integers.encode(column).tolist() == text.encode(as_text).tolist()
+    counts = np.arange(len(text)) // 3
+    field = Field("f", min_count=1)
+    one, rows = fit_ids(field, integers.ids(), counts)
+    other, rows_of_text = fit_ids(field, text.ids(), counts)
+    assert one.to_arrow().equals(other.to_arrow())
+    assert rows.tolist() == rows_of_text.tolist()
 
 
 def test_codes_survive_garbage_collection_between_chunks():

@@ -53,6 +53,7 @@ class LogSource:
             f.name: HashedCodes(f.hash) if f.hash is not None else Codes() for f in self.fields if f.kind != "number"
         }
         self._keys = {table: Codes() for table in schema.tables}
+        self._ticks: int | None = None  # of a unit of the column of time; None: no row was read
         self._row_of_key: dict[str, np.ndarray] = {}  # side table -> its row of each key code; -1: none
 
     def ids(self, field: str) -> pa.Array:
@@ -65,8 +66,9 @@ class LogSource:
             rows_before = 0
             row_of_key = np.full(0, -1, np.int32)
             for frame in self._frames(name, table, {"key": table.key}):
-                keys = values.text(frame.rows[table.key])
-                bad = self._put_aside(frame, name, [("bad_key", (keys == "").to_numpy())], None)
+                keys = values.raw_ids(frame.rows[table.key])
+                missing = keys == "" if keys.dtype == pl.String else keys.is_null()
+                bad = self._put_aside(frame, name, [("bad_key", missing.to_numpy())], None)
                 codes = self._keys[name].encode(keys)
                 row_of_key = _grown(row_of_key, len(self._keys[name]))
                 # of several rows with one key the first good one is used
@@ -90,7 +92,7 @@ class LogSource:
             checks = [("bad_label", bad_click | bad_conversion)]
             order = None
             if schema.order is not None:
-                order, missing = values.time(rows[schema.order])
+                order, missing = values.time(rows[schema.order], self._ticks_of(rows[schema.order]))
                 checks.append(("bad_key", missing))
             bad = self._put_aside(frame, IMPRESSIONS, checks, None)
             part, neither = self._part(frame)
@@ -108,7 +110,7 @@ class LogSource:
                 latest = max(latest, int(order.max(initial=latest)))
             links = {}
             for name, side in self._schema.tables.items():
-                codes = self._keys[name].encode(values.text(rows[side.on or side.key]))[good]
+                codes = self._keys[name].encode(values.raw_ids(rows[side.on or side.key]))[good]
                 self._row_of_key[name] = _grown(self._row_of_key[name], len(self._keys[name]))
                 links[name] = self._row_of_key[name][codes]
                 self._tell(frame, "missing_side_row", _among(good, links[name] < 0))
@@ -130,6 +132,15 @@ class LogSource:
             audit.check(IMPRESSIONS, self._share)
         if truth:
             truth.end()
+
+    def _ticks_of(self, time: pl.Series) -> int:
+        """Ticks a unit of time: the first rows decide, for all rows must be told the same way."""
+        ticks = values.ticks(time)
+        if self._ticks is None:
+            self._ticks = ticks
+        if ticks > self._ticks:
+            self._audit.note(f"{self._schema.impressions.order}: fractions are lost, for the first rows have none")
+        return self._ticks
 
     def _columns(self) -> dict[str, str]:
         """The columns of the impressions that are no fields, by what they are for."""
@@ -352,7 +363,7 @@ def _read_field(rows: pl.DataFrame, name: str, schema: FieldSchema) -> tuple[Con
         numbers, bad = values.number(rows[source])
         return numbers, [("bad_value", bad)]
     if schema.kind == "id":
-        return values.text(rows[source]), []
+        return values.raw_ids(rows[source]), []
     bags, mismatch, bad_weight = values.bags(rows, source, schema)
     return bags, [("wrong_feature_count", mismatch), ("bad_weight", bad_weight)]
 

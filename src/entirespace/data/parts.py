@@ -127,7 +127,7 @@ class PartFiles:
     def close(self) -> dict[str, Any]:
         if self._file is not None:
             self._file.close()
-        seen = {role + ".seen": np.flatnonzero(marks) for role, marks in self._seen.items()}
+        seen = {role + ".seen": marks for role, marks in self._seen.items()}
         return {**self._counts, "files": self._names, **seen}
 
 
@@ -141,4 +141,8 @@ def _mark(seen: np.ndarray, codes: np.ndarray) -> np.ndarray:
 
 def distinct(parts: dict[str, Any], role: str) -> int:
     """How many users or items all parts have together."""
-    return len(np.unique(np.concatenate([about[role + ".seen"] for about in parts.values()])))
+    marks = [about[role + ".seen"] for about in parts.values()]
+    together = np.zeros(max(map(len, marks)), bool)
+    for seen in marks:
+        together[: len(seen)] |= seen
+    return int(together.sum())

@@ -418,7 +418,7 @@ class _Writer:
         users = {role: distinct(parts, role) for role in ("users", "items")}
         for about in parts.values():
             for role in users:
-                about[role] = len(about.pop(role + ".seen"))
+                about[role] = int(about.pop(role + ".seen").sum())
         content = {name: about["sha256"] for name, about in files.items() if name != Quarantine.NAME}
         manifest = {
             "format": FORMAT,

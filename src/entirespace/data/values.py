@@ -18,6 +18,11 @@ def text(column: pl.Series) -> pl.Series:
     return column.cast(pl.String).fill_null("")
 
 
+def raw_ids(column: pl.Series) -> pl.Series:
+    """Raw ids as `Codes` takes them: integers as they are, which spares their text; all else as `text`."""
+    return column if column.dtype.is_integer() and column.dtype not in (pl.UInt64, pl.Int128) else text(column)
+
+
 def label(column: pl.Series, schema: str | LabelSchema) -> tuple[np.ndarray, np.ndarray]:
     """A label, and where it is neither 0 nor 1. Shape: (n,) -> bool (n,), bool (n,)."""
     if isinstance(schema, LabelSchema):
@@ -25,22 +30,40 @@ def label(column: pl.Series, schema: str | LabelSchema) -> tuple[np.ndarray, np.
     else:
         if column.dtype == pl.Boolean and not column.null_count():
             return column.to_numpy(), np.zeros(len(column), bool)
+        if column.dtype.is_integer() and not column.null_count():
+            return (column == 1).to_numpy(), ((column != 0) & (column != 1)).to_numpy()
         ones, zeros = list(_TRUE), list(_FALSE)
     values = text(column)
     one = values.is_in(ones).to_numpy()
     return one, ~(one | values.is_in(zeros).to_numpy())
 
 
-def time(column: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+def ticks(column: pl.Series) -> int:
+    """How many steps of `time` a unit of the column should have: a million where its numbers have fractions.
+
+    >>> ticks(pl.Series([1650900000.25, 1650900001.0])), ticks(pl.Series([1.0, None])), ticks(pl.Series(["5", "2.5"]))
+    (1000000, 1, 1000000)
+    """
+    if column.dtype.is_temporal():
+        return 1
+    numbers = column.cast(pl.Float64, strict=False).drop_nulls()
+    numbers = numbers.filter(numbers.is_finite())
+    small = len(numbers) and float(numbers.abs().max()) < 2**62 / 10**6  # type: ignore[arg-type]
+    return 10**6 if small and (numbers != numbers.floor()).any() else 1
+
+
+def time(column: pl.Series, ticks: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """A time as an integer that grows with it, and where there is none. Shape: (n,) -> int64 (n,), bool (n,).
 
-    Integers stay what they are, and other numbers lose their fraction; timestamps, and text in ISO 8601,
-    become microseconds.
+    Integers stay what they are and other numbers lose their fraction, unless a unit has more than one tick;
+    timestamps, and text in ISO 8601, become microseconds.
     """
     if column.dtype in (pl.Date, pl.Datetime):
         column = column.cast(pl.Datetime("us")).cast(pl.Int64)
     elif column.dtype.is_temporal():  # a time of day, a duration
         column = column.to_physical()
+    elif ticks > 1:
+        column = (column.cast(pl.Float64, strict=False) * ticks).cast(pl.Int64, strict=False)
     elif column.dtype == pl.String:
         whole = column.cast(pl.Int64, strict=False)
         whole = whole.fill_null(column.cast(pl.Float64, strict=False).cast(pl.Int64, strict=False))
@@ -72,7 +95,7 @@ def number(column: pl.Series) -> tuple[np.ndarray, np.ndarray]:
 class Bags:
     """Many raw ids a row, not yet coded."""
 
-    ids: pl.Series  # text (L,)
+    ids: pl.Series  # text or integers (L,)
     lengths: np.ndarray  # int64 (n,)
     weights: np.ndarray | None  # float32 (L,)
 
@@ -85,7 +108,7 @@ def bags(frame: pl.DataFrame, source: str, schema: FieldSchema) -> tuple[Bags, n
     ids = _lists(frame[source], schema.separator)
     lengths = ids.list.len().fill_null(0).to_numpy().astype(np.int64)
     none = np.zeros(len(frame), bool)
-    flat = text(ids.list.explode(empty_as_null=False, keep_nulls=False))
+    flat = raw_ids(ids.list.explode(empty_as_null=False, keep_nulls=False))
     if schema.weights is None:
         return Bags(flat, lengths, None), none, none
     weights = _lists(frame[schema.weights], schema.separator)
