@@ -17,7 +17,7 @@ from .radix import PIECE, bits32, order32, sort
 def mean_ranks(values: np.ndarray) -> np.ndarray:
     """Ranks from 1 to N, values that are level sharing their mean rank. Shape: float (N,) -> float64 (N,).
 
-    42 million float32: 0.8 s on two cores, in 16 bytes a value, those of the result included.
+    Takes 16 bytes a value, the result included.
 
     >>> mean_ranks(np.array([0.2, 0.1, 0.2, 0.2], np.float32))
     array([3., 1., 3., 3.])
