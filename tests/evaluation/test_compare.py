@@ -37,6 +37,10 @@ def test_the_table_is_the_mean_over_seeds(report):
     expected = paired(esmm["auc"]["cvr"], base["auc"]["cvr"])
     assert esmm["against"]["BASE"]["cvr"]["difference"] == pytest.approx(expected.difference)
     assert esmm["against"]["BASE"]["cvr"]["p_value"] == pytest.approx(expected.p_value)
+    p_values = [line["against"]["BASE"]["cvr"]["p_value"] for line in about["methods"][1:]]
+    adjusted = [line["against"]["BASE"]["cvr"]["p_holm"] for line in about["methods"][1:]]
+    assert min(adjusted) == pytest.approx(min(1, 2 * min(p_values)))
+    assert max(adjusted) == pytest.approx(max(min(1, 2 * min(p_values)), max(p_values)))
     assert "BASE" not in base["against"]
     for text in (str(comparison), (out / "report.md").read_text()):
         assert "66.00±0.37" in text, "the paper's own line stands beside ours"

@@ -24,7 +24,7 @@ from .metrics import Undefined
 from .page import page
 from .report import markdown, text
 from .runs import HEADLINES, Runs, evaluate_all
-from .significance import paired
+from .significance import holm, paired
 
 Select = Literal["validation", "paper"]
 AGAINST = ("BASE", "ESMM")
@@ -221,7 +221,7 @@ def _mean_std(values: Iterable[Any]) -> dict[str, Any]:
 
 
 def _hold_against(lines: list[dict[str, Any]]) -> None:
-    """Add each method's difference to BASE and to ESMM, paired by seed."""
+    """Add each method's difference to BASE and to ESMM, paired by seed; Holm's p value is over a table's methods."""
     by_name = {line["name"]: line for line in lines}
     for line in lines:
         line["against"] = {}
@@ -230,6 +230,13 @@ def _hold_against(lines: list[dict[str, Any]]) -> None:
                 line["against"][other] = {
                     task: _paired(line["auc"][task], by_name[other]["auc"][task]) for task in HEADLINES
                 }
+
+    for other in AGAINST:
+        for task in HEADLINES:
+            tests = [line["against"][other][task] for line in lines if other in line["against"]]
+            adjusted = holm([p if isinstance(p := test.get("p_value"), float) else None for test in tests])
+            for test, p in zip(tests, adjusted, strict=True):
+                test["p_holm"] = p
 
 
 def _paired(mine: list[Any], theirs: list[Any]) -> dict[str, Any]:

@@ -20,7 +20,8 @@ task</b> looks at all impressions, the entire space, on which a bid is made. Dia
 seeds; whiskers: one standard deviation; dots: single seeds.""",
     "against": """The same AUCs as differences, seed by seed, to one method: right of the line is better. Whiskers: 95
 % intervals of Student's t over seeds. Where they cross the line, another training might turn the
-order round. They say nothing of whether other users would.""",
+order round. They say nothing of whether other users would. Many tests find
+something by chance: Holm's p value makes up for their number.""",
     "curve": """What more data is worth (the paper's Fig. 3): each method trained on random shares of the training
 impressions, always tested on the same test part. The shares are nested. Bands: one standard
 deviation over seeds.""",

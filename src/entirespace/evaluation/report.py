@@ -50,7 +50,7 @@ def sections(about: Mapping[str, Any], table: Table) -> list[Section]:
             sections.append(
                 Section(
                     f"against {other}",
-                    f"Difference to {other}, AUC points, paired over seeds (p of a t-test)",
+                    f"Difference to {other}, AUC points, paired over seeds (p of a t-test; Holm: over all methods)",
                     _against(lines, other, table),
                 )
             )
@@ -136,7 +136,8 @@ def _difference(found: Mapping[str, Any]) -> str:
     if "undefined" in found:
         return "undefined"
     p = found["p_value"]
-    return f"{100 * found['difference']:+.2f} " + (f"(p {p:.3f})" if isinstance(p, float) else "(p undefined)")
+    how = f"p {p:.3f}, Holm {found['p_holm']:.3f}" if isinstance(p, float) else "p undefined"
+    return f"{100 * found['difference']:+.2f} ({how})"
 
 
 def _curve(curve: Sequence[Mapping[str, Any]], task: str, table: Table) -> str:
