@@ -17,6 +17,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from ..errors import DataError
+from .aliccp_chunks import ahead
 from .lines import header, parse, whole_lines
 
 BLOCK_BYTES = 16 * 1024 * 1024
@@ -128,7 +129,7 @@ def _parquet(file: File, columns: list[str]) -> Iterator[Frame]:
     with file.filesystem.open_input_file(file.path) as stream:
         parquet = pq.ParquetFile(stream)
         total, row = max(1, parquet.metadata.num_rows), 0
-        for batch in parquet.iter_batches(PARQUET_ROWS, columns=list(dict.fromkeys(columns))):
+        for batch in ahead(parquet.iter_batches(PARQUET_ROWS, columns=list(dict.fromkeys(columns)))):
             n = batch.num_rows
             table = pa.table(batch)
             rows = pl.DataFrame(table.cast(pa.schema([(f.name, _plain(f.type)) for f in table.schema])))

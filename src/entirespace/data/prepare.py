@@ -27,7 +27,7 @@ from .. import __version__
 from ..config import digest
 from ..errors import DataError
 from ..progress import SILENT, Progress
-from .aliccp_chunks import THREADS
+from .aliccp_chunks import THREADS, ahead
 from .aside import folder_beside
 from .audit import Audit, Quarantine
 from .dataset import (
@@ -121,7 +121,7 @@ class _Staged:
         for table, block in source.side_tables():
             self.tables[table].write(block)
         self.impressions = Stage(folder / f"{IMPRESSIONS}.arrow", self.fields[IMPRESSIONS])
-        for block in source.impressions():
+        for block in ahead(source.impressions()):
             if block.rows:
                 self.impressions.write(block)
         for stage in (self.impressions, *self.tables.values()):
