@@ -33,8 +33,9 @@ from .significance import Difference, Interval, logit_interval, student_quantile
 FEWEST = 10
 """Positives, or users with one: with fewer there is no interval.
 
-Near AUC 1 these are not enough either, for few positives tell little of the rare one that ranks low: intervals are
-too narrow there (tests/trials/test_coverage.py).
+Up to AUC 0.76, intervals of 95 % cover 94 to 97 % from 10 positives on (tests/trials/test_coverage.py). Near 1 they are
+too narrow, for few positives tell little of the rare one that ranks low: at AUC 0.96 they cover 87 % with 30 positives,
+94 % with 200. Differences cover 95 to 98 % there.
 """
 
 
@@ -112,8 +113,8 @@ def delong(
 
     Shape: scores k of float (N,), label bool (N,), clusters int (N,); a negative cluster is "unknown", and each such
     impression one by itself. Undefined with fewer than 2 positives or negatives, or users with one.
-    Float64 scores are numbered first, which takes longer. Memory: 40 bytes an impression, and 8 more for each score,
-    where there are no clusters.
+    Two float32 scores of 10 million impressions take some 4 s on two cores, and under 1 GB beyond them; float64 scores
+    are numbered first, which takes longer. Without clusters, each score more keeps 8 bytes an impression.
     Raises: ValueError for a score that is not a number, or columns of different lengths.
 
     >>> rng = np.random.default_rng(0)
@@ -170,14 +171,20 @@ def numbered(clusters: np.ndarray) -> tuple[np.ndarray, int]:
     (array([1, 2, 0, 1, 3]), 4)
     """
     known = clusters >= 0
-    names, code = np.unique(clusters[known], return_inverse=True)
-    if known.all():
-        return code, len(names)
+    ids = clusters[known]
+    if ids.max(initial=0) < 8 * len(clusters):  # few gaps: a table of the ids instead of a sort
+        there = np.bincount(ids, minlength=1) > 0
+        code, named = (np.cumsum(there) - 1)[ids], int(there.sum())
+    else:
+        names, code = np.unique(ids, return_inverse=True)
+        named = len(names)
+    if len(ids) == len(clusters):
+        return code, named
     out = np.empty(len(clusters), np.int64)
     out[known] = code
-    alone = len(clusters) - len(code)
-    out[~known] = len(names) + np.arange(alone)
-    return out, len(names) + alone
+    alone = len(clusters) - len(ids)
+    out[~known] = named + np.arange(alone)
+    return out, named + alone
 
 
 def _components(scores: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
