@@ -41,6 +41,9 @@ def test_the_table_is_the_mean_over_seeds(report):
     adjusted = [line["against"]["BASE"]["cvr"]["p_holm"] for line in about["methods"][1:]]
     assert min(adjusted) == pytest.approx(min(1, 2 * min(p_values)))
     assert max(adjusted) == pytest.approx(max(min(1, 2 * min(p_values)), max(p_values)))
+    users = esmm["against"]["BASE"]["ctcvr"]["users"]
+    assert users["difference"] == pytest.approx(esmm["against"]["BASE"]["ctcvr"]["difference"])
+    assert users["low"] < users["difference"] < users["high"]
     assert "BASE" not in base["against"]
     for text in (str(comparison), (out / "report.md").read_text()):
         assert "66.00±0.37" in text, "the paper's own line stands beside ours"

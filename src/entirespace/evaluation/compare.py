@@ -20,11 +20,13 @@ from ..errors import ConfigError
 from ..methods import Family, Method
 from ..progress import SILENT, Progress
 from ..training.checkpoint import save_json
+from .delong import delong
 from .metrics import Undefined
 from .page import page
+from .protocol import Truths
 from .report import markdown, text
 from .runs import HEADLINES, Runs, evaluate_all
-from .significance import holm, paired
+from .significance import Difference, Paired, holm, paired
 
 Select = Literal["validation", "paper"]
 AGAINST = ("BASE", "ESMM")
@@ -116,6 +118,7 @@ def _compare(
     lines = [_line(family, found, seeds, select) for family in families]
     _hold_against(lines)
     chosen = {line["label"]: method for line in lines for method in methods if method.label == line["label"]}
+    _over_users(lines, chosen, runs, seeds)
     curve = []
     for share in sorted(set(sampling_rates)):
         progress.say(f"sampling curve: {100 * share:g} % of the training impressions")
@@ -239,10 +242,37 @@ def _hold_against(lines: list[dict[str, Any]]) -> None:
                 test["p_holm"] = p
 
 
+def _over_users(lines: list[dict[str, Any]], chosen: Mapping[str, Method], runs: Runs, seeds: list[int]) -> None:
+    """Add to each difference of the mean AUC over seeds its interval over users: would others have said the same?
+
+    Over impressions where the dataset names no user.
+    """
+    truths = Truths.of(runs.data.test)
+    place = {line["name"]: i for i, line in enumerate(lines)}
+    for i, task in enumerate(HEADLINES):
+        rows = truths.click if task == "cvr" else slice(None)
+        scores = [runs.scores(chosen[line["label"]], s)[i][rows] for line in lines for s in seeds]
+        found = delong(scores, truths.conversion[rows], None if truths.user is None else truths.user[rows])
+        for line in lines:
+            for other, tests in line["against"].items():
+                if isinstance(found, Undefined):
+                    tests[task]["users"] = found.as_dict()
+                    continue
+                weights = np.zeros((len(lines), len(seeds)))
+                weights[place[line["name"]]] += 1 / len(seeds)
+                weights[place[other]] -= 1 / len(seeds)
+                apart = found.contrast(weights.ravel())
+                tests[task]["users"] = apart.as_dict() if isinstance(apart, Undefined) else _values(apart)
+
+
 def _paired(mine: list[Any], theirs: list[Any]) -> dict[str, Any]:
     if not all(isinstance(v, float) for v in (*mine, *theirs)):
         return {"undefined": "an AUC is undefined"}
-    return {k: v.as_dict() if isinstance(v, Undefined) else v for k, v in vars(paired(mine, theirs)).items()}
+    return _values(paired(mine, theirs))
+
+
+def _values(found: Paired | Difference) -> dict[str, Any]:
+    return {k: v.as_dict() if isinstance(v, Undefined) else v for k, v in vars(found).items()}
 
 
 def _table1(data: Dataset) -> dict[str, Any]:

@@ -54,6 +54,13 @@ def sections(about: Mapping[str, Any], table: Table) -> list[Section]:
                     _against(lines, other, table),
                 )
             )
+            sections.append(
+                Section(
+                    f"users {other}",
+                    f"Difference to {other} over users, AUC points (95 % interval, p)",
+                    _over_users(lines, other, table),
+                )
+            )
     if about["sampling_curve"]:
         sections += [
             Section(
@@ -126,6 +133,22 @@ def _spread(task: Mapping[str, Any] | None, metric: str = "auc") -> str:
 def _against(lines: Sequence[Mapping[str, Any]], other: str, table: Table) -> str:
     rows = [
         [line["label"], *(_difference(line["against"][other][task]) for task in ("cvr", "ctcvr"))]
+        for line in lines
+        if other in line["against"]
+    ]
+    return table(["method", "CVR task", "CTCVR task"], rows)
+
+
+def _over_users(lines: Sequence[Mapping[str, Any]], other: str, table: Table) -> str:
+    def shown(found: Mapping[str, Any]) -> str:
+        if "undefined" in found:
+            return "undefined"
+        mean, low, high = (100 * found[key] for key in ("difference", "low", "high"))
+        p = found["p_value"]
+        return f"{mean:+.2f} ({low:+.2f} to {high:+.2f}, " + (f"p {p:.3f})" if isinstance(p, float) else "p undefined)")
+
+    rows = [
+        [line["label"], *(shown(line["against"][other][task]["users"]) for task in ("cvr", "ctcvr"))]
         for line in lines
         if other in line["against"]
     ]

@@ -22,6 +22,7 @@ import torch
 from .. import __version__
 from ..config import Config, digest
 from ..data.dataset import Dataset
+from ..errors import RunError
 from ..methods import CTR, Method
 from ..progress import SILENT, Hushed, Progress
 from ..training import Run, fit, reference_ctr
@@ -29,7 +30,7 @@ from ..training.checkpoint import save_json
 from ..training.run import METRICS
 from .protocol import Truths, measure
 
-EVALUATION = "evaluation.json"
+EVALUATION, SCORES = "evaluation.json", "test-scores.npy"
 HEADLINES = ("cvr", "ctcvr")  # the paper's two tasks
 
 Found = dict[Method, dict[int, dict[str, Any]]]
@@ -48,7 +49,11 @@ class Runs:
     def there(self, method: Method, seed: int) -> dict[str, Any] | None:
         """The evaluation of a run made earlier: part -> plain values."""
         path = self._of(method, seed) / EVALUATION
-        return json.loads(path.read_text()) if path.exists() else None
+        return json.loads(path.read_text()) if path.exists() and (path.parent / SCORES).exists() else None
+
+    def scores(self, method: Method, seed: int) -> np.ndarray:
+        """What the method's run said of the test part: pCVR and the CTCVR task's product. Shape: float32 (2, N)."""
+        return np.load(self._of(method, seed) / SCORES, mmap_mode="r")
 
     def learning(self, method: Method, seed: int) -> list[dict[str, Any]]:
         """What the trainer wrote at each look at the validation part: step, epoch, loss, validation_loss."""
@@ -73,6 +78,10 @@ class Runs:
             if part.name not in self._truths:
                 self._truths[part.name] = Truths.of(part)
             found[part.name] = measure(self._truths[part.name], own, pctr[part.name], part.name).as_dict()
+            if part is self.data.test:
+                if own.pcvr is None:
+                    raise RunError("a method must have a pCVR to be compared", f"{method.label} has none")
+                np.save(run.folder / SCORES, np.stack([own.pcvr, own.pcvr * pctr[part.name]]))
         save_json(run.folder / EVALUATION, found)
         return found
 
