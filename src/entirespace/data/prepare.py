@@ -164,7 +164,9 @@ class _Writer:
         self._progress.done(f"{sum(v.size for v in self._vocabularies.values()):,} rows of the embedding")
         for folder in ("tables", "vocabulary", "impressions"):
             (self._out / folder).mkdir()
-        self._progress.start("writing impressions and tables", self._n + sum(stage.rows for stage in tables.values()), "rows")
+        self._progress.start(
+            "writing impressions and tables", self._n + sum(stage.rows for stage in tables.values()), "rows"
+        )
         users, items = self._role(self._source.user), self._role(self._source.item)
         jobs = [partial(self._write_table, table) for table in tables]
         jobs += [partial(self._write_part, part, users, items) for part in range(len(PARTS))]
