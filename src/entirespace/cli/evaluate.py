@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .options import DatasetFolder, Json, Quiet, show
+from .options import DatasetFolder, Json, Quiet, command_line, show
 from .progress import progress_on_stderr
 
 
@@ -18,24 +18,50 @@ class PartName(StrEnum):
     test = "test"
 
 
+class Calibrator(StrEnum):
+    isotonic = "isotonic"
+    platt = "platt"
+    none = "none"
+
+
 def command(
     run: Annotated[Path, typer.Argument(help="A run, as `entirespace train` makes it.", metavar="RUN")],
     dataset: DatasetFolder,
     part: Annotated[PartName, typer.Option(help="The part to evaluate on.")] = PartName.test,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(help="Also by the values of this field (may be given again).", metavar="FIELD"),
+    ] = None,
+    calibrate: Annotated[
+        Calibrator | None,
+        typer.Option(help="Fit calibrators on the validation part and keep them in RUN (none: take them away)."),
+    ] = None,
+    negatives_kept: Annotated[
+        float | None,
+        typer.Option(help="The log kept this share of un-clicked impressions: correct to all.", metavar="r"),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """AUC, log loss and predicted over observed: CTR, CVR on clicked impressions, CTCVR on all.
+    """AUC, log loss and calibration, overall and by segment: CTR, CVR on clicked impressions, CTCVR on all.
 
     CTCVR is measured with the pCTR of the reference CTR network, as in the paper, and with the method's own.
+    --calibrate and --negatives-kept say anew how RUN is calibrated; without them it is as it was left.
     """
     from ..data.dataset import Dataset
     from ..evaluation.protocol import evaluate
+    from ..evaluation.segments import checked_field
     from ..training import Run
 
     data = Dataset(dataset)
     trained = Run.open(run, data)
-    with progress_on_stderr(quiet) as progress:
-        evaluation = evaluate(trained, getattr(data, part.value), progress)
+    with progress_on_stderr(quiet) as progress, command_line():
+        for name in by or ():
+            checked_field(data.test, name)
+        if calibrate is not None or negatives_kept is not None:
+            kind = "none" if calibrate is None else calibrate.value
+            kept = 1.0 if negatives_kept is None else negatives_kept
+            trained = trained.calibrate(data.validation, kind, negatives_kept=kept, progress=progress)
+        evaluation = evaluate(trained, getattr(data, part.value), progress, by or ())
     title = f"{run}: {trained.method.label}, seed {trained.seed}, "
     show(title + str(evaluation), {"run": str(run), "method": trained.method.spec(), **evaluation.as_dict()}, as_json)

@@ -4,6 +4,7 @@ run.json             format, method, seed, configuration, dataset, position, and
 metrics.jsonl        a line for each log step and each look at the validation part
 step-N.safetensors   while training: weights and the optimizers' state
 weights.safetensors  afterwards: the best weights
+calibration.json     its calibrators, where it was calibrated
 reference/           the run of the reference CTR network, where the run has its own copy
 """
 
@@ -11,13 +12,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from ..calibrators import Kind
 from ..config import Config, parse
 from ..data.dataset import Dataset, Part
 from ..data.feed import Feed
@@ -26,6 +28,7 @@ from ..methods import from_spec
 from ..methods._method import Counts, Method
 from ..network import Heads, Network
 from ..progress import SILENT, Progress
+from .calibration import CALIBRATION, Calibration, calibrate, load, save
 from .checkpoint import load_tensors
 
 if TYPE_CHECKING:
@@ -68,11 +71,15 @@ class Run:
     dataset_digest: str
     network: Network
     reference: Run | None
+    calibration: Calibration = field(default_factory=Calibration)
     keep: Any = None  # the temporary folder of a run without a folder of its own: gone with the run
 
     def predict(self, part: Part, progress: Progress = SILENT) -> Predictions:
-        """pCTR, pCVR and pCTCVR of every impression of a part. Raises: RunError for another dataset."""
-        own = self.outputs(part, progress)
+        """pCTR, pCVR and pCTCVR of every impression of a part, calibrated where the run is.
+
+        Raises: RunError for another dataset.
+        """
+        own = self.calibration.outputs(self.outputs(part, progress))
         if own.pcvr is None:
             raise RunError("a run must have a pCVR to predict it", f"{self.method.label} has none")
         if own.pctr is not None:
@@ -86,10 +93,11 @@ class Run:
                 )
             pctr = self.reference.outputs(part, progress).pctr
             assert pctr is not None
+            pctr = self.calibration.of("pctr_reference", pctr)
         return Predictions(pctr, own.pcvr, own.pctcvr if own.pctcvr is not None else pctr * own.pcvr)
 
     def outputs(self, part: Part, progress: Progress = SILENT) -> Outputs:
-        """What the method's own network says, head by head. Raises: RunError for another dataset."""
+        """What the method's own network says, head by head, uncalibrated. Raises: RunError for another dataset."""
         self.check(part.dataset)
         pieces: dict[str, list[np.ndarray]] = {"pctr": [], "pcvr": [], "pctcvr": []}
         progress.start(f"scoring the {part.name} part with {self.method.label}", len(part), "impressions")
@@ -117,6 +125,25 @@ class Run:
         from ..evaluation.protocol import evaluate
 
         return evaluate(self, part)
+
+    def calibrate(
+        self, validation: Part, kind: Kind, *, negatives_kept: float = 1.0, progress: Progress = SILENT
+    ) -> Run:
+        """This run with calibrators fitted on the validation part, which stand in its folder from now on.
+
+        Args:
+            kind: "platt", "isotonic", or "none", which takes them away.
+            negatives_kept: the share r of un-clicked impressions that the log holds: pCTR and pCTCVR are corrected
+                to the full space.
+
+        Raises: ConfigError for another part than validation. RunError where it has too little to fit on.
+        """
+        found = calibrate(self, validation, kind, negatives_kept, progress)
+        if found == Calibration():
+            (self.folder / CALIBRATION).unlink(missing_ok=True)
+        else:
+            save(self.folder, found, weights_of(self))
+        return replace(self, calibration=found)
 
     def check(self, dataset: Dataset) -> None:
         """Raises: RunError where the dataset is not the one the run was trained on."""
@@ -150,7 +177,14 @@ class Run:
         network.to(config.training.device if torch.cuda.is_available() else "cpu").eval()
         if reference is None and (folder / REFERENCE).is_dir():
             reference = cls.open(folder / REFERENCE, dataset)
-        return cls(folder, method, about["seed"], config, dataset.digest, network, reference)
+        run = cls(folder, method, about["seed"], config, dataset.digest, network, reference)
+        return replace(run, calibration=load(folder, weights_of(run)))
+
+
+def weights_of(run: Run) -> list[str]:
+    """SHA-256 of the weights of a run and of its reference: what calibrators were fitted to."""
+    folders = [run.folder, *([] if run.reference is None else [run.reference.folder])]
+    return [read_about(folder)["weights"]["sha256"] for folder in folders]
 
 
 def read_about(folder: Path) -> dict[str, Any]:

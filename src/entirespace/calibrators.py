@@ -1,0 +1,191 @@
+"""Calibrators: monotone maps from a predicted to a calibrated probability, as plain numbers in JSON.
+
+They stand beside `probability`, not in `evaluation/`: training stores them, evaluation measures them and serving
+applies them, and serving imports neither of the others, nor torch. They never see a label again once fitted.
+NOTE: they are applied to pCTR and to pCVR, each by its own; pCTCVR is their product (Eq. 1) after that as before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+Kind = Literal["platt", "isotonic", "none"]
+ROWS = 1 << 16  # calibrated at a time, in float64
+LEAST = 2.0**-149, 2.0**-25  # what a float32 may be that was rounded to 0; 1 minus what was rounded to 1
+
+
+class _Calibrator:
+    kind: ClassVar[str]
+
+    def __call__(self, p: np.ndarray) -> np.ndarray:
+        """Calibrated probabilities. Shape: float (N,) -> float32 (N,); worked out in float64."""
+        out = np.empty(len(p), np.float32)
+        for i in range(0, len(p), ROWS):
+            out[i : i + ROWS] = self._apply(p[i : i + ROWS].astype(np.float64))
+        return out
+
+    def _apply(self, p: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"kind": self.kind, **{k: list(v) if isinstance(v, tuple) else v for k, v in vars(self).items()}}
+
+
+@dataclass(frozen=True)
+class Platt(_Calibrator):
+    """p' = 1 / (1 + exp(-(slope * logit p + intercept))) (Platt 1999, on log odds).
+
+    >>> Platt(slope=1.0, intercept=0.0)(np.array([0.25, 0.5], np.float32))
+    array([0.25, 0.5 ], dtype=float32)
+    """
+
+    kind: ClassVar = "platt"
+    slope: float
+    intercept: float
+
+    def _apply(self, p: np.ndarray) -> np.ndarray:
+        return _sigmoid(self.slope * log_odds(p) + self.intercept)
+
+
+@dataclass(frozen=True)
+class Isotonic(_Calibrator):
+    """The nondecreasing map nearest to the labels in squares; straight lines between its knots, level outside them.
+
+    >>> Isotonic(p=(0.25, 0.75), value=(0.0, 0.5))(np.array([0.0, 0.5, 0.9], np.float32))
+    array([0.  , 0.25, 0.5 ], dtype=float32)
+    """
+
+    kind: ClassVar = "isotonic"
+    p: tuple[float, ...]  # knots, ascending
+    value: tuple[float, ...]  # at each of them
+
+    def _apply(self, p: np.ndarray) -> np.ndarray:
+        return np.interp(p, self.p, self.value)
+
+
+@dataclass(frozen=True)
+class Sampling(_Calibrator):
+    """The exact correction of pCTR for a log whose un-clicked impressions were kept at rate r (`kept`).
+
+    In the full space of N impressions with CTR q there are N q clicked and N (1 - q) un-clicked ones; the log holds
+    N q and N (1 - q) r. A pCTR learned on it is therefore p = q / (q + (1 - q) r), and solved for q
+
+        q = r p / (r p + 1 - p)
+
+    Clicked impressions are all there, so p(z | y, x) is the same in both: pCVR needs no correction, and
+    pCTCVR = q * pCVR.
+
+    >>> Sampling(kept=0.1)(np.array([0.5], np.float32))  # 1 clicked and 0.1 * 10 un-clicked: 1 of 11
+    array([0.09090909], dtype=float32)
+    """
+
+    kind: ClassVar = "sampling"
+    kept: float
+
+    def _apply(self, p: np.ndarray) -> np.ndarray:
+        return self.kept * p / (self.kept * p + (1 - p))
+
+
+Calibrator = Platt | Isotonic
+
+
+def from_dict(about: dict[str, Any]) -> Calibrator:
+    """`as_dict` the other way.
+
+    >>> from_dict(Platt(1.5, -0.5).as_dict())
+    Platt(slope=1.5, intercept=-0.5)
+    """
+    if about["kind"] == "platt":
+        return Platt(about["slope"], about["intercept"])
+    return Isotonic(tuple(about["p"]), tuple(about["value"]))
+
+
+def fit_calibrator(kind: Literal["platt", "isotonic"], p: np.ndarray, label: np.ndarray) -> Calibrator:
+    """Fit a calibrator on held-out impressions. Shape: p float (N,), label bool (N,), both classes among them.
+
+    Labels are smoothed as Platt does, for the same reason in both: with P positives and N negatives a positive counts
+    as (P + 1) / (P + 2), a negative as 1 / (N + 2), so that no calibrated probability is 0 or 1, and separable labels
+    have a finite slope. The sum of labels changes by less than 2.
+
+    Raises: ValueError where a class is missing, or where Platt is given a prediction above 1 (DIVISION's pCVR).
+    """
+    positives = int(np.count_nonzero(label))
+    negatives = len(label) - positives
+    if not positives or not negatives:
+        raise ValueError(f"there must be both classes, however: {positives:,} positives of {len(label):,}")
+    low, high = 1 / (negatives + 2), (positives + 1) / (positives + 2)
+    return (fit_platt if kind == "platt" else fit_isotonic)(p, label, low, high)
+
+
+def fit_platt(p: np.ndarray, label: np.ndarray, low: float, high: float) -> Platt:
+    """The slope and intercept of the least cross entropy, by Newton's method (IRLS) from the identity.
+
+    Shape: p float (N,), label bool (N,). A negative counts as `low`, a positive as `high`.
+    """
+    if np.any(p > 1):
+        raise ValueError(f"log odds need probabilities, however: {int((p > 1).sum()):,} of {len(p):,} exceed 1")
+    x = log_odds(p.astype(np.float64))
+    target = np.where(label, high, low)
+    # about its mean the slope and the intercept hardly hang together, and Newton's steps are straight
+    centre, scale = float(x.mean()), float(x.std())
+    if scale == 0:  # one prediction for all: only the intercept is known
+        rate = float(target.mean())
+        return Platt(1.0, float(np.log(rate) - np.log1p(-rate)) - centre)
+    u = (x - centre) / scale
+    at = np.array([scale, centre])
+    loss = _loss(u, target, at)
+    for _ in range(100):
+        q = _sigmoid(at[0] * u + at[1])
+        error, weight = q - target, q * (1 - q)
+        gradient = np.array([error @ u, error.sum()])
+        cross = float(weight @ u)
+        curvature = np.array([[weight @ (u * u), cross], [cross, weight.sum()]])
+        curvature += np.diag(1e-12 * np.diag(curvature) + 1e-300)
+        step = np.linalg.solve(curvature, gradient)
+        while not (found := _loss(u, target, at - step)) <= loss and np.abs(step).max() > 1e-12:
+            step /= 2  # Newton's step went too far
+        done = np.abs(step).max() <= 1e-9 * (1 + np.abs(at).max())
+        at, loss = at - step, found
+        if done:
+            break
+    return Platt(float(at[0] / scale), float(at[1] - at[0] * centre / scale))
+
+
+def fit_isotonic(p: np.ndarray, label: np.ndarray, low: float, high: float) -> Isotonic:
+    """Pool adjacent violators; predictions that are level are one point. Shape: p float (N,), label bool (N,)."""
+    from scipy.optimize import isotonic_regression
+
+    points, inverse = np.unique(p.astype(np.float64), return_inverse=True)
+    count = np.bincount(inverse)
+    mean = np.bincount(inverse, weights=label) / count
+    value = isotonic_regression(mean, weights=count).x
+    # the two ends of each level stretch say it all
+    ends = np.ones(len(points), bool)
+    ends[1:-1] = (value[1:-1] != value[:-2]) | (value[1:-1] != value[2:])
+    # smoothed labels are a straight line of the labels, and so is what is fitted to them
+    return Isotonic(tuple(points[ends].tolist()), tuple((low + (high - low) * value[ends]).tolist()))
+
+
+def log_odds(p: np.ndarray) -> np.ndarray:
+    """log p - log(1 - p), finite: a 0 or 1 is what was rounded to it in float32, and taken as at the rounding's edge.
+
+    Shape: float64 (N,), at most 1.
+
+    >>> log_odds(np.array([0.0, 0.5, 1.0])).round(1).tolist()
+    [-103.3, 0.0, 17.3]
+    """
+    return np.log(np.maximum(p, LEAST[0])) - np.log(np.maximum(1 - p, LEAST[1]))
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return np.exp(-np.logaddexp(0, -x))
+
+
+def _loss(u: np.ndarray, target: np.ndarray, at: np.ndarray) -> float:
+    """Cross entropy: log(1 + exp(s)) - t s."""
+    s = at[0] * u + at[1]
+    return float((np.logaddexp(0, s) - target * s).sum())
