@@ -113,7 +113,7 @@ def delong(
 
     Shape: scores k of float (N,), label bool (N,), clusters int (N,); a negative cluster is "unknown", and each such
     impression one by itself. Undefined with fewer than 2 positives or negatives, or users with one.
-    Two float32 scores of 10 million impressions take some 4 s on two cores, and under 1 GB beyond them; float64 scores
+    Two float32 scores of 10 million impressions took 4 to 6 s on two cores, and under 1 GB beyond them; float64 scores
     are numbered first, which takes longer. Without clusters, each score more keeps 8 bytes an impression.
     Raises: ValueError for a score that is not a number, or columns of different lengths.
 
