@@ -15,7 +15,8 @@ import matplotlib.pyplot as plt
 from common import RESULTS, Plot, Result, table
 
 DOCS = Path(__file__).parent.parent / "docs"
-ORDER = ("training", "aliccp_structure", "memory", "preparing", "metrics", "scoring", "scale")  # the rest by name, after these
+# the rest by name, after these
+ORDER = ("training", "aliccp_structure", "memory", "preparing", "metrics", "scoring", "scale")
 INTRODUCTION = """# Benchmarks
 
 Made by `make bench`; change the scripts in `benchmarks/`, not this page. Ours and its rivals take turns in one run, and

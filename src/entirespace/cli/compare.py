@@ -54,7 +54,7 @@ def command(
 ) -> None:
     """The paper's experiment, Table 2, on your data: methods x seeds, CVR and CTCVR tasks.
 
-    Interrupted, the same command goes on where it stopped. REPORT/report.html, report.md and report.json hold the report.
+    Interrupted, the same command goes on where it stopped. The report: REPORT/report.html, report.md and report.json.
     """
     from ..data.dataset import Dataset
     from ..evaluation.compare import compare
@@ -76,7 +76,8 @@ def command(
             sampling_rates=_shares(sampling_rates),
             progress=progress,
         )
-    show(f"{comparison}\n\nreport: {out / 'report.html'} (also report.md and report.json)", comparison.as_dict(), as_json)
+    where = f"report: {out / 'report.html'} (also report.md and report.json)"
+    show(f"{comparison}\n\n{where}", comparison.as_dict(), as_json)
 
 
 def _seeds(text: str) -> int | list[int]:

@@ -22,8 +22,8 @@ seeds; whiskers: one standard deviation; dots: single seeds.""",
 % intervals of Student's t over seeds. Where they cross the line, another training might turn the
 order round. They say nothing of whether other users would. Many tests find
 something by chance: Holm's p value makes up for their number.""",
-    "users": """The same differences of the AUCs' means over seeds, asked another way: if other users had come, would the
-order stand? DeLong's interval with the impressions of a user taken together, for they are alike; over
+    "users": """The same differences of the AUCs' means over seeds, asked another way: if other users had come, would
+the order stand? DeLong's interval with the impressions of a user taken together, for they are alike; over
 impressions where the log names no user. The trained networks stay as they are.""",
     "curve": """What more data is worth (the paper's Fig. 3): each method trained on random shares of the training
 impressions, always tested on the same test part. The shares are nested. Bands: one standard
