@@ -1,9 +1,10 @@
-"""Integers numbered 0, 1, 2, ... as they appear: 200 million a second where they lie close together, else 15 to 80.
+"""Integers numbered 0, 1, 2, ... as they appear, at 30 to 90 million a second.
 
 The ids of one field of a log lie in one stretch of numbers, a good part of which occurs: a *window* of the line of
 integers is a plain array of codes, and a look-up is one read of 4 bytes. What lies outside goes to an open-addressing
 table with linear search; a slot is (key, code), code -1 where it is empty: a search mostly touches one cache line.
-The window grows as long as it stays small, or at most `SPARSE` times as wide as there are codes.
+The window grows as long as it stays small, or at most `SPARSE` times as wide as there are codes. (The ids of a log
+like Ali-CCP, 4 million distinct, common and skeleton: 32 and 85 M/s; with the table alone 13 and 46.)
 
 The entry of the 16th key ahead is asked for while a key is looked up: memory is then waited for once, not once a key
 (table of 500,000 distinct ids: 25 M/s without, 80 M/s with).
