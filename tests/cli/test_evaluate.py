@@ -55,7 +55,7 @@ def test_calibrated_and_left_so_and_taken_away(run, trained, dataset) -> None:
     ("options", "said"),
     [
         (["--by", "scenari"], "Did you mean 'scenario'?"),
-        (["--by", "category_affinity"], "must have one value an impression"),
+        (["--by", "category_history"], "must have one value an impression"),
         (["--calibrate", "platt", "--negatives-kept", "2"], "must be in (0, 1]"),
         (["--calibrate", "beta"], "is not one of 'isotonic', 'platt', 'none'"),
     ],

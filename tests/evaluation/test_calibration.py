@@ -22,7 +22,15 @@ from entirespace.evaluation.calibration import (
     sums_by_code,
 )
 from entirespace.evaluation.metrics import Sums, Undefined
-from entirespace.evaluation.segments import Scores, Segments, by_pctr, measure_segments, segments_text, sentences
+from entirespace.evaluation.segments import (
+    Scores,
+    Segments,
+    by_field,
+    by_pctr,
+    measure_segments,
+    segments_text,
+    sentences,
+)
 
 
 def slow_bins(p: np.ndarray, bins: int) -> np.ndarray:
@@ -202,3 +210,20 @@ def test_holm() -> None:
     assert holm([]) == []
     assert holm([0.02, 0.04]) == [True, True]
     assert holm([0.03, 0.04]) == [False, False]
+
+
+@pytest.mark.parametrize(
+    "field", ["scenario", "age", "shop"]
+)  # of the impressions, of a side table, and of many values
+def test_a_fields_values_have_their_names(dataset, field) -> None:
+    """The vocabulary knows how many training impressions have each raw id."""
+    found = by_field(dataset.train, field)
+    counts = np.bincount(np.concatenate(found.code), minlength=len(found.names)).tolist()
+    vocabulary = dict(zip(*(dataset.vocabulary(field)[c].to_pylist() for c in ("id", "count")), strict=True))
+    named = {name: n for name, n in zip(found.names, counts, strict=True) if name in vocabulary}
+    assert named == {name: vocabulary[name] for name in named}
+    assert list(named) == list(vocabulary)[: len(named)]
+    assert len(named) >= min(len(vocabulary), 18)
+    assert sum(counts) == len(dataset.train)
+    if len(vocabulary) > 20:
+        assert found.names[-1].startswith("the other ")

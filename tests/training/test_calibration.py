@@ -92,7 +92,7 @@ def test_what_is_damaged_or_of_other_weights_is_refused(esmm, dataset, reference
     run = esmm.calibrate(dataset.validation, "platt")
     path = run.folder / CALIBRATION
     content = json.loads(path.read_text())
-    for damage in ("{", "[]", "{}", json.dumps({**content, "negatives_kept": 0.5})):
+    for damage in ("{", "[]", "{}", "5", json.dumps({**content, "negatives_kept": 0.5})):
         path.write_text(damage)
         with pytest.raises(RunError, match="as it was written"):
             Run.open(run.folder, dataset, reference)

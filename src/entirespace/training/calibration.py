@@ -130,11 +130,11 @@ def load(folder: Path, weights: list[str]) -> Calibration:
     path = folder / CALIBRATION
     if not path.exists():
         return Calibration()
-    do = "Calibrate again: `entirespace evaluate RUN DATASET --calibrate KIND`"
+    do = "Delete the file, and give `entirespace evaluate RUN DATASET --calibrate KIND` again"
     try:
-        content = json.loads(path.read_text())
+        content = dict(json.loads(path.read_text()))
         checksum = content.pop("checksum")
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{CALIBRATION} must be as it was written", str(error), where=str(path), do=do) from error
     if content.get("format") != FORMAT or checksum != digest(content):
         raise RunError(f"{CALIBRATION} must be as it was written", "its checksum is another", where=str(path), do=do)

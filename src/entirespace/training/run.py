@@ -11,7 +11,7 @@ reference/           the run of the reference CTR network, where the run has its
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,11 +120,11 @@ class Run:
         for batch in Feed(part.dataset).in_order(part, PREDICT_ROWS):
             yield self.network(batch.to(device))
 
-    def evaluate(self, part: Part) -> Evaluation:
-        """AUC, log loss and calibration on a part (paper, section 3.1, "Metric")."""
+    def evaluate(self, part: Part, by: Sequence[str] = ()) -> Evaluation:
+        """AUC, log loss and calibration on a part (paper, section 3.1, "Metric"), and by the values of fields."""
         from ..evaluation.protocol import evaluate
 
-        return evaluate(self, part)
+        return evaluate(self, part, by=by)
 
     def calibrate(
         self, validation: Part, kind: Kind, *, negatives_kept: float = 1.0, progress: Progress = SILENT
