@@ -108,7 +108,10 @@ def plot(about: Mapping[str, Any], path: Path) -> None:
             at = [choices.index(list(v) if isinstance(v, tuple) else v) for v in at]
             axes.set_xticks(range(len(choices)), [_short(c) for c in choices])
         elif searched.get("log"):
+            low, high = searched["low"], searched["high"]
             axes.set_xscale("log")
+            axes.minorticks_off()
+            axes.set_xticks([low, (low * high) ** 0.5, high], [_short(v) for v in (low, (low * high) ** 0.5, high)])
         axes.scatter(at, values, s=18, c=place, cmap="viridis")
         axes.set_xlabel(name)
     with matplotlib.rc_context({"svg.hashsalt": "entirespace"}):
