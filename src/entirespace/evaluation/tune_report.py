@@ -110,6 +110,7 @@ def plot(about: Mapping[str, Any], path: Path) -> None:
         elif searched.get("log"):
             low, high = searched["low"], searched["high"]
             axes.set_xscale("log")
+            axes.set_xlim(low / 1.2, high * 1.2)
             axes.minorticks_off()
             axes.set_xticks([low, (low * high) ** 0.5, high], [_short(v) for v in (low, (low * high) ** 0.5, high)])
         axes.scatter(at, values, s=18, c=place, cmap="viridis")
