@@ -85,7 +85,7 @@ def _lines(
         out, np.concatenate(values), np.concatenate(counts), offsets, *_texts(tags), keys, row_key, *labels,
         1 + (first or 0), 0, n, *_texts(_COUNTS),
     )  # fmt: skip
-    return memoryview(out)[:end]
+    return out[:end].data
 
 
 def _texts(texts: list[bytes]) -> tuple[np.ndarray, np.ndarray]:

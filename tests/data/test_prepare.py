@@ -653,6 +653,30 @@ def test_what_belongs_to_another_dataset_is_left_alone(log):
     assert left_behind(log.out.parent) == sorted([*others, "dataset", "raw"])
 
 
+def test_an_error_in_one_of_the_jobs_ends_the_others(log, monkeypatch):
+    """The disk is full while one part is written: the others are not written to their end first."""
+    log.write("log.csv", rows(*(f"a,{i},0,0" for i in range(1000))))
+    told = []
+    from entirespace.data import prepare as module
+
+    def slow(self, part, users, items):
+        for _ in range(500):
+            time.sleep(0.01)
+            told.append(part)
+            self._advance(1)
+
+    def full(self, vocabulary):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module._Writer, "_write_vocabulary", full)
+    monkeypatch.setattr(module._Writer, "_write_part", lambda s, p, u, i: slow(s, p, u, i) if p == 0 else {})
+    monkeypatch.setattr(module, "THREADS", 2)
+    with pytest.raises(OSError, match="No space"):
+        log.prepare(PLAIN)
+    assert len(told) < 400
+    assert left_behind(log.out.parent) == ["raw"]
+
+
 def test_interrupted_by_the_user_it_tidies_up(log, monkeypatch):
     log.write("log.csv", rows("a,1,0,0", "b,2,0,0", "c,3,0,0"))
 

@@ -180,7 +180,8 @@ class _Writer:
         with ThreadPoolExecutor(THREADS) as pool:
             coming = [pool.submit(job) for job in jobs]
             try:
-                wait(coming, return_when=FIRST_EXCEPTION)
+                for done in wait(coming, return_when=FIRST_EXCEPTION).done:
+                    done.result()  # raises, if one failed
                 return [done.result() for done in coming]
             except BaseException:
                 self._ended = True
