@@ -23,10 +23,11 @@ from common import Plot, Result, publish
 
 from entirespace.data.dataset import Dataset
 
-TEXT = """A simulated raw Ali-CCP pair (58 impressions a common line of about 530 features), half of it for training,
-and what each step takes: seconds and peak memory of the process. Training is one epoch of ESMM by default settings.
-The last two lines are what a least squares line over the lines above them says for the training half of the paper's Public data
-(42 million impressions of 84) and of its Product data (4.5 of 8.9 billion), had they this structure."""
+TEXT = """A simulated raw Ali-CCP pair (58 impressions a common line of about 530 features), half of it for
+training, and what each step takes: seconds and peak memory of the process. Training is one epoch of ESMM
+by default settings. The last two lines are what a least squares line over the lines above them says for
+the training half of the paper's Public data (42 million impressions of 84) and of its Product data (4.5
+of 8.9 billion), had they this structure."""
 PAPER = {"Public, by the line": 84_000_000, "Product, by the line": 8_950_000_000}
 FIT = """
 import sys, entirespace as es
