@@ -1,6 +1,6 @@
 """Time, memory and disk over the size of a log of Ali-CCP's structure, and what a straight line through them says.
 
-    python benchmarks/scale.py [--impressions 250000 500000 1000000 2000000] [--folder FOLDER]
+    python benchmarks/scale.py [--impressions 500000 1000000 2000000 4000000] [--folder FOLDER]
 
 Each step is a process of its own, as a user runs it: `simulate`, `prepare`, one epoch of ESMM with its look at the
 validation part, and scoring the test part.
@@ -26,9 +26,11 @@ from entirespace.data.dataset import Dataset
 TEXT = """A simulated raw Ali-CCP pair (58 impressions a common line of about 530 features), half of it for
 training, and what each step takes: seconds and peak memory of the process. Training is one epoch of ESMM
 by default settings. The last two lines are what a least squares line over the lines above them says for
-the training half of the paper's Public data (42 million impressions of 84) and of its Product data (4.5
-of 8.9 billion), had they this structure."""
+the paper's Public data (84 million impressions, half of them for training) and for its Product data (8.9
+billion), had they this structure. Memory and embedding rows hang on how many different ids there are, not
+on the number of impressions: no line says them."""
 PAPER = {"Public, by the line": 84_000_000, "Product, by the line": 8_950_000_000}
+BY_LINE = ("raw, GB", "dataset, GB", "prepare, s", "train an epoch, s", "score the test half, s")
 FIT = """
 import sys, entirespace as es
 from entirespace.config import Config
@@ -46,17 +48,18 @@ VERB = "from entirespace.cli import main; main()"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--impressions", type=int, nargs="+", default=[250_000, 500_000, 1_000_000, 2_000_000])
+    parser.add_argument("--impressions", type=int, nargs="+", default=[500_000, 1_000_000, 2_000_000, 4_000_000])
     parser.add_argument("--folder", type=Path, help="where the logs are made (default: a temporary folder)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         measured = [_measured(Path(folder) / f"{n}", n) for n in options.impressions]
     rows = [[f"{n:,}", *row] for n, row in zip(options.impressions, measured, strict=True)]
-    sizes, columns = np.array(options.impressions, float), np.array(measured).T
-    lines = [np.polyfit(sizes, column, 1) for column in columns]
-    rows += [[name, *(float(np.polyval(line, n)) for line in lines)] for name, n in PAPER.items()]
     names = ["raw, GB", "dataset, GB", "embedding rows, million", "prepare, s", "prepare, GB of memory"]
     names += ["train an epoch, s", "train, GB of memory", "score the test half, s"]
+    columns = dict(zip(names, np.array(measured).T, strict=True))
+    lines = {name: np.polyfit(np.array(options.impressions, float), columns[name], 1) for name in BY_LINE}
+    for data, n in PAPER.items():
+        rows.append([data, *(float(np.polyval(lines[name], n)) if name in lines else "-" for name in names)])
     plot = Plot(x="impressions", y=["prepare, s", "train an epoch, s", "score the test half, s"], label="s")
     publish(Result("scale", "Scale", TEXT, ["impressions", *names], rows, plot))
 

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
 from entirespace.data.aside import folder_beside
 from entirespace.data.dataset import Dataset
+from entirespace.data.hashing import hash_buckets
 from entirespace.data.schema import read_schema
-from entirespace.data.vocabulary import hash_bucket
 from entirespace.errors import DataError
 
 ROOT = Path(__file__).parents[2]
@@ -174,7 +175,7 @@ def slow_prepare(case: Case) -> dict[str, Any]:
             x = number(raw, name)
             return [(0 if x is None else 1 + sum(e < x for e in edges[name]), 1.0)]
         if name == "session":
-            return [(1 + hash_bucket(raw[name], 3), 1.0)]
+            return [(1 + int(hash_buckets(pl.Series([raw[name]]), 3)[0]), 1.0)]
         known = {i: row for row, (i, _) in enumerate(vocabulary[name], start=1)}
         bag = [(known.get(i, 0), w) for i, w in ids(raw, name)]
         return bag or ([(0, 1.0)] if name in ("uid", "city") else [])  # a missing side row is "unseen"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import hashlib
 import math
 
 import numpy as np
@@ -14,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from entirespace.data.source import Field, Ragged
-from entirespace.data.vocabulary import Codes, HashedCodes, bucket_rows, fit_buckets, fit_ids, hash_bucket
+from entirespace.data.vocabulary import Codes, bucket_rows, fit_buckets, fit_ids
 
 # Codes
 
@@ -74,21 +73,6 @@ def test_codes_of_two_fields_are_their_own():
 
 
 # Hashing
-
-
-def test_a_hash_is_the_same_everywhere():
-    assert [hash_bucket(i, 1000) for i in ("u1", "", "ä")] == [130, 756, 504]
-    digest = hashlib.blake2b("ä".encode(), digest_size=8).digest()
-    assert hash_bucket("ä", 10**12) == sum(byte << 8 * i for i, byte in enumerate(digest)) % 10**12
-
-
-@given(st.lists(st.text(max_size=4), max_size=20), st.integers(1, 50))
-def test_hashed_codes_are_the_buckets(ids, buckets):
-    codes = HashedCodes(buckets)
-    got = codes.encode(pl.Series(ids, dtype=pl.String))
-    assert got.dtype == np.int32
-    assert got.tolist() == [hash_bucket(i, buckets) for i in ids]
-    assert len(codes) == buckets
 
 
 def test_a_hashed_field_has_a_row_for_each_bucket_and_none_to_learn():

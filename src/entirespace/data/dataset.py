@@ -41,7 +41,12 @@ def to_arrow(bags: Ragged) -> pa.Array:
     values = pa.array(bags.values)
     if bags.offsets is None:
         return values
-    return pa.ListArray.from_arrays(pa.array(bags.offsets, pa.int32()), values)
+    return pa.ListArray.from_arrays(pa.array(bags.offsets, pa.int32()), values, bags_of(values.type))
+
+
+def bags_of(kind: pa.DataType) -> pa.DataType:
+    """The type of a column of bags: none of their elements is null."""
+    return pa.list_(pa.field("element", kind, nullable=False))
 
 
 def from_arrow(ids: pa.Array, weights: pa.Array | None = None) -> Ragged:

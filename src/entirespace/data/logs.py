@@ -17,9 +17,10 @@ from ..progress import SILENT, Progress
 from . import values
 from .audit import EXAMPLES, Audit, Outcome, Quarantine
 from .files import File, Frame, columns_of, find, frames
+from .hashing import HashedCodes
 from .schema import FieldSchema, LabelSchema, Schema, TableSchema
 from .source import IMPRESSIONS, Block, Ragged
-from .vocabulary import Codes, HashedCodes
+from .vocabulary import Codes
 
 OnOrphan = Literal["keep", "drop", "error"]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from .dataset import LINK, TRUTH, WEIGHTS, from_arrow, to_arrow
+from .dataset import LINK, TRUTH, WEIGHTS, bags_of, from_arrow, to_arrow
 from .source import Block, Field, Ragged
 
 
@@ -38,7 +38,7 @@ class Stage:
             columns[f.name] = to_arrow(bags)
             if f.kind == "ids":
                 weights = None if bags.weights is None else Ragged(bags.weights, bags.offsets)
-                nothing = pa.nulls(block.rows, pa.list_(pa.float32()))
+                nothing = pa.nulls(block.rows, bags_of(pa.float32()))
                 columns[f.name + WEIGHTS] = nothing if weights is None else to_arrow(weights)
                 self.weighted[f.name] |= bags.weights is not None and bool((bags.weights != 1).any())
             self.single[f.name] &= bags.offsets is None

@@ -3,13 +3,12 @@
 Three rules make a row of a raw value, all fitted on the training part only; row 0 is "unseen":
 
     vocabulary   ids seen at least `min_count` times in training impressions, the most frequent first
-    hash         1 + blake2b(id) mod buckets: nothing to fit, nothing to store
+    hash         1 + a hash of the id mod buckets (see hashing.py)
     buckets      1 + the number of quantile edges below the number (a missing number is row 0)
 """
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from dataclasses import dataclass
 
@@ -64,36 +63,6 @@ class Codes:
             return pa.concat_arrays([pa.nulls(1, pa.int64()), pa.array(self._integers.keys)])
         codes = pl.Series("code", np.arange(self._size, dtype=np.uint32))
         return codes.cat.to(self._type).cast(pl.String).to_arrow().cast(pa.string())
-
-
-class HashedCodes:
-    """The stand-in for `Codes` where a field is hashed: the code is the bucket, and no id is remembered."""
-
-    def __init__(self, buckets: int) -> None:
-        self._buckets = buckets
-
-    def __len__(self) -> int:
-        return self._buckets
-
-    def encode(self, ids: pl.Series) -> np.ndarray:
-        """Buckets of raw ids. Shape: text without nulls, or integers (n,) -> int32 (n,)."""
-        if ids.dtype.is_integer():
-            ids = ids.cast(pl.String).fill_null("")
-        distinct = ids.unique()
-        buckets = pl.Series([hash_bucket(i, self._buckets) for i in distinct], dtype=pl.Int32)
-        return ids.replace_strict(distinct, buckets, return_dtype=pl.Int32).to_numpy().astype(np.int32)
-
-    def ids(self) -> pa.Array:
-        return pa.array([], pa.string())
-
-
-def hash_bucket(raw_id: str, buckets: int) -> int:
-    """The bucket of a raw id, the same on every machine and in every version.
-
-    >>> hash_bucket("u1", 1000)
-    130
-    """
-    return int.from_bytes(hashlib.blake2b(raw_id.encode(), digest_size=8).digest(), "little") % buckets
 
 
 @dataclass(frozen=True)
