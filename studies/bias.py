@@ -146,7 +146,7 @@ def draw_truth(reports: Reports, path: Path) -> None:
             elif what.startswith("predicted"):
                 axis.axhline(1, color="black", linewidth=0.8)
                 axis.set_yscale("log")
-                axis.set_yticks([0.1, 0.2, 0.5, 1, 2, 5], ["0.1", "0.2", "0.5", "1", "2", "5"])
+                axis.set_yticks([0.05, 0.1, 0.2, 0.5, 1, 2, 5], ["0.05", "0.1", "0.2", "0.5", "1", "2", "5"])
                 axis.minorticks_off()
         row[0].set_ylabel(what)
     axes[0][0].set_ylim(0, 1.6 * highest)  # AMAN and OVERSAMPLING, wrong by design, are far above
