@@ -104,9 +104,15 @@ def auc(task: str) -> Read:
 
 
 def over_worlds(reports: list[dict[str, Any]], name: str, read: Read) -> np.ndarray:
-    """A method's values, one a world; nan where undefined. AMAN and OVERSAMPLING with the rate chosen there."""
-    lines = [next(line for line in report["methods"] if line["name"] == name) for report in reports]
-    return np.array([np.nan if (value := read(line)) is None else value for line in lines])
+    """A method's values, one a world that has it; nan where undefined. AMAN at the rate chosen there."""
+    values = [read(line) for report in reports for line in report["methods"] if line["name"] == name]
+    return np.array([np.nan if value is None else value for value in values])
+
+
+def paired(reports: list[dict[str, Any]], name: str, read: Read) -> np.ndarray:
+    """ESMM's values less the method's, in the worlds that have it."""
+    both = [report for report in reports if any(line["name"] == name for line in report["methods"])]
+    return over_worlds(both, "ESMM", read) - over_worlds(both, name, read)
 
 
 def methods(reports: Reports) -> list[str]:
@@ -172,33 +178,55 @@ def finish(figure: Figure, axis: Axes, path: Path) -> None:
 
 
 def tables(reports: Reports) -> str:
-    """In Markdown: a table a measure and place, and a task; then ESMM less the others, paired by world."""
+    """In Markdown: how far pCVR is from the truth, AUC, and ESMM less the others, paired by world."""
     text = []
-    reads = {f"{what}, {place} impressions": at(place, read) for what, read in MEASURES.items() for place in PLACES}
-    reads |= {f"AUC %, {task.upper()} task": auc(task) for task in TASKS}
-    first = methods(reports)[0]
-    for title, read in reads.items():
-        text.append(table(title, reports, lambda held, name, r=read: over_worlds(held, name, r)))
-    for place in PLACES:
-        values = [spread(over_worlds(held, first, at(place, constant))) for held in reports.values()]
-        text.append(f"excess log loss of {CONSTANT} {place} impressions: {', '.join(values)}")
-    for title, read in reads.items():
-        if title.startswith(("excess", "AUC")) and "clicked" not in title.replace("un-clicked", ""):
-            text.append(
-                table(
-                    f"ESMM less the method: {title}",
-                    reports,
-                    lambda held, name, r=read: over_worlds(held, "ESMM", r) - over_worlds(held, name, r),
-                )
-            )
+    for what, read in MEASURES.items():
+        rows = {
+            name: [
+                " / ".join(number(over_worlds(held, name, at(place, read))) for place in PLACES)
+                for held in reports.values()
+            ]
+            for name in methods(reports)
+        }
+        if what.startswith("excess"):
+            first = methods(reports)[0]
+            rows[CONSTANT] = [
+                " / ".join(number(over_worlds(held, first, at(place, constant))) for place in PLACES)
+                for held in reports.values()
+            ]
+        text.append(table(f"{what}: clicked / un-clicked / all impressions", reports, rows))
+    singles = {"predicted / true: un-clicked over clicked": gap}
+    singles |= {f"AUC %, {task.upper()} task": auc(task) for task in TASKS}
+    for title, read in singles.items():
+        text.append(table(title, reports, each(reports, lambda held, name, r=read: over_worlds(held, name, r))))
+    differences = {f"{what}, {PLACES[1]} impressions": at(PLACES[1], read) for what, read in MEASURES.items()} | singles
+    for title, read in differences.items():
+        rows = each(reports, lambda held, name, r=read: paired(held, name, r))
+        del rows["ESMM"]
+        text.append(table(f"ESMM less the method: {title}", reports, rows))
     return "\n\n".join(text)
 
 
-def table(title: str, reports: Reports, values: Callable[[list[dict[str, Any]], str], np.ndarray]) -> str:
-    rows = [[name, *(spread(values(held, name)) for held in reports.values())] for name in methods(reports)]
+def each(reports: Reports, values: Callable[[list[dict[str, Any]], str], np.ndarray]) -> dict[str, list[str]]:
+    return {name: [spread(values(held, name)) for held in reports.values()] for name in methods(reports)}
+
+
+def table(title: str, reports: Reports, rows: dict[str, list[str]]) -> str:
     head = ["method", *(f"bias {strength}" for strength in reports)]
-    lines = [" | ".join(row) for row in (head, ["---"] + ["---:"] * len(reports), *rows)]
+    lines = [" | ".join(row) for row in (head, ["---"] + ["---:"] * len(reports), *([n, *r] for n, r in rows.items()))]
     return f"{title}\n\n" + "\n".join(f"| {line} |" for line in lines)
+
+
+def number(values: np.ndarray) -> str:
+    if np.isnan(values).any():
+        return "undefined"
+    return f"{values.mean():.2f}" if values.mean() < 10 else f"{values.mean():.1f}"
+
+
+def gap(line: dict[str, Any]) -> float | None:
+    """How much more too high pCVR is on un-clicked than on clicked impressions: 1 for a pCVR without selection bias."""
+    clicked, rest = (mean(line["truth"][place]["pcoc"]) for place in ("clicked", "un-clicked"))
+    return None if clicked is None or rest is None else rest / clicked
 
 
 def spread(values: np.ndarray) -> str:
