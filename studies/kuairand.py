@@ -19,6 +19,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from entirespace.config import Config
 from entirespace.data.dataset import Dataset, Part, open_dataset
@@ -166,8 +168,8 @@ def _both(looks: list[dict[str, Any]]) -> str:
     return " / ".join(cells)
 
 
-COLOURS = ("#4477aa", "#ee6677", "#228833", "#b58900", "#aa3377")  # Tol's
-MARKS = "osD^v"
+COLOURS = ("#4477aa", "#ee6677", "#228833", "#b58900", "#3fa7c4", "#aa3377", "#444444")  # Tol's
+MARKS = "osD^vPX"
 PANELS = {
     "CTR loss, validation": ("validation", "ctr_loss", 1),
     "CTCVR loss, validation": ("validation", "ctcvr_loss", 1),
@@ -176,27 +178,60 @@ PANELS = {
 }
 
 
+STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "kuairand",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+}
+
+
 def draw(lines: list[dict[str, Any]], path: Path) -> None:
-    style = {"svg.fonttype": "none", "svg.hashsalt": "kuairand", "font.family": "sans-serif", "font.size": 9}
-    style |= {"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25}
-    with plt.rc_context({**style, "legend.frameon": False}):
-        figure, axes = plt.subplots(2, 2, figsize=(9.5, 6.6), layout="constrained", sharex=True)
-        for axis, (title, (part, metric, scale)) in zip(axes.ravel(), PANELS.items(), strict=True):
-            for i, name in enumerate(VARIANTS):
-                runs = [line["looks"] for line in lines if line["variant"] == name]
-                if not runs:
-                    continue
-                values = scale * np.array([[one[part][metric] for one in looks] for looks in runs])
-                epochs = [one["epoch"] for one in runs[0]]
-                mean, std = values.mean(0), values.std(0, ddof=1) if len(values) > 1 else 0 * values[0]
-                axis.plot(epochs, mean, color=COLOURS[i], marker=MARKS[i], markersize=4, label=name)
-                axis.fill_between(epochs, mean - std, mean + std, color=COLOURS[i], alpha=0.12, linewidth=0)
-            axis.set_title(title)
-        for axis in axes[-1]:
-            axis.set_xlabel("epochs")
-        figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-        figure.savefig(path, metadata={"Date": None})
-        plt.close(figure)
+    figure, axes = plt.subplots(2, 2, figsize=(9.5, 6.6), layout="constrained", sharex=True)
+    for axis, (title, (part, metric, scale)) in zip(axes.ravel(), PANELS.items(), strict=True):
+        for i, name in enumerate(VARIANTS):
+            runs = [line["looks"] for line in lines if line["variant"] == name]
+            if not runs:
+                continue
+            values = scale * np.array([[one[part][metric] for one in looks] for looks in runs])
+            std = values.std(0, ddof=1) if len(values) > 1 else 0 * values[0]
+            band(axis, i, name, [one["epoch"] for one in runs[0]], values.mean(0), std)
+        axis.set_title(title)
+    for axis in axes[-1]:
+        axis.set_xlabel("epochs")
+    finish(figure, axes[0][0], 3, path)
+
+
+def draw_curve(curve: list[dict[str, Any]], path: Path) -> None:
+    """The paper's Fig. 3, of `entirespace compare --sampling-rates`."""
+    figure, axes = plt.subplots(1, 2, figsize=(9.5, 4.2), layout="constrained")
+    shares = [100 * point["share"] for point in curve]
+    for axis, task in zip(axes, ("cvr", "ctcvr"), strict=True):
+        for i, name in enumerate(curve[0]["auc"]):
+            found = [point["auc"][name][task] for point in curve]
+            mean, std = (100 * np.array([one[key] or 0.0 for one in found]) for key in ("mean", "std"))
+            band(axis, i, name, shares, mean, std)
+        axis.set(title=f"{task.upper()} task", xscale="log", xlabel="% of the training impressions", ylabel="AUC %")
+        axis.set_xticks(shares, [f"{share:g}" for share in shares])
+        axis.minorticks_off()
+    finish(figure, axes[0], 4, path)
+
+
+def band(axis: Axes, i: int, name: str, x: list[float], mean: np.ndarray, std: np.ndarray) -> None:
+    """A line, and one deviation around it."""
+    axis.plot(x, mean, color=COLOURS[i], marker=MARKS[i], markersize=4, label=name)
+    axis.fill_between(x, mean - std, mean + std, color=COLOURS[i], alpha=0.12, linewidth=0)
+
+
+def finish(figure: Figure, axis: Axes, columns: int, path: Path) -> None:
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=columns)
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
 
 
 def main() -> None:
@@ -204,6 +239,7 @@ def main() -> None:
     parser.add_argument("dataset", type=Path, help="of `entirespace prepare kuairand`")
     parser.add_argument("out", type=Path, help="a line of JSON a run")
     parser.add_argument("--draw", type=Path, help="draw what stands in OUT to this folder instead")
+    parser.add_argument("--curve", type=Path, help="a comparison's report.json, whose sampling curve is drawn, too")
     given = parser.parse_args()
     if not given.draw:
         torch.set_num_threads(1)
@@ -211,7 +247,10 @@ def main() -> None:
         return
     lines = [json.loads(line) for line in given.out.read_text().splitlines()]
     given.draw.mkdir(parents=True, exist_ok=True)
-    draw(lines, given.draw / "kuairand-learning.svg")
+    with plt.rc_context(STYLE):
+        draw(lines, given.draw / "kuairand-learning.svg")
+        if given.curve:
+            draw_curve(json.loads(given.curve.read_text())["sampling_curve"], given.draw / "kuairand-curve.svg")
     print(table(lines))
 
 
