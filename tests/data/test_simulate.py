@@ -57,6 +57,13 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 # --- the world -----------------------------------------------------------------------------------------
 
 
+def test_many_items_are_drawn_from_many_categories(tmp_path: Path) -> None:
+    """No number of a category is too large for its column: the largest one would then take what overflows."""
+    made = simulate(tmp_path / "log", impressions=20_000, users=500, items=300_000)
+    shown = log(made.path)["category"].value_counts()["count"]
+    assert shown.max() < 0.06 * 20_000  # 749; 8,471 with numbers of 16 bits
+
+
 def test_summary_is_what_the_files_hold(made: Simulated, frame: pl.DataFrame) -> None:
     common = pl.read_parquet(made.path / "common.parquet")
     click, conversion = frame["click"].cast(bool), frame["conversion"].cast(bool)

@@ -82,7 +82,7 @@ class World:
         """
         n, c = len(user), self.catalogue
         slot = np.searchsorted(SLOT_CDF, rng.random(n), side="right")
-        taste = np.where(rng.random(n) < EXPLORE, TASTES, self.interests[user, slot])
+        taste = np.where(rng.random(n) < EXPLORE, TASTES, self.interests[user, slot].astype(np.int64))
         category = np.searchsorted(c.cdf, taste + rng.random(n), side="right") - taste * self.sizes.categories
         category = np.minimum(category, self.sizes.categories - 1)
         start = c.start[category]
