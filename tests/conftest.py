@@ -9,7 +9,10 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from hypothesis import settings
 
+settings.register_profile("here", deadline=None)  # a busy machine is no error
+settings.load_profile("here")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command line does, before torch is imported
 
 ROOT = Path(__file__).parents[1]

@@ -77,6 +77,15 @@ def test_a_bad_command_line(run, raw, command, said):
     assert sorted(p.name for p in raw.parent.iterdir()) == ["raw"]
 
 
+def test_training_into_a_folder_of_something_else_trains_nothing(run, dataset, tmp_path):
+    """The folder is refused before hours go into the reference CTR network."""
+    (tmp_path / "notes.txt").write_text("mine")
+    came = run("train", "ESMM", dataset.path, "-o", tmp_path, "-q")
+    assert came.code == 1
+    assert "a run's folder must be new, empty or hold a run, however: it holds other files" in came.err
+    assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
+
+
 # --- schemas: exit 1 ----------------------------------------------------------------------------------
 
 SCHEMAS = {

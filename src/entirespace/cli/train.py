@@ -59,6 +59,7 @@ def command(
     from ..data.dataset import Dataset
     from ..methods import CTR, family, from_spec
     from ..training import Run, fit, reference_ctr
+    from ..training.fit import refuse_foreign
     from ..training.tracking import tracker
 
     loaded, table = configuration(config, settings, device=device, precision=precision)
@@ -69,6 +70,7 @@ def command(
             chosen = from_spec({**chosen.spec(), **{k: v for k, v in table.items() if k != "name"}})
     data, tracked = Dataset(dataset), tracker(track.value if track else None)
     with progress_on_stderr(quiet) as progress:
+        refuse_foreign(out)  # before hours go into the reference CTR network
         if chosen == CTR():
             ctr = None
         elif reference is not None:

@@ -298,10 +298,7 @@ class _Trainer:
         """Take up what the folder holds. Returns False where it is finished. Raises: RunError for another run."""
         self._last: dict[str, str] | None = None
         if not (self._out / RUN).exists():
-            if self._out.exists() and any(p.name not in BEFORE_RUN for p in self._out.iterdir()):
-                raise RunError(
-                    "a run's folder must be new, empty or hold a run", "it holds other files", where=str(self._out)
-                )
+            refuse_foreign(self._out)
             self._out.mkdir(parents=True, exist_ok=True)
             (self._out / METRICS).unlink(missing_ok=True)
             return True
@@ -326,6 +323,15 @@ class _Trainer:
         _cut_metrics(self._out / METRICS, self._position.step)
         self._progress.say(f"{self._out}: going on at epoch {self._position.epoch + 1}, step {self._position.step:,}")
         return True
+
+
+def refuse_foreign(out: Path) -> None:
+    """Raises: RunError where a folder without a run holds other files."""
+    if (out / RUN).exists() or not out.exists():
+        return
+    if out.is_file() or any(p.name not in BEFORE_RUN for p in out.iterdir()):
+        came = "it is a file" if out.is_file() else "it holds other files"
+        raise RunError("a run's folder must be new, empty or hold a run", came, where=str(out))
 
 
 def _difference(theirs: Any, mine: Any, path: str = "") -> str:
