@@ -179,7 +179,9 @@ def finish(figure: Figure, axis: Axes, path: Path) -> None:
 
 def tables(reports: Reports) -> str:
     """In Markdown: how far pCVR is from the truth, AUC, and ESMM less the others, paired by world."""
-    text = []
+    counts = {name: worlds(reports, name) for name in methods(reports)}
+    ran = ", ".join(f"{name} {count}" for name, count in counts.items())
+    text = [f"Means over worlds, ± one deviation. Worlds a method ran in: {ran}."]
     for what, read in MEASURES.items():
         rows = {
             name: [
@@ -205,6 +207,11 @@ def tables(reports: Reports) -> str:
         del rows["ESMM"]
         text.append(table(f"ESMM less the method: {title}", reports, rows))
     return "\n\n".join(text)
+
+
+def worlds(reports: Reports, name: str) -> int:
+    held = next(iter(reports.values()))
+    return sum(line["name"] == name for report in held for line in report["methods"])
 
 
 def each(reports: Reports, values: Callable[[list[dict[str, Any]], str], np.ndarray]) -> dict[str, list[str]]:
