@@ -23,7 +23,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-CONVERSION_RATE, SEEDS = "0.1", "3"
+CONVERSION_RATE = "0.1"
 PLACES, TASKS = ("clicked", "un-clicked", "all"), ("cvr", "ctcvr")
 CONSTANT = "the true mean, for all"
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#b58900", "#3fa7c4", "#aa3377", "#444444")  # Tol's
@@ -48,7 +48,7 @@ def entirespace(*words: str | Path) -> None:
     )
 
 
-def measure(work: Path, strength: str, world: str, impressions: str, methods: str) -> None:
+def measure(work: Path, strength: str, world: str, impressions: str, methods: str, seeds: str) -> None:
     """Simulate, prepare and compare: each step is skipped where its result stands."""
     log, data, report = (work / f"{name}-{strength}-{world}" for name in ("log", "dataset", "report"))
     if not log.exists():
@@ -57,7 +57,7 @@ def measure(work: Path, strength: str, world: str, impressions: str, methods: st
     if not data.exists():
         entirespace("prepare", log / "schema.toml", log, data)
     if not (report / "report.json").exists():
-        entirespace("compare", data, "-o", report, "--seeds", SEEDS, *(("--methods", methods) if methods else ()))
+        entirespace("compare", data, "-o", report, "--seeds", seeds, *(("--methods", methods) if methods else ()))
 
 
 # What is read of a method's line of a report: the mean over its seeds, None where it is undefined
@@ -248,6 +248,7 @@ def main() -> None:
     parser.add_argument("--strengths", default="0,0.5,1,3", help="of the selection bias")
     parser.add_argument("--worlds", default="0,1,2", help="seeds of the simulation")
     parser.add_argument("--impressions", default="120000", help="of each log")
+    parser.add_argument("--seeds", default="3", help="of each comparison, as of `entirespace compare`")
     parser.add_argument("--methods", default="", help="as of `entirespace compare`; default: the paper's seven")
     parser.add_argument("--draw", type=Path, help="draw what stands in WORK to this folder instead")
     parser.add_argument("--name", default="bias", help="what the pictures' names begin with")
@@ -256,7 +257,7 @@ def main() -> None:
     if not given.draw:
         for world in worlds:
             for strength in strengths:
-                measure(given.work, strength, world, given.impressions, given.methods)
+                measure(given.work, strength, world, given.impressions, given.methods, given.seeds)
         return
     reports: Reports = {}
     for strength in strengths:
