@@ -82,7 +82,8 @@ def test_every_number_is_text(made):
 def test_each_picture_has_a_caption(made):
     sections = made[0].read_text().split("<section ")[1:]
     drawn = [s for s in sections if "<svg" in s]
-    assert len(drawn) == 6  # Table 2, against BASE and ESMM, both curves, learning
+    # Table 2, against BASE and ESMM, both curves, reliability (3), deciles (2), truth (3), histogram, learning
+    assert len(drawn) == 15
     assert all('class="caption"' in s for s in drawn)
 
 

@@ -45,6 +45,10 @@ def command(
             help="Per cent of the training impressions to train on, too, for the paper's Fig. 3: 1,2,5,10,20,50,100."
         ),
     ] = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(help="Also calibration by the values of this field (may be given again).", metavar="FIELD"),
+    ] = None,
     config: ConfigFile = None,
     settings: Settings = None,
     device: Device = None,
@@ -74,6 +78,7 @@ def command(
             out=out,
             jobs=jobs,
             sampling_rates=_shares(sampling_rates),
+            by=by or (),
             progress=progress,
         )
     where = f"report: {out / 'report.html'} (also report.md and report.json)"

@@ -81,7 +81,7 @@ class TableFile:
             self._writer = pq.ParquetWriter(
                 self._path,
                 table.schema,
-                compression={leaf[n]: "zstd" for n in leaf if n in self._dictionary or n not in lists},
+                compression={leaf[n]: "zstd" for n in leaf if n in self._dictionary or n not in lists},  # type: ignore[arg-type]
                 write_page_checksum=True,
                 use_dictionary=[leaf[n] for n in self._dictionary if n in leaf],  # type: ignore[arg-type]
                 write_statistics=[n for n in leaf if n not in lists],  # type: ignore[arg-type]

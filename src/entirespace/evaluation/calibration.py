@@ -133,11 +133,21 @@ def pcoc_interval(sums: Sums, level: float = LEVEL) -> Interval:
     """
     if not sums.impressions:
         return Interval(Undefined("no impressions"), Undefined("no impressions"))
-    tail = (1 - level) / 2
-    most = float(chi2.isf(tail, 2 * sums.observed + 2)) / 2
-    if not sums.observed:
+    least, most = count_interval(sums.observed, level)
+    if not least:
         return Interval(sums.predicted / most, Undefined(f"no positives among {sums.impressions:,.0f} impressions"))
-    return Interval(sums.predicted / most, sums.predicted / (float(chi2.ppf(tail, 2 * sums.observed)) / 2))
+    return Interval(sums.predicted / most, sums.predicted / least)
+
+
+def count_interval(observed: float, level: float = LEVEL) -> tuple[float, float]:
+    """The exact interval of a Poisson count's mean (Garwood 1936).
+
+    >>> [round(end, 4) for end in count_interval(0)]
+    [0.0, 3.6889]
+    """
+    tail = (1 - level) / 2
+    least = float(chi2.ppf(tail, 2 * observed)) / 2 if observed else 0.0
+    return least, float(chi2.isf(tail, 2 * observed + 2)) / 2
 
 
 def chance(sums: Sums) -> float:

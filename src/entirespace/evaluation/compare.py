@@ -19,13 +19,17 @@ from ..data.describe import text as description_text
 from ..errors import ConfigError
 from ..methods import Family, Method
 from ..progress import SILENT, Progress
+from ..tables import markdown_table
 from ..training.checkpoint import save_json
 from .delong import delong
+from .diagnosis import diagnose, edges, true_histogram
+from .diagnosis_report import details
 from .metrics import Undefined
 from .page import page
 from .protocol import Truths
 from .report import markdown, text
 from .runs import HEADLINES, Runs, evaluate_all
+from .segments import Segments, by_field
 from .significance import Difference, Paired, holm, paired
 
 Select = Literal["validation", "paper"]
@@ -66,6 +70,7 @@ def compare(
     out: Path | str | None = None,
     jobs: int | None = None,
     sampling_rates: Sequence[float] = (),
+    by: Sequence[str] = (),
     progress: Progress = SILENT,
 ) -> Comparison:
     """Train every method from every seed and hold them against each other on the test part.
@@ -80,8 +85,9 @@ def compare(
             each are quicker than one after the other on two. Absent: one a core, if half the memory holds them.
         sampling_rates: shares of the training impressions, in (0, 1], for the paper's Fig. 3: every method, the best
             of its family as chosen on all of them, and the reference CTR network, are trained on each share, too.
+        by: fields whose values each method's calibration is looked at by.
 
-    Raises: ConfigError for two families of one name, or no seeds. RunError as `fit`.
+    Raises: ConfigError for two families of one name, no seeds, or an unknown field. RunError as `fit`.
     """
     config = config or Config()
     families = [Family.of(method) for method in methods]
@@ -94,10 +100,13 @@ def compare(
     seeds = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     if not seeds or len(set(seeds)) < len(seeds):
         raise ConfigError("there must be at least one seed, and none twice", str(seeds))
+    segments = [by_field(data.test, name) for name in by]
     if out is None:
         with TemporaryDirectory(prefix="entirespace-compare-") as folder:
-            return _compare(families, data, seeds, config, select, Path(folder), jobs, sampling_rates, progress)
-    return _compare(families, data, seeds, config, select, Path(out), jobs, sampling_rates, progress)
+            return _compare(
+                families, data, seeds, config, select, Path(folder), jobs, sampling_rates, segments, progress
+            )
+    return _compare(families, data, seeds, config, select, Path(out), jobs, sampling_rates, segments, progress)
 
 
 def _compare(
@@ -109,6 +118,7 @@ def _compare(
     out: Path,
     jobs: int | None,
     sampling_rates: Sequence[float],
+    segments: Sequence[Segments],
     progress: Progress,
 ) -> Comparison:
     methods = [method for family in families for method in family.candidates]
@@ -118,7 +128,16 @@ def _compare(
     lines = [_line(family, found, seeds, select) for family in families]
     _hold_against(lines)
     chosen = {line["label"]: method for line in lines for method in methods if method.label == line["label"]}
-    _over_users(lines, chosen, runs, seeds)
+    truths = Truths.of(data.test)
+    _over_users(lines, chosen, truths, runs, seeds)
+    diagnosis = {
+        "seed": seeds[0],
+        "edges": edges().tolist(),
+        "truth": true_histogram(truths),
+        "methods": {
+            label: diagnose(truths, runs.scores(method, seeds[0]), segments) for label, method in chosen.items()
+        },
+    }
     curve = []
     for share in sorted(set(sampling_rates)):
         progress.say(f"sampling curve: {100 * share:g} % of the training impressions")
@@ -143,11 +162,12 @@ def _compare(
         "config": config.model_dump(mode="json"),
         "methods": lines,
         "sampling_curve": curve,
+        "diagnosis": diagnosis,
         "learning": {label: {str(s): runs.learning(method, s) for s in seeds} for label, method in chosen.items()},
         "paper": {name: dict(zip(HEADLINES, values, strict=True)) for name, values in PAPER_TABLE_2.items()},
     }
     save_json(out / "report.json", about)
-    (out / "report.md").write_text(markdown(about))
+    (out / "report.md").write_text(markdown(about, details(about, markdown_table)))
     (out / "report.html").write_text(page(about))
     return Comparison(about)
 
@@ -242,12 +262,13 @@ def _hold_against(lines: list[dict[str, Any]]) -> None:
                 test["p_holm"] = p
 
 
-def _over_users(lines: list[dict[str, Any]], chosen: Mapping[str, Method], runs: Runs, seeds: list[int]) -> None:
+def _over_users(
+    lines: list[dict[str, Any]], chosen: Mapping[str, Method], truths: Truths, runs: Runs, seeds: list[int]
+) -> None:
     """Add to each difference of the mean AUC over seeds its interval over users: would others have said the same?
 
     Over impressions where the dataset names no user.
     """
-    truths = Truths.of(runs.data.test)
     place = {line["name"]: i for i, line in enumerate(lines)}
     for i, task in enumerate(HEADLINES):
         rows = truths.click if task == "cvr" else slice(None)

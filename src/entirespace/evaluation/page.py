@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from . import plots
+from .diagnosis_report import details
 from .report import Section, configuration, sections, title
 
 CAPTIONS = {
@@ -36,6 +37,21 @@ compares only what one user saw.""",
     "truth": """This log is simulated, so the true pCVR of every impression is known, also where nobody clicked: no
 real log can tell. A method that learned from clicked impressions alone may be right there and wrong
 elsewhere: that is the sample selection bias.""",
+    "calibration": """Is a predicted probability the rate that is observed? Expected calibration error: how far
+predictions are from the observed rate, in the mean over 50 bins of equal size; 0 is best. Normalised entropy: log loss
+over what predicting the mean for everyone would cost; below 1 is better than that. Predicted/observed with the
+exact interval of a Poisson count: where it leaves out 1, chance does not explain the gap.""",
+    "reliability": """The test impressions in ten equal groups, from the lowest prediction to the highest. On the
+diagonal, what is predicted is what happens; below it, the method promises too much. Whiskers: 95 % intervals of the
+observed rate.""",
+    "deciles": """The same question along the axis on which selection works: the impressions in ten groups by how
+likely a click is. A method that is right on clicked impressions only bends away from 1 at the left, where few click.
+Above 1: too high, bids too much.""",
+    "histogram": """How the predicted pCVR spreads over impressions that were clicked and over those that were not. A
+model that learned from clicked impressions alone has never seen the second kind. On a simulated log
+the true spread stands beside it.""",
+    "segments": """Groups whose predictions are further from what was observed than chance explains, those furthest
+off first.""",
     "searched": """Methods with a rate to choose were trained with each; the best on the part named above stands in the
 tables.""",
 }
@@ -46,7 +62,8 @@ def page(about: Mapping[str, Any]) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    shown = [(s, CAPTIONS.get(s.key.split()[0], ""), _picture(about, s)) for s in sections(about, html_table)]
+    found = sections(about, html_table) + details(about, html_table)
+    shown = [(s, CAPTIONS.get(s.key.split()[0], ""), _picture(about, s)) for s in found]
     learned = plots.learning(about)
     if learned:
         shown.append((Section("learning", "Learning curves", ""), CAPTIONS["learning"], learned))
@@ -63,6 +80,14 @@ def _picture(about: Mapping[str, Any], section: Section) -> str | None:
         return plots.against(about, what)
     if kind == "curve":
         return plots.sampling_curve(about, what)
+    if kind == "reliability":
+        return plots.reliability(about, what)
+    if kind == "deciles":
+        return plots.by_decile(about, what)
+    if kind == "truth" and what:
+        return plots.by_decile(about, what, of="truth")
+    if kind == "histogram":
+        return plots.histogram(about)
     return None
 
 

@@ -10,8 +10,11 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from scipy.stats import t as student
+
+from .diagnosis_report import histograms
+from .segments import DECILE
 
 INK = "#123456"  # stands for the page's text colour
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#b58900", "#3fa7c4", "#aa3377", "#888888")  # Tol's, on white and black
@@ -92,6 +95,89 @@ def sampling_curve(about: Mapping[str, Any], task: str) -> str | None:
         axis.minorticks_off()
         _legend(axis)
         return _svg(figure, f"curve-{task}")
+
+
+def reliability(about: Mapping[str, Any], task: str) -> str | None:
+    """Observed rate over mean prediction in bins of equal mass, a panel a method; the pCTR has one network for all."""
+    found = about["diagnosis"]["methods"]
+    curves = {label: m["reliability"][task] for label, m in found.items()}
+    if task == "ctr":
+        curves = {"reference CTR network": next(iter(curves.values()))}
+    held = [b[key] for curve in curves.values() for b in curve for key in ("predicted", "observed") if b[key] > 0]
+    if not held:
+        return None
+    ends = 0.7 * min(held), 1.4 * max(held)
+    with rc_context(STYLE):
+        figure, panels = _panels(curves)
+        for i, (axis, (label, curve)) in enumerate(zip(panels, curves.items(), strict=True)):
+            x, y = ([b[key] for b in curve] for key in ("predicted", "observed"))
+            whiskers = [[b["observed"] - b["low"] for b in curve], [b["high"] - b["observed"] for b in curve]]
+            axis.plot(ends, ends, color=INK, linewidth=0.8, alpha=0.6)
+            axis.errorbar(x, y, yerr=whiskers, fmt="o-", color=COLOURS[i % 7], markersize=3, linewidth=1)
+            axis.set_title(label, fontsize=8)
+            axis.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
+        figure.supxlabel("predicted", fontsize=9)
+        figure.supylabel("observed", fontsize=9)
+        return _svg(figure, f"reliability-{task}")
+
+
+def by_decile(about: Mapping[str, Any], what: str, of: str = "tasks") -> str | None:
+    """Predicted over observed (or over the truth) by decile of pCTR, a panel a method."""
+    found = about["diagnosis"]["methods"]
+    with rc_context(STYLE):
+        figure, panels = _panels(found)
+        for i, (axis, (label, m)) in enumerate(zip(panels, found.items(), strict=True)):
+            lines = [line for line in m["segments"][DECILE] if isinstance(line[of][what]["pcoc"], float)]
+            lines = [line for line in lines if line[of][what]["pcoc"] > 0]
+            x, y = [int(line["name"]) for line in lines], [line[of][what]["pcoc"] for line in lines]
+            axis.axhline(1, color=INK, linewidth=0.8, alpha=0.6)
+            whiskers = None
+            if of == "tasks":
+                ends = [(line[of][what]["pcoc_low"], line[of][what]["pcoc_high"]) for line in lines]
+                whiskers = [[p - e[k] if k == 0 else e[k] - p for p, e in zip(y, ends, strict=True)] for k in (0, 1)]
+            axis.errorbar(x, y, yerr=whiskers, fmt="o-", color=COLOURS[i % 7], markersize=3, linewidth=1)
+            axis.set_title(label, fontsize=8)
+            axis.set(yscale="log", xticks=range(1, 11, 3))
+            _ratios(axis)
+        figure.supxlabel("decile of pCTR", fontsize=9)
+        figure.supylabel("predicted/observed" if of == "tasks" else "pCVR / true pCVR", fontsize=9)
+        return _svg(figure, f"deciles-{of}-{what}")
+
+
+def histogram(about: Mapping[str, Any]) -> str | None:
+    """How pCVR spreads over clicked (filled) and un-clicked impressions (line), a panel a method, and the truth."""
+    found, edges = histograms(about), about["diagnosis"]["edges"]
+    held = [i for i in range(len(edges) - 1) if any(counts[i] for h in found.values() for counts in h.values())]
+    with rc_context(STYLE):
+        figure, panels = _panels(found)
+        for i, (axis, (label, h)) in enumerate(zip(panels, found.items(), strict=True)):
+            for place, style in (("clicked", {"fill": True, "alpha": 0.35}), ("un-clicked", {"linewidth": 1.3})):
+                shares = [100 * count / max(1, sum(h[place])) for count in h[place]]
+                axis.stairs(shares, edges, color=COLOURS[i % 7], label=place, **style)  # type: ignore[arg-type]
+            axis.set_title(label, fontsize=8)
+            axis.set(xscale="log", xlim=(edges[held[0]], edges[held[-1] + 1]))
+        figure.supxlabel("pCVR (filled: clicked impressions; line: un-clicked)", fontsize=9)
+        figure.supylabel("% of them", fontsize=9)
+        return _svg(figure, "histogram")
+
+
+def _panels(named: Mapping[str, Any], across: int = 4) -> tuple[Figure, list[Axes]]:
+    """A small panel for each, `across` in a row, their axes shared."""
+    down = -(-len(named) // across)
+    figure = Figure(figsize=(2.0 * across, 1.9 * down + 0.4), layout="constrained")
+    grid = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
+    panels = [axis for row in grid for axis in row]
+    for i, axis in enumerate(panels):
+        axis.set_visible(i < len(named))
+        if i + across >= len(named):  # nothing stands below it
+            axis.tick_params(labelbottom=True)
+    return figure, panels[: len(named)]
+
+
+def _ratios(axis: Axes) -> None:
+    """Marks of a logarithmic axis as plain numbers."""
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.yaxis.set_minor_formatter(NullFormatter())
 
 
 def learning(about: Mapping[str, Any]) -> str | None:

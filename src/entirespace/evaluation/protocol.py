@@ -25,7 +25,7 @@ from ..tables import text_table
 from ..training.run import Outputs, Run
 from .auc import auc, grouped_auc
 from .calibration import Calibration
-from .metrics import Undefined, pcoc, rank_correlation, truth_log_loss
+from .metrics import Sums, Undefined, rank_correlation
 from .segments import Scores, by_field, by_pctr, checked_field, measure_segments, segments_text
 
 TASKS = {
@@ -78,9 +78,9 @@ class Evaluation:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON; {"undefined": reason} where there is no number."""
-        found = {"part": self.part, "tasks": _plain(self.tasks), "truth": _plain(self.truth)}
+        found = {"part": self.part, "tasks": plain(self.tasks), "truth": plain(self.truth)}
         if self.segments:
-            found |= {"segments": _plain(self.segments), "calibration": _plain(self.calibration)}
+            found |= {"segments": plain(self.segments), "calibration": plain(self.calibration)}
         return found
 
     def __str__(self) -> str:
@@ -211,14 +211,15 @@ def _metrics(
 
 
 def _against_truth(p: np.ndarray, true: np.ndarray) -> dict[str, Any]:
+    sums, none = Sums.of(p, true), Undefined("no impressions")
     return {
         "impressions": len(p),
         "rank_correlation": rank_correlation(p, true),
-        "log_loss": truth_log_loss(p, true),
-        "log_loss_of_truth": truth_log_loss(true, true),
-        "pcoc": pcoc(p, true),
-        "mean": float(p.mean(dtype=np.float64)) if len(p) else Undefined("no impressions"),
-        "true_mean": float(true.mean(dtype=np.float64)) if len(p) else Undefined("no impressions"),
+        "log_loss": sums.log_loss(),
+        "log_loss_of_truth": Sums.of(true, true).log_loss(),
+        "pcoc": sums.pcoc(),
+        "mean": sums.predicted / len(p) if len(p) else none,
+        "true_mean": sums.observed / len(p) if len(p) else none,
     }
 
 
@@ -231,11 +232,12 @@ def shown(value: Any, form: str, scale: float = 1) -> str:
     return "undefined" if isinstance(value, Undefined) or value is None else format(scale * value, form)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Plain values for JSON: {"undefined": reason} where there is no number."""
     if isinstance(value, Undefined):
         return value.as_dict()
     if isinstance(value, Mapping):
-        return {key: _plain(v) for key, v in value.items()}
+        return {key: plain(v) for key, v in value.items()}
     if isinstance(value, list):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     return value

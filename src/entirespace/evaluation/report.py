@@ -15,9 +15,9 @@ def text(about: Mapping[str, Any]) -> str:
     return "\n\n".join(f"{s.title}\n{s.body}" if s.title else s.body for s in sections(about, text_table))
 
 
-def markdown(about: Mapping[str, Any]) -> str:
-    """The report as Markdown."""
-    found = sections(about, markdown_table)
+def markdown(about: Mapping[str, Any], details: Sequence[Section] = ()) -> str:
+    """The report as Markdown, with sections that a terminal has no room for."""
+    found = [*sections(about, markdown_table), *details]
     body = "\n\n".join(f"## {s.title}\n\n{s.body}" if s.title else s.body for s in found)
     return f"# {title(about)}\n\n{body}\n\n## Configuration\n\n```\n{configuration(about)}\n```\n"
 
@@ -71,6 +71,14 @@ def sections(about: Mapping[str, Any], table: Table) -> list[Section]:
             for task in ("cvr", "ctcvr")
         ]
     sections.append(Section("beyond", "Beyond ranking, mean over seeds: CTR / CVR / CTCVR", _beyond(lines, table)))
+    sections += [
+        Section(
+            f"calibration {task}",
+            f"Calibration, {task.upper()} task, mean over seeds",
+            _calibration(lines, task, table),
+        )
+        for task in ("cvr", "ctcvr")
+    ]
     if any(line["truth"] for line in lines):
         sections.append(
             Section(
@@ -187,6 +195,18 @@ def _beyond(lines: Sequence[Mapping[str, Any]], table: Table) -> str:
         for line in lines
     ]
     return table(["method", "log loss", "predicted/observed", "AUC in users %"], rows)
+
+
+def _calibration(lines: Sequence[Mapping[str, Any]], task: str, table: Table) -> str:
+    rows = []
+    for line in lines:
+        m = line["tasks"].get(task, {})
+        interval = f"{_mean(m.get('pcoc_low'), '.3f')}–{_mean(m.get('pcoc_high'), '.3f')}"
+        few = (("log_loss", ".5f"), ("normalised_entropy", ".4f"), ("brier", ".6f"), ("ece", ".6f"), ("pcoc", ".3f"))
+        rows.append([line["label"], *(_mean(m.get(metric), form) for metric, form in few), interval])
+    return table(
+        ["method", "log loss", "normalised entropy", "Brier", "ECE", "predicted/observed", "95 % interval"], rows
+    )
 
 
 def _mean(metric: Mapping[str, Any] | None, form: str, scale: float = 1) -> str:

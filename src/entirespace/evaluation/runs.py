@@ -32,6 +32,7 @@ from .protocol import Truths, measure
 
 EVALUATION, SCORES = "evaluation.json", "test-scores.npy"
 HEADLINES = ("cvr", "ctcvr")  # the paper's two tasks
+SCORED = (*HEADLINES, "ctr")  # what is kept of the test part: pCVR, (reference pCTR) x pCVR, reference pCTR
 
 Found = dict[Method, dict[int, dict[str, Any]]]
 """method -> seed -> part -> evaluation, as plain values."""
@@ -48,11 +49,13 @@ class Runs:
 
     def there(self, method: Method, seed: int) -> dict[str, Any] | None:
         """The evaluation of a run made earlier: part -> plain values."""
-        path = self._of(method, seed) / EVALUATION
-        return json.loads(path.read_text()) if path.exists() and (path.parent / SCORES).exists() else None
+        path, scores = (self._of(method, seed) / name for name in (EVALUATION, SCORES))
+        if not (path.exists() and scores.exists() and len(self.scores(method, seed)) == len(SCORED)):
+            return None
+        return json.loads(path.read_text())
 
     def scores(self, method: Method, seed: int) -> np.ndarray:
-        """What the method's run said of the test part: pCVR and the CTCVR task's product. Shape: float32 (2, N)."""
+        """What the method's run said of the test part, in the order of SCORED. Shape: float32 (3, N)."""
         return np.load(self._of(method, seed) / SCORES, mmap_mode="r")
 
     def learning(self, method: Method, seed: int) -> list[dict[str, Any]]:
@@ -81,7 +84,8 @@ class Runs:
             if part is self.data.test:
                 if own.pcvr is None:
                     raise RunError("a method must have a pCVR to be compared", f"{method.label} has none")
-                np.save(run.folder / SCORES, np.stack([own.pcvr, own.pcvr * pctr[part.name]]))
+                scores = np.stack([own.pcvr, own.pcvr * pctr[part.name], pctr[part.name]])
+                np.save(run.folder / SCORES, scores)
         save_json(run.folder / EVALUATION, found)
         return found
 

@@ -177,7 +177,7 @@ def sentences(by: str, lines: Sequence[Mapping[str, Any]]) -> list[str]:
             if not m["miscalibrated"]:
                 continue
             what, pcoc = f"segment {by}={line['name']}: {task.upper()} is predicted", m["pcoc"]
-            if isinstance(pcoc, Undefined):
+            if not isinstance(pcoc, float):  # Undefined, or as plain values say it
                 found.append((np.inf, f"{what} {m['mean']:.3g}, and none is observed"))
             else:
                 direction = f"{pcoc:.2f} times too high" if pcoc > 1 else f"too low, {pcoc:.2f} of what is observed"
