@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from scipy.stats import t as student
 
 from .diagnosis_report import histograms
@@ -176,6 +176,7 @@ def _panels(named: Mapping[str, Any], across: int = 4) -> tuple[Figure, list[Axe
 
 def _ratios(axis: Axes) -> None:
     """Marks of a logarithmic axis as plain numbers."""
+    axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.yaxis.set_minor_formatter(NullFormatter())
 
