@@ -52,7 +52,8 @@ def _draw(result: Result, path: Path) -> None:
     assert plot is not None
     rows = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
     panels = list(dict.fromkeys(row[plot.panel] for row in rows)) if plot.panel else [None]
-    figure, axes = plt.subplots(1, len(panels), figsize=(max(5.0, 4.2 * len(panels)), 3.4), sharey=True, squeeze=False)
+    size = max(5.0, 4.2 * len(panels)) + 1.5, 3.4
+    figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False, layout="constrained")
     for axis, panel in zip(axes[0], panels, strict=True):
         here = [row for row in rows if plot.panel is None or row[plot.panel] == panel]
         for i, name in enumerate(plot.y):
@@ -64,7 +65,9 @@ def _draw(result: Result, path: Path) -> None:
             else:
                 axis.plot([here[at][plot.x] for at, _ in points], [y for _, y in points], marker="o", label=name)
         if plot.kind == "bars":
-            axis.set_xticks(range(len(here)), [_tick(row[plot.x]) for row in here])
+            ticks = [_tick(row[plot.x]) for row in here]
+            turned = 30 if sum(map(len, ticks)) > 40 else 0
+            axis.set_xticks(range(len(here)), ticks, rotation=turned, ha="right" if turned else "center")
         elif plot.log:
             axis.set_xscale("log")
         if plot.log:
@@ -74,15 +77,15 @@ def _draw(result: Result, path: Path) -> None:
             axis.set_title(f"{plot.panel} {_tick(panel)}", fontsize=10)
         axis.grid(alpha=0.3)
     axes[0][0].set_ylabel(plot.label)
-    axes[0][0].legend(fontsize=8)
-    figure.tight_layout()
+    if len(plot.y) > 1:
+        figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
     path.parent.mkdir(exist_ok=True)
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
 
 
 def _tick(value: object) -> str:
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":

@@ -60,7 +60,9 @@ def main() -> None:
     lines = {name: np.polyfit(np.array(options.impressions, float), columns[name], 1) for name in BY_LINE}
     for data, n in PAPER.items():
         rows.append([data, *(float(np.polyval(lines[name], n)) if name in lines else "-" for name in names)])
-    plot = Plot(x="impressions", y=["prepare, s", "train an epoch, s", "score the test half, s"], label="s")
+    plot = Plot(
+        x="impressions", y=["prepare, s", "train an epoch, s", "score the test half, s"], label="seconds", log=True
+    )
     publish(Result("scale", "Scale", TEXT, ["impressions", *names], rows, plot))
 
 
