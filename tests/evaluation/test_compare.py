@@ -10,6 +10,7 @@ import pytest
 import entirespace.evaluation.runs as runs_module
 from entirespace.errors import ConfigError, RunError
 from entirespace.evaluation.compare import compare
+from entirespace.evaluation.report import text
 from entirespace.evaluation.significance import paired
 from entirespace.methods import AMAN, BASE, ESMM, Family
 
@@ -45,11 +46,29 @@ def test_the_table_is_the_mean_over_seeds(report):
     assert users["difference"] == pytest.approx(esmm["against"]["BASE"]["ctcvr"]["difference"])
     assert users["low"] < users["difference"] < users["high"]
     assert "BASE" not in base["against"]
-    for text in (str(comparison), (out / "report.md").read_text()):
-        assert "66.00±0.37" in text, "the paper's own line stands beside ours"
-        assert f"{100 * esmm['tasks']['cvr']['auc']['mean']:.2f}±" in text
-        assert "true pCVR" in text
-        assert "The test part chose nothing" in text
+    for told in (str(comparison), (out / "report.md").read_text()):
+        assert "66.00±0.37" in told, "the paper's own line stands beside ours"
+        assert f"{100 * esmm['tasks']['cvr']['auc']['mean']:.2f}±" in told
+        assert "true pCVR" in told
+        assert "The test part chose nothing" in told
+
+
+def test_a_method_named_with_its_rate_has_the_papers_line_too(report):
+    about = report[1].as_dict()
+    base, aman, esmm = about["methods"]
+    assert "65.21±0.59" in text({**about, "methods": [base, {**aman, "name": aman["label"]}, esmm]})
+
+
+def test_scores_of_an_earlier_form_are_made_again(report, dataset, quick):
+    out, comparison = report
+    scores = next(path for path in out.glob("runs/ESMM-seed0-*/test-scores.npy"))
+    whole = np.load(scores)
+    assert whole.shape == (3, len(dataset.test))
+    np.testing.assert_array_equal(whole[1], whole[0] * whole[2])  # pCVR, its product with pCTR, pCTR
+    np.save(scores, whole[:2])
+    again = compare(METHODS, dataset, seeds=2, config=quick, out=out, jobs=1)
+    assert again.as_dict() == comparison.as_dict()
+    np.testing.assert_array_equal(np.load(scores), whole)
 
 
 def test_rates_are_chosen_on_validation_or_as_the_paper_did_on_test(report, dataset, quick):

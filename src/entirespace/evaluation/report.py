@@ -116,7 +116,7 @@ def _preface(about: Mapping[str, Any]) -> str:
 def _table2(about: Mapping[str, Any], table: Table) -> str:
     rows = []
     for line in about["methods"]:
-        paper = about["paper"].get(line["name"], {"cvr": "", "ctcvr": ""})
+        paper = about["paper"].get(line["name"].partition("(")[0], {"cvr": "", "ctcvr": ""})
         own = line["tasks"].get("ctcvr_own")
         rows.append(
             [
