@@ -29,7 +29,7 @@ demo: setup
 	$(BIN)/entirespace simulate $(DEMO)/log --impressions 120000 --conversion-rate 0.1 --seed 1
 	$(BIN)/entirespace prepare $(DEMO)/log/schema.toml $(DEMO)/log $(DEMO)/dataset
 	$(BIN)/entirespace compare $(DEMO)/dataset -o $(DEMO)/report --seeds 3
-	@echo "report: $(DEMO)/report/report.md (and report.json)"
+	@echo "report: $(DEMO)/report/report.html (also report.md and report.json)"
 
 lint: setup
 	$(BIN)/ruff check .
