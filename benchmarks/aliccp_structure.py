@@ -25,17 +25,17 @@ import torch
 from common import Plot, Result, publish
 from torch.nn import functional as F
 
+from entirespace.batches.batch import Batch, Group
+from entirespace.batches.feed import Feed
 from entirespace.config import Config
-from entirespace.data.batches import Batch, Group
-from entirespace.data.dataset import Dataset
-from entirespace.data.feed import Feed
-from entirespace.data.source import Ragged
+from entirespace.core.rows import Ragged
+from entirespace.dataset.dataset import Dataset
 from entirespace.methods import ESMM
 from entirespace.network import Heads
 from entirespace.network.embedding import Input
-from entirespace.probability import Prob
+from entirespace.network.probability import Prob
+from entirespace.runs.run import build_network
 from entirespace.training.learner import Learner
-from entirespace.training.run import build_network
 
 SECONDS = 4.0  # of a turn
 TEXT = """ESMM at the paper's sizes on a simulated raw Ali-CCP pair: 13 common fields, four of them bags of about 130

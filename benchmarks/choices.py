@@ -28,8 +28,8 @@ from torch.nn import functional
 
 import entirespace as es
 from entirespace.config import Config
-from entirespace.data.dataset import Part
-from entirespace.evaluation.auc import auc
+from entirespace.dataset.dataset import Part
+from entirespace.metrics.auc import auc
 
 SETTINGS: dict[str, dict[str, dict[str, object]]] = {
     "blocks": {"block 1": {}, **{f"block {n}": {"block": n} for n in (4, 16, 64)}},

@@ -86,11 +86,11 @@ def _prepared(folder: Path, impressions: int, rows: int) -> Path:
 
 def _case(path: Path) -> dict[str, float]:
     """Bytes: of the libraries alone, of tables and Adam, and at the peak."""
+    from entirespace.batches.feed import Feed
     from entirespace.config import Config
-    from entirespace.data.dataset import Dataset
-    from entirespace.data.feed import Feed
+    from entirespace.dataset.dataset import Dataset
     from entirespace.methods import ESMM
-    from entirespace.training.checkpoint import save_tensors
+    from entirespace.runs.checkpoint import save_tensors
     from entirespace.training.learner import Learner
 
     libraries = _peak()

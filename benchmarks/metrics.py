@@ -44,20 +44,20 @@ are apart: AUC is exact on both sides; scikit-learn's log loss of float32 is sum
 
 
 def auc(p: np.ndarray, label: np.ndarray, user: np.ndarray) -> Any:
-    from entirespace.evaluation.auc import auc
+    from entirespace.metrics.auc import auc
 
     return auc(p, label)
 
 
 def grouped_auc(p: np.ndarray, label: np.ndarray, user: np.ndarray) -> Any:
-    from entirespace.evaluation.auc import GroupedAUC, grouped_auc
+    from entirespace.metrics.auc import GroupedAUC, grouped_auc
 
     found = grouped_auc(p, label, user)
     return found.value if isinstance(found, GroupedAUC) else 0.5
 
 
 def log_loss(p: np.ndarray, label: np.ndarray, user: np.ndarray) -> Any:
-    from entirespace.evaluation.metrics import log_loss
+    from entirespace.metrics.metrics import log_loss
 
     return log_loss(p, label)
 

@@ -94,7 +94,7 @@ def generated(folder: Path, size: float) -> Path:
 
 
 def ids_in(dataset: Path) -> int:
-    from entirespace.data.dataset import open_dataset
+    from entirespace.dataset.dataset import open_dataset
 
     return open_dataset(dataset).rows
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from entirespace.data.aliccp import COMMON_FIELDS, SKELETON_FIELDS, WEIGHTED
-from entirespace.data.simulate_text import write_lines
+from entirespace.logs.aliccp.source import COMMON_FIELDS, SKELETON_FIELDS, WEIGHTED
+from entirespace.simulation.text import write_lines
 
 # field: (share of all ids, mean ids a line)
 POOLS = {

@@ -21,7 +21,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import numpy as np
 from common import Plot, Result, publish
 
-from entirespace.data.dataset import Dataset
+from entirespace.dataset.dataset import Dataset
 
 TEXT = """A simulated raw Ali-CCP pair (58 impressions a common line of about 530 features), half of it for
 training, and what each step takes: seconds and peak memory of the process. Training is one epoch of ESMM

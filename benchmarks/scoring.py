@@ -20,11 +20,11 @@ import torch
 from common import Plot, Result, in_turn, publish
 from rivals.prepared import prepared
 
+from entirespace.batches.feed import Feed
 from entirespace.config import Config
-from entirespace.data.dataset import Dataset, Part
-from entirespace.data.feed import Feed
+from entirespace.dataset.dataset import Dataset, Part
 from entirespace.methods import ESMM
-from entirespace.training.run import PREDICT_ROWS, Run, build_network
+from entirespace.runs.run import PREDICT_ROWS, Run, build_network
 
 TEXT = """Impressions a second in scoring the training part in the log's order with ESMM at the paper's sizes, in
 float32: from the dataset's files to pCTR, pCVR and pCTCVR in memory.

@@ -22,14 +22,14 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from entirespace.batches.feed import Feed
 from entirespace.config import Config
-from entirespace.data.dataset import Dataset, Part, open_dataset
-from entirespace.data.feed import Feed
-from entirespace.evaluation.auc import auc
-from entirespace.evaluation.metrics import log_loss, rank_correlation
+from entirespace.dataset.dataset import Dataset, Part, open_dataset
 from entirespace.methods import ESMM, Method
 from entirespace.methods._method import once
-from entirespace.probability import bce
+from entirespace.metrics.auc import auc
+from entirespace.metrics.metrics import log_loss, rank_correlation
+from entirespace.network.probability import bce
 from entirespace.training.learner import Learner
 
 EPOCHS, LOOKS = 4, 2  # epochs without a stop; looks an epoch

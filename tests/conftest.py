@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command line does, before torch is imported
 from hypothesis import settings
+from raw_logs import few_rows, log, new_log, plain, rng, small_pieces  # noqa: F401 (fixtures)
 
 settings.register_profile("here", deadline=None)  # a busy machine is no error
 settings.load_profile("here")
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command line does, before torch is imported
 
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture(scope="session")
-def support() -> ModuleType:
-    """tests/support.py, which tests in importlib mode cannot import by name."""
-    spec = importlib.util.spec_from_file_location("entirespace_test_support", ROOT / "tests" / "support.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +29,7 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def simulated_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small simulated log (Parquet, with schema.toml) in which clicks and conversions are common."""
-    from entirespace.data.simulate import simulate
+    from entirespace.simulation.simulate import simulate
 
     out = tmp_path_factory.mktemp("simulated") / "log"
     simulate(out, impressions=6000, users=300, items=200, click_rate=0.3, conversion_rate=0.3, history=3, seed=5)
@@ -52,9 +39,9 @@ def simulated_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def dataset(simulated_log: Path, tmp_path_factory: pytest.TempPathFactory):
     """The small simulated log, prepared."""
-    from entirespace.data.logs import LogSource
-    from entirespace.data.prepare import prepare
-    from entirespace.data.schema import read_schema
+    from entirespace.dataset.prepare import prepare
+    from entirespace.logs.schema import read_schema
+    from entirespace.logs.star import LogSource
 
     schema = read_schema(simulated_log / "schema.toml")
     return prepare(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from entirespace.data.batches import Batch, Group
+from entirespace.batches.batch import Batch, Group
 from entirespace.network import Network
 
 Bag = list[tuple[int, float]]  # (id, weight), the id counted within its field

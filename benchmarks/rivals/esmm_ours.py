@@ -9,10 +9,10 @@ import torch
 from torch_loop import precisions
 from worker import Train, folder, serve, threads
 
+from entirespace.batches.batch import Batch
+from entirespace.batches.feed import Feed
 from entirespace.config import Config, TrainingConfig
-from entirespace.data.batches import Batch
-from entirespace.data.dataset import ROW_GROUP, open_dataset
-from entirespace.data.feed import Feed
+from entirespace.dataset.dataset import ROW_GROUP, open_dataset
 from entirespace.methods import ESMM
 from entirespace.training.learner import Learner
 

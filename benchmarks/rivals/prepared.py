@@ -18,10 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from entirespace.config import parse
-from entirespace.data.dataset import ROW_GROUP, Dataset
-from entirespace.data.logs import LogSource
-from entirespace.data.prepare import prepare
-from entirespace.data.schema import Schema
+from entirespace.dataset.dataset import ROW_GROUP, Dataset
+from entirespace.dataset.prepare import prepare
+from entirespace.logs.schema import Schema
+from entirespace.logs.star import LogSource
 
 FIELDS = [f"f{i}" for i in range(23)]
 TRAINING, TESTING = 4 * ROW_GROUP, 1024

@@ -293,7 +293,7 @@ def test_a_process_ends_with_its_code_and_without_a_traceback(raw, arguments, co
 MAIN = "from entirespace.cli import main; main()"
 WAITS = f"""
 import time
-from entirespace.data.logs import LogSource
+from entirespace.logs.star import LogSource
 LogSource.impressions = lambda self: (print("there", flush=True), time.sleep(60))[:0]
 {MAIN}
 """

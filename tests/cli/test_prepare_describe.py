@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from entirespace.data.simulate import simulate
+from entirespace.simulation.simulate import simulate
 
 PREPARE = ("prepare", "raw/schema.toml", "raw", "dataset")
 

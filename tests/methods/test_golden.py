@@ -6,13 +6,11 @@ Was that meant? Then say why in the commit, and write them anew:
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
+import support
 import torch
 from torch import nn
 
@@ -33,7 +31,7 @@ TAGS = [[((i * k) % 18, 0.5 * k) for k in range(1, 1 + i % 4)] for i in range(N)
 REFERENCE = 0.02 + 0.9 * (AT % 10) / 10
 
 
-def losses(method: Method, support: ModuleType) -> list[float]:
+def losses(method: Method) -> list[float]:
     """The losses of ten steps of the paper's Adam, in float64 from float32 starts: alike on any processor."""
     rng = np.random.default_rng(0)
     counts = Counts(N, int(CLICK.sum()), int(CONVERSION.sum()))
@@ -72,22 +70,16 @@ def losses(method: Method, support: ModuleType) -> list[float]:
 
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
-def test_golden_losses(method: Method, support: ModuleType) -> None:
+def test_golden_losses(method: Method) -> None:
     lines = [line.split() for line in GOLDEN.read_text().splitlines() if not line.startswith("#")]
     golden = [float(loss) for name, _, loss in lines if name == method.label]
     assert len(golden) == STEPS
-    assert losses(method, support) == pytest.approx(golden, rel=1e-6)
+    assert losses(method) == pytest.approx(golden, rel=1e-6)
 
 
 if __name__ == "__main__":
-    spec = importlib.util.spec_from_file_location("support", Path(__file__).parents[1] / "support.py")
-    assert spec is not None
-    assert spec.loader is not None
-    support_module = importlib.util.module_from_spec(spec)
-    sys.modules["support"] = support_module
-    spec.loader.exec_module(support_module)
     print("# method step loss, in nats. To write them anew:")
     print("# python tests/methods/test_golden.py > tests/methods/golden_losses.txt")
     for one in METHODS.values():
-        for number, value in enumerate(losses(one, support_module)):
+        for number, value in enumerate(losses(one)):
             print(one.label, number, f"{value:.9f}")

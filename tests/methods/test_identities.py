@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from types import ModuleType
 
 import numpy as np
 import pytest
+import support
 import torch
 
+from entirespace.batches.batch import Batch
 from entirespace.config import NetworkConfig
-from entirespace.data.batches import Batch
 from entirespace.methods import AMAN, BASE, CTR, DIVISION, ESMM, OVERSAMPLING, UNBIAS, Counts, Method
 from entirespace.network import Heads, Network
-from entirespace.probability import Prob, bce
+from entirespace.network.probability import Prob, bce
 
 RNG = np.random.default_rng(0)
 Y = RNG.random(300) < 0.4
@@ -22,7 +22,7 @@ LOGITS = RNG.normal(-1, 2, 300).astype(np.float32)
 COUNTS = Counts(300, int(Y.sum()), int(Z.sum()))
 
 
-def learned(method: Method, support: ModuleType, pctr: float = 0.5) -> tuple[torch.Tensor, torch.Tensor]:
+def learned(method: Method, pctr: float = 0.5) -> tuple[torch.Tensor, torch.Tensor]:
     """Loss and gradient of the CVR head over what the method samples of the 300 impressions."""
     times = method.samples(Y, Z, np.random.default_rng(7))
     rows = np.repeat(np.arange(300), times)
@@ -35,17 +35,17 @@ def learned(method: Method, support: ModuleType, pctr: float = 0.5) -> tuple[tor
 
 
 @pytest.mark.parametrize("method", [OVERSAMPLING(copies=1), AMAN(rate=0.0)], ids=lambda m: m.label)
-def test_one_copy_and_no_negatives_are_base(method: Method, support: ModuleType) -> None:
-    for came, base in zip(learned(method, support), learned(BASE(), support), strict=True):
+def test_one_copy_and_no_negatives_are_base(method: Method) -> None:
+    for came, base in zip(learned(method), learned(BASE()), strict=True):
         assert torch.equal(came, base)
     assert method.base_rates(COUNTS) == BASE().base_rates(COUNTS)
 
 
-def test_all_negatives_are_the_ctcvr_term_of_division(support: ModuleType) -> None:
+def test_all_negatives_are_the_ctcvr_term_of_division() -> None:
     batch = support.labels_only(Y.tolist(), Z.tolist())
     p = Prob.of_logit(torch.from_numpy(LOGITS))
     other = Prob.of_logit(torch.zeros(300))
-    loss, _ = learned(AMAN(rate=1.0), support)
+    loss, _ = learned(AMAN(rate=1.0))
     ctr_term = bce(batch.click, other)
     torch.testing.assert_close(loss, DIVISION().loss(Heads(ctr=other, ctcvr=p), batch) - ctr_term)
     same = np.random.default_rng(1)
@@ -54,12 +54,12 @@ def test_all_negatives_are_the_ctcvr_term_of_division(support: ModuleType) -> No
 
 
 @pytest.mark.parametrize("c", [0.04, 0.5, 1.0])
-def test_unbias_under_a_constant_pctr_is_base_over_it(c: float, support: ModuleType) -> None:
-    for came, base in zip(learned(UNBIAS(), support, c), learned(BASE(), support), strict=True):
+def test_unbias_under_a_constant_pctr_is_base_over_it(c: float) -> None:
+    for came, base in zip(learned(UNBIAS(), c), learned(BASE()), strict=True):
         torch.testing.assert_close(came, base / c)
 
 
-def test_esmm_where_every_pctr_is_1_is_base(support: ModuleType) -> None:
+def test_esmm_where_every_pctr_is_1_is_base() -> None:
     z = Z[Y]
     batch = support.labels_only([True] * len(z), z.tolist())
     came = []
@@ -76,7 +76,7 @@ def test_esmm_where_every_pctr_is_1_is_base(support: ModuleType) -> None:
     torch.testing.assert_close(came[1], came[2])
 
 
-def test_division_trains_its_ctr_network_as_if_alone_bit_for_bit(support: ModuleType) -> None:
+def test_division_trains_its_ctr_network_as_if_alone_bit_for_bit() -> None:
     config = NetworkConfig(embedding_size=4, hidden=(8, 6), embedding_std=0.1)
     offsets, rows = (0, 20), 40
     user, item = RNG.integers(0, 20, (2, 300)).tolist()

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from types import ModuleType
-
 import numpy as np
 import pytest
+import support
 import torch
 
 from entirespace.methods import AMAN, BASE, DIVISION, ESMM, OVERSAMPLING, UNBIAS, Method
 from entirespace.network import Heads
-from entirespace.probability import Prob
+from entirespace.network.probability import Prob
 
 # Impressions, clicks and conversions of each cell: CTR 0.1, 0.5, 0.02, 0.9; CVR 0.2, 0.1, 0.75, 1/9. The
 # un-clicked come in tens, so that AMAN's rates are met exactly.
@@ -29,7 +28,7 @@ class Even:
         return (np.arange(n) % 10 + 0.5) / 10
 
 
-def minimiser(method: Method, support: ModuleType) -> np.ndarray:
+def minimiser(method: Method) -> np.ndarray:
     """pCVR of each cell at the least loss. Shape: (4,)."""
     times = method.samples(Y, Z, Even())  # type: ignore[arg-type]
     rows = np.repeat(np.arange(len(Y)), times)
@@ -62,18 +61,18 @@ def minimiser(method: Method, support: ModuleType) -> np.ndarray:
     [BASE(), UNBIAS(), UNBIAS(floor=0.3), DIVISION(), ESMM(share_embedding=False), ESMM()],
     ids=lambda method: method.label,
 )
-def test_pcvr_is_learned(method: Method, support: ModuleType) -> None:
-    np.testing.assert_allclose(minimiser(method, support), PCVR, rtol=1e-5)
+def test_pcvr_is_learned(method: Method) -> None:
+    np.testing.assert_allclose(minimiser(method), PCVR, rtol=1e-5)
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.2, 0.5, 1.0])
-def test_aman_underestimates_by_its_negatives(rate: float, support: ModuleType) -> None:
-    came = minimiser(AMAN(rate=rate), support)
+def test_aman_underestimates_by_its_negatives(rate: float) -> None:
+    came = minimiser(AMAN(rate=rate))
     np.testing.assert_allclose(came, PCTR * PCVR / (PCTR + rate * (1 - PCTR)), rtol=1e-5)
     assert rate == 0 or (came < PCVR).all()
 
 
 @pytest.mark.parametrize("copies", [1, 2, 10])
-def test_oversampling_multiplies_the_odds(copies: int, support: ModuleType) -> None:
+def test_oversampling_multiplies_the_odds(copies: int) -> None:
     odds = copies * PCVR / (1 - PCVR)
-    np.testing.assert_allclose(minimiser(OVERSAMPLING(copies=copies), support), odds / (1 + odds), rtol=1e-5)
+    np.testing.assert_allclose(minimiser(OVERSAMPLING(copies=copies)), odds / (1 + odds), rtol=1e-5)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from types import ModuleType
 
 import pytest
+import support
 import torch
 
 from entirespace.methods import AMAN, BASE, CTR, DIVISION, ESMM, OVERSAMPLING, UNBIAS, Method
 from entirespace.network import Heads
-from entirespace.probability import Prob
+from entirespace.network.probability import Prob
 
 # Three impressions, clicked and converting, clicked, un-clicked; the same odds for each.
 CLICK, CONVERSION = [True, True, False], [True, False, False]
@@ -40,7 +40,7 @@ CTCVR_TERM = -(LN[0.05] + 2 * LN[0.95]) / 3  # 0.2 * 0.25
     ],
     ids=lambda value: value.label if isinstance(value, Method) else None,
 )
-def test_losses_by_hand(method: Method, heads: dict[str, float], by_hand: float, support: ModuleType) -> None:
+def test_losses_by_hand(method: Method, heads: dict[str, float], by_hand: float) -> None:
     batch = support.labels_only(CLICK, CONVERSION, [0.5, 0.1, 0.001])
     p = Heads(**{name: prob(value) for name, value in heads.items()})
     assert tuple(heads) == method.heads
@@ -66,7 +66,7 @@ def test_readings(method: Method, heads: dict, pctr: float, pcvr: float, pctcvr:
         assert (None if came is None else came.item()) == (None if by_hand is None else pytest.approx(by_hand))
 
 
-def test_unbias_logs_its_effective_sample_size(support: ModuleType) -> None:
+def test_unbias_logs_its_effective_sample_size() -> None:
     p = Heads(cvr=prob(0.25))
     batch = support.labels_only(CLICK, CONVERSION, [0.5, 0.5, 0.001])
     # weights 2, 2, 100: 104^2 / (3 * 10008)
@@ -77,7 +77,7 @@ def test_unbias_logs_its_effective_sample_size(support: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("method", [BASE(), DIVISION(), ESMM(), CTR()])
-def test_the_expected_loss_at_step_0_is_the_entropy_of_the_docstring(method: Method, support) -> None:
+def test_the_expected_loss_at_step_0_is_the_entropy_of_the_docstring(method: Method) -> None:
     """A batch with CTR 0.25 and CVR 0.2 at its own base rates: each docstring's entropy."""
     y = torch.arange(400) % 4 == 0
     z = y & (torch.arange(400) % 5 == 0)

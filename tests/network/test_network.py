@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import copy
-from types import ModuleType
 
 import numpy as np
 import pytest
+import support
 import torch
 
+from entirespace.batches.batch import Batch
 from entirespace.config import NetworkConfig
-from entirespace.data.batches import Batch
 from entirespace.network import Heads, Network
 from entirespace.network.embedding import Input, inputs
-from entirespace.probability import Prob
+from entirespace.network.probability import Prob
 
 SMALL = NetworkConfig(embedding_size=3, hidden=(5, 4), embedding_std=0.5)
 OFFSETS, ROWS = (0, 6, 11, 15, 22), 30  # five fields
@@ -24,7 +24,7 @@ def make(*heads: str, share: bool = False, seed: int = 0, config: NetworkConfig 
     return Network(heads, OFFSETS, ROWS, config, share_embedding=share, base_rates=RATES, seed=seed)
 
 
-def tables(support: ModuleType) -> list:
+def tables() -> list:
     """Four impressions: 1 and 4 single, 0 a weighted bag, 2 a side table's bag, 3 single in another."""
     return [
         support.ids([0, 4, 1, 4], [7, 0, 2, 7], fields=(1, 4)),
@@ -35,8 +35,8 @@ def tables(support: ModuleType) -> list:
 
 
 @pytest.fixture
-def batch(support: ModuleType):
-    return support.make_batch(tables(support), OFFSETS, [True, False, True, False], [True, False, False, False])
+def batch():
+    return support.make_batch(tables(), OFFSETS, [True, False, True, False], [True, False, False, False])
 
 
 def concatenate(rows: torch.Tensor, batch: Batch) -> torch.Tensor:
@@ -48,15 +48,15 @@ def concatenate(rows: torch.Tensor, batch: Batch) -> torch.Tensor:
     return torch.cat([columns[f] for f in sorted(columns)], dim=1)
 
 
-def test_pooling_is_the_slow_one(support: ModuleType, batch) -> None:
+def test_pooling_is_the_slow_one(batch) -> None:
     network = make("cvr")
     weight = network.embedding("cvr").weight
     weight += 1  # so that rows 0 show
     came = concatenate(weight[batch.rows], batch)
-    torch.testing.assert_close(came, support.slow_concatenate(weight, tables(support), OFFSETS, 4))
+    torch.testing.assert_close(came, support.slow_concatenate(weight, tables(), OFFSETS, 4))
 
 
-def test_two_bag_fields_in_one_group(support: ModuleType) -> None:
+def test_two_bag_fields_in_one_group() -> None:
     bags = [[[(1, 1.0), (2, 2.0)], []], [[(3, 0.5)], [(0, 1.0), (2, 1.0), (2, 1.0)]]]
     table = [support.Table((3, 0), bags)]
     batch = support.make_batch(table, OFFSETS, [True, False], [False, False])
@@ -74,7 +74,7 @@ def whole(x: torch.Tensor) -> Input:
 @pytest.mark.parametrize("hidden", [(), (5,), (5, 4)])
 @pytest.mark.parametrize("impressions", [1, 2, 3, 4, 40])
 @pytest.mark.parametrize("own", [(), (4, 1), (0, 1, 2)])
-def test_shared_rows_are_multiplied_once_with_the_same_result(support, own, impressions, hidden) -> None:
+def test_shared_rows_are_multiplied_once_with_the_same_result(own, impressions, hidden) -> None:
     """A side table of three rows with a bag, and the other fields single; own: the impressions' fields."""
     rng = np.random.default_rng(impressions)
     side = [f for f in range(5) if f not in own]
@@ -107,21 +107,21 @@ def test_a_side_table_with_few_rows_gives_an_input_of_its_own(batch) -> None:
     assert [(i.fields, len(i.x)) for i in made] == [((2,), 2), ((3,), 3), ((0, 1, 4), 4)]
 
 
-def test_weights_of_single_valued_fields_count(support: ModuleType) -> None:
+def test_weights_of_single_valued_fields_count() -> None:
     table = [support.Table((1,), [[[(2, 3.0)], [(1, -0.5)]]], single=True)]
     batch = support.make_batch(table, OFFSETS, [True, False], [False, False])
     weight = torch.arange(90.0).view(30, 3)
     torch.testing.assert_close(concatenate(weight[batch.rows], batch), torch.stack([3 * weight[8], -weight[7] / 2]))
 
 
-def test_gathered_rows_collect_the_gradient_of_the_whole_table(support: ModuleType, batch) -> None:
+def test_gathered_rows_collect_the_gradient_of_the_whole_table(batch) -> None:
     network = make("ctr", "cvr", share=True)
     gathered = support.gather(network, batch)
     p = network(batch, gathered)
     (p.ctr * p.cvr).log_not.sum().backward()
 
     table = network.embedding("shared").weight.clone().requires_grad_()
-    x = support.slow_concatenate(table, tables(support), OFFSETS, 4)
+    x = support.slow_concatenate(table, tables(), OFFSETS, 4)
     ctr, cvr = (Prob.of_logits(network.towers[head]([whole(x)])) for head in ("ctr", "cvr"))
     (ctr * cvr).log_not.sum().backward()
     scattered = torch.zeros_like(table)
@@ -177,7 +177,7 @@ def test_the_seed_and_nothing_else_says_how_it_starts() -> None:
     assert not torch.equal(one["towers.ctr.hidden.0.weight"], third["towers.ctr.hidden.0.weight"])
 
 
-def test_unseen_ids_start_as_nothing(support: ModuleType) -> None:
+def test_unseen_ids_start_as_nothing() -> None:
     network = make("cvr")
     weight = network.embedding("cvr").weight
     assert weight[list(OFFSETS)].abs().sum() == 0
@@ -189,7 +189,7 @@ def test_unseen_ids_start_as_nothing(support: ModuleType) -> None:
     assert unseen == empty
 
 
-def test_predictions_start_near_the_base_rate(support: ModuleType) -> None:
+def test_predictions_start_near_the_base_rate() -> None:
     rng = np.random.default_rng(0)
     offsets, rows = tuple(range(0, 2300, 100)), 2300
     network = Network(("ctr", "cvr"), offsets, rows, NetworkConfig(), share_embedding=True, base_rates=RATES, seed=3)
@@ -207,7 +207,7 @@ def test_shared_or_one_a_head() -> None:
     assert list(make("ctr", "cvr").embeddings) == ["ctr", "cvr"]
 
 
-def test_float64_and_repeatable(support: ModuleType, batch) -> None:
+def test_float64_and_repeatable(batch) -> None:
     network = make("ctr", "cvr", share=True).double()
     gradients = []
     for _ in range(2):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from entirespace.kernels.threads import threads, use_threads
 from entirespace.training.embedding_kernels import KernelLookups, spread
 
 KERNELS = KernelLookups()
@@ -66,12 +67,12 @@ def test_pool_by_hand() -> None:
 def test_the_number_of_threads_changes_nothing(generator: torch.Generator) -> None:
     position = (3000 * torch.rand(50_000, generator=generator) ** 4).long()
     grad = torch.randn(50_000, 18, generator=generator)
-    threads, sums = torch.get_num_threads(), []
+    many, sums = threads(), []
     for count in (1, 2, 5):
-        torch.set_num_threads(count)
+        use_threads(count)
         sums.append(torch.zeros(3000, 18))
         spread(grad, position, sums[-1])
-    torch.set_num_threads(threads)
+    use_threads(many)
     assert torch.equal(sums[0], sums[1])
     assert torch.equal(sums[0], sums[2])
 

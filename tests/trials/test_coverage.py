@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from entirespace.evaluation.auc import auc
-from entirespace.evaluation.bootstrap import Replicates, bootstrap
-from entirespace.evaluation.delong import Areas, delong
-from entirespace.evaluation.significance import Difference, Interval
+from entirespace.metrics.auc import auc
+from entirespace.metrics.bootstrap import Replicates, bootstrap
+from entirespace.metrics.delong import Areas, delong
+from entirespace.metrics.significance import Difference, Interval
 
 pytestmark = [pytest.mark.trial, pytest.mark.timeout(1200)]
 DRAWS = 500

@@ -51,7 +51,7 @@ def _root(
     context: typer.Context, version: bool = typer.Option(False, "--version", help="Print the version and stop.")
 ) -> None:
     if version:
-        from .. import __version__
+        from .._version import __version__
 
         print(f"entirespace {__version__}")
         raise typer.Exit

@@ -60,8 +60,8 @@ def command(
 
     Interrupted, the same command goes on where it stopped. The report: REPORT/report.html, report.md and report.json.
     """
-    from ..data.dataset import Dataset
-    from ..evaluation.compare import compare
+    from ..dataset.dataset import Dataset
+    from ..experiments.compare import compare
     from ..methods import PAPER
 
     loaded, table = configuration(config, settings, device=device, precision=precision)

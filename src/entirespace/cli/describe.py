@@ -15,8 +15,8 @@ def command(
     as_json: Json = False,
 ) -> None:
     """Table 1 for your data, the fields with their vocabularies, and the audit of the raw log."""
-    from ..data.dataset import Dataset
-    from ..data.describe import describe, text
+    from ..dataset.dataset import Dataset
+    from ..dataset.describe import describe, text
 
     data = Dataset(dataset)
     if verify:

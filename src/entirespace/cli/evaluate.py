@@ -48,9 +48,9 @@ def command(
     CTCVR is measured with the pCTR of the reference CTR network, as in the paper, and with the method's own.
     --calibrate and --negatives-kept say anew how RUN is calibrated; without them it is as it was left.
     """
-    from ..data.dataset import Dataset
-    from ..evaluation.protocol import evaluate
-    from ..evaluation.segments import checked_field
+    from ..dataset.dataset import Dataset
+    from ..experiments.protocol import evaluate
+    from ..metrics.segments import checked_field
     from ..training import Run
 
     data = Dataset(dataset)

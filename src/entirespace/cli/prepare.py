@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
 
@@ -52,15 +53,15 @@ def command(
     Bad lines are put into DATASET/quarantine.csv with file and line; too many of them end with an error, and
     nothing half-made is left.
     """
-    from ..data.describe import describe, text
-    from ..data.prepare import prepare
+    from ..dataset.describe import describe, text
+    from ..dataset.prepare import prepare
 
     if schema != ALICCP and not (min_count is None and validation is None):
         raise typer.BadParameter("--min-count and --validation go with aliccp: a schema file says them itself")
     with progress_on_stderr(quiet) as progress:
         if schema == ALICCP:
-            from ..data.aliccp import AliCCPSource
-            from ..data.schema import SplitSchema
+            from ..logs.aliccp.source import AliCCPSource
+            from ..logs.schema import SplitSchema
 
             least, share = min_count or 1, 0.1 if validation is None else validation
             if not raw.is_dir():
@@ -81,8 +82,8 @@ def command(
                 progress=progress,
             )
         else:
-            from ..data.logs import LogSource
-            from ..data.schema import read_schema
+            from ..logs.schema import read_schema
+            from ..logs.star import LogSource
 
             with command_line():
                 file = _schema_file(schema)
@@ -107,9 +108,7 @@ def _schema_file(name: str) -> Path:
     path = Path(name)
     if path.suffix == ".toml" or path.is_file():  # a folder of that name may be the dataset of an earlier run
         return path
-    here = Path(__file__).parents[1] / "recipes"
-    if not here.is_dir():  # an editable install: the recipes stand at the project's root
-        here = Path(__file__).parents[3] / "recipes"
+    here = Path(str(files("entirespace.recipes")))
     recipes = {p.stem: p for p in here.glob("*.toml")}
     if name not in recipes:
         from ..config import nearest

@@ -43,7 +43,7 @@ def command(
 
     Then: entirespace prepare OUT/schema.toml OUT DATASET (or: prepare aliccp OUT DATASET).
     """
-    from ..data.simulate import simulate
+    from ..simulation.simulate import simulate
 
     with progress_on_stderr(quiet) as progress, command_line():
         progress.start("simulating", impressions, "impressions")

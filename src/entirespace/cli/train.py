@@ -56,7 +56,7 @@ def command(
 
     An interrupted training goes on where it stopped when the same command is given again.
     """
-    from ..data.dataset import Dataset
+    from ..dataset.dataset import Dataset
     from ..methods import CTR, family, from_spec
     from ..training import Run, fit, reference_ctr
     from ..training.fit import refuse_foreign

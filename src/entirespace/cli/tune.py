@@ -67,10 +67,10 @@ def command(
     STUDY/best.toml is the best configuration (train METHOD DATASET --config STUDY/best.toml -o RUN); trials.json,
     report.md and trials.svg show all of them.
     """
-    from ..data.dataset import Dataset
+    from ..dataset.dataset import Dataset
     from ..errors import ConfigError
-    from ..evaluation.space import Space, default_space, read_space
-    from ..evaluation.tune import tune
+    from ..experiments.space import Space, default_space, read_space
+    from ..experiments.tune import tune
     from ..methods import CTR, family, from_spec
 
     loaded, table = configuration(config, settings, device=device, precision=precision)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from torch import Tensor
 
-from ..data.batches import Batch
+from ..batches.batch import Batch
 from ..network.towers import Heads
 
 

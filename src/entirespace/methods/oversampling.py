@@ -8,10 +8,10 @@ from typing import ClassVar, final
 import numpy as np
 from torch import Tensor
 
-from ..data.batches import Batch
+from ..batches.batch import Batch
 from ..errors import ConfigError
+from ..network.probability import bce
 from ..network.towers import Heads
-from ..probability import bce
 from ._method import Counts, Method, base_rate
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..data.batches import Batch, Group
+from ..batches.batch import Batch, Group
 
 
 class Embedding(nn.Module):

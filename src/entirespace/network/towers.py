@@ -9,11 +9,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from ..batches.batch import Batch
 from ..config import NetworkConfig
-from ..data.batches import Batch
-from ..probability import Prob
 from .embedding import TORCH, Embedding, Lookups, inputs
 from .mlp import MLP
+from .probability import Prob
 
 SHARED = "shared"
 """The name of the one embedding that all heads share."""

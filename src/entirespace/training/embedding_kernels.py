@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.parallel import shares
+from ..kernels.prefetch import prefetch_to_read, prefetch_to_write
+from ..kernels.threads import shares
 from ..network.embedding import TORCH
-from .prefetch import prefetch_to_read, prefetch_to_write
 
 AHEAD = 16  # ids
 BLOCK = 6  # log2 of the rows that a thread owns in a run; neighbours share cache lines

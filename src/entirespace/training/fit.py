@@ -15,16 +15,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..batches.batch import Batch
+from ..batches.feed import Feed
 from ..config import Config
-from ..data.batches import Batch
-from ..data.dataset import Part
-from ..data.feed import Feed
+from ..dataset.dataset import Part
 from ..errors import ConfigError, RunError
+from ..kernels.threads import use_threads
 from ..methods._method import Method
 from ..progress import SILENT, Progress
-from .checkpoint import flat, load_tensors, save_json, save_tensors
+from ..runs.checkpoint import flat, load_tensors, save_json, save_tensors
+from ..runs.run import FORMAT, METRICS, REFERENCE, RUN, WEIGHTS, Run, read_about
 from .learner import Learner
-from .run import FORMAT, METRICS, REFERENCE, RUN, WEIGHTS, Run, read_about
 from .tracking import MLFLOW, TENSORBOARD, UNTRACKED, Tracker
 
 LOG_SECONDS = 5.0  # between two lines of metrics
@@ -121,6 +122,7 @@ class _Trainer:
         settings = self._config.training
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
+            use_threads(settings.threads)
         self._feed = Feed(self._train.dataset)
         self._learner = Learner(self._method, self._train.dataset, self._config, self._seed)
         if self._last is not None:

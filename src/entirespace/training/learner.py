@@ -7,16 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..batches.batch import Batch
 from ..config import Config
-from ..data.batches import Batch
-from ..data.dataset import Dataset
+from ..dataset.dataset import Dataset
 from ..errors import ConfigError
 from ..methods._method import Method
 from ..network import Heads
-from .checkpoint import flat, unflat
+from ..runs.checkpoint import flat, unflat
+from ..runs.run import build_network
 from .embedding_kernels import KernelLookups
-from .optimizer import RowAdam
-from .run import build_network
+from .optimizer.row_adam import RowAdam
 
 
 class Learner:

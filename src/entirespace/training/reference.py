@@ -6,11 +6,11 @@ import hashlib
 from pathlib import Path
 
 from ..config import Config
-from ..data.dataset import Part
+from ..dataset.dataset import Part
 from ..methods import CTR
 from ..progress import SILENT, Progress
+from ..runs.run import Run
 from .fit import fit
-from .run import Run
 from .tracking import UNTRACKED, Tracker
 
 

@@ -1,0 +1,106 @@
+"""Table 1 of the paper for one's own data, the fields, and the audit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..core.rows import PARTS
+from ..logs.audit import report
+from ..tables import text_table
+from .dataset import Dataset
+
+
+def describe(dataset: Dataset) -> dict[str, Any]:
+    """Counts, rates, fields and the audit of a dataset, as plain values.
+
+    `table1` has users, items, impressions, clicks and conversions as the paper's Table 1, of all parts together.
+    """
+    manifest = dataset.manifest
+    totals = {k: sum(manifest["parts"][p][k] for p in PARTS) for k in ("impressions", "clicks", "conversions")}
+    roles = manifest["roles"]
+    return {
+        "path": str(dataset.path),
+        "digest": dataset.digest,
+        "table1": {
+            "users": manifest["users"] if roles["user"] else None,
+            "items": manifest["items"] if roles["item"] else None,
+            **totals,
+        },
+        "rates": _rates(totals),
+        "parts": {
+            part: {
+                **{k: manifest["parts"][part][k] for k in ("impressions", "clicks", "conversions")},
+                "users": manifest["parts"][part]["users"] if roles["user"] else None,
+                "items": manifest["parts"][part]["items"] if roles["item"] else None,
+                **_rates(manifest["parts"][part]),
+            }
+            for part in PARTS
+        },
+        "fields": [
+            {
+                "field": f["name"],
+                "table": f["table"],
+                "kind": f["kind"],
+                "rows": f["size"],
+                "weighted": f["weighted"],
+                "ids_per_impression": f["ids"]["train"] / max(1, manifest["parts"]["train"]["impressions"]),
+                "unseen_in_test": f["unseen"]["test"] / f["ids"]["test"] if f["ids"]["test"] else 0.0,
+            }
+            for f in manifest["fields"]
+        ],
+        "truth": manifest["truth"],
+        "audit": manifest["audit"],
+    }
+
+
+def _rates(counts: dict[str, int]) -> dict[str, float | None]:
+    impressions, clicks, conversions = counts["impressions"], counts["clicks"], counts["conversions"]
+    return {
+        "ctr": clicks / impressions if impressions else None,
+        "cvr": conversions / clicks if clicks else None,
+        "ctcvr": conversions / impressions if impressions else None,
+    }
+
+
+def text(about: dict[str, Any]) -> str:
+    """What `describe` found, for a person."""
+    order = ("users", "items", "impressions", "clicks", "conversions")
+    rates = ("ctr", "cvr", "ctcvr")
+    parts: dict[str, dict[str, Any]] = {"all": {**about["table1"], **about["rates"]}, **about["parts"]}
+    table1 = text_table(
+        ["part", *order, "CTR %", "CVR %", "CTCVR %"],
+        [[part, *(_count(c[k]) for k in order), *(_percent(c[k]) for k in rates)] for part, c in parts.items()],
+    )
+    fields = text_table(
+        ["field", "table", "kind", "rows", "ids per impression", "unseen in test %"],
+        [
+            [
+                f["field"],
+                f["table"],
+                f["kind"] + (", weighted" if f["weighted"] else ""),
+                f"{f['rows']:,}",
+                f"{f['ids_per_impression']:.2f}",
+                f"{100 * f['unseen_in_test']:.2f}",
+            ]
+            for f in about["fields"]
+        ],
+        left=3,
+    )
+    rows = sum(f["rows"] for f in about["fields"])
+    return "\n\n".join(
+        [
+            f"{about['path']} (digest {about['digest'][:12]})"
+            + (", simulated: the truth of every impression is known" if about["truth"] else ""),
+            table1,
+            f"{len(about['fields'])} fields, {rows:,} rows of the embedding (one a field is for unseen ids)\n" + fields,
+            "Audit of the raw log\n" + report(about["audit"]),
+        ]
+    )
+
+
+def _count(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.3g}"

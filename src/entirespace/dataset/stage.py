@@ -1,0 +1,93 @@
+"""Blocks of codes put by on disk while a log is read, and read again, memory-mapped, as often as needed.
+
+Which ids get a row, who trains and which rows repeat are known only when the whole log was seen. Reading the
+raw log again would cost the parsing again; a stage costs a few bytes an id, and no memory.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from ..core.rows import Field, Ragged
+from ..logs.source import Block
+from .dataset import LINK, TRUTH, WEIGHTS, bags_of, from_arrow, to_arrow
+
+
+class Stage:
+    """The blocks of one table, in an Arrow IPC file.
+
+    Columns come and go with what the log has: every block of a table must have the same ones.
+    """
+
+    def __init__(self, path: Path, fields: tuple[Field, ...]) -> None:
+        self._path, self._fields = path, fields
+        self._writer: pa.RecordBatchFileWriter | None = None
+        self._sink: pa.OSFile | None = None
+        self.rows = 0
+        self.weighted = {f.name: False for f in fields}  # some weight is not 1
+        self.single = {f.name: True for f in fields}  # every row has exactly one id
+
+    def write(self, block: Block) -> None:
+        columns: dict[str, pa.Array] = {}
+        for f in self._fields:
+            bags = block.fields[f.name]
+            columns[f.name] = to_arrow(bags)
+            if f.kind == "ids":
+                weights = None if bags.weights is None else Ragged(bags.weights, bags.offsets)
+                nothing = pa.nulls(block.rows, bags_of(pa.float32()))
+                columns[f.name + WEIGHTS] = nothing if weights is None else to_arrow(weights)
+                self.weighted[f.name] |= bags.weights is not None and bool((bags.weights != 1).any())
+            self.single[f.name] &= bags.offsets is None
+        for name, values in (("click", block.click), ("conversion", block.conversion), ("order", block.order)):
+            if values is not None:
+                columns[name] = pa.array(values)
+        if block.part is not None:
+            columns["part"] = pa.array(block.part)
+        for table, link in block.links.items():
+            columns[LINK + table] = pa.array(link)
+        if block.truth is not None:
+            columns.update(zip(TRUTH, map(pa.array, block.truth), strict=True))
+        if block.fingerprint is not None:
+            for i in (0, 1):
+                columns[f"fingerprint.{i}"] = pa.array(np.ascontiguousarray(block.fingerprint[:, i]))
+        batch = pa.record_batch(columns)
+        if self._writer is None:
+            self._sink = pa.OSFile(str(self._path), "wb")
+            self._writer = pa.ipc.new_file(self._sink, batch.schema)
+        self._writer.write_batch(batch)
+        self.rows += block.rows
+
+    def close(self) -> None:
+        """End the writing; then the blocks can be read."""
+        if self._writer is not None and self._sink is not None:
+            self._writer.close()
+            self._sink.close()
+
+    def batches(self) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """(rows before it, the block's columns), in order."""
+        if self._writer is None:
+            return
+        with self._path.open("rb") as opened:
+            mapped = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+        file, start = pa.ipc.open_file(pa.py_buffer(mapped)), 0
+        for i in range(file.num_record_batches):
+            batch = file.get_batch(i)
+            yield start, batch
+            start += batch.num_rows
+            if hasattr(mapped, "madvise"):  # what was read need not count as this process's memory
+                mapped.madvise(mmap.MADV_DONTNEED)
+
+    def field(self, batch: pa.RecordBatch, name: str) -> Ragged:
+        """One field of a batch, with its weights if the field has any anywhere."""
+        if not self.weighted.get(name):
+            return from_arrow(batch[name])
+        weights = batch[name + WEIGHTS]
+        bags = from_arrow(batch[name])
+        if weights.null_count:
+            return Ragged(bags.values, bags.offsets, np.ones(len(bags.values), np.float32))
+        return from_arrow(batch[name], weights)

@@ -1,0 +1,215 @@
+"""The runs of a comparison: trained and evaluated once each, one after the other or several at a time.
+
+Every run stands in a folder named by the content it is made from (dataset, method, seed, configuration, version).
+A run whose evaluation stands in its folder is not made again; an interrupted one goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .._version import __version__
+from ..config import Config, digest
+from ..dataset.dataset import Dataset
+from ..errors import RunError
+from ..kernels.threads import use_threads
+from ..methods import CTR, Method
+from ..progress import SILENT, Hushed, Progress
+from ..runs.checkpoint import save_json
+from ..runs.run import METRICS
+from ..training import Run, fit, reference_ctr
+from .protocol import Truths, measure
+
+EVALUATION, SCORES = "evaluation.json", "test-scores.npy"
+HEADLINES = ("cvr", "ctcvr")  # the paper's two tasks
+SCORED = (*HEADLINES, "ctr")  # what is kept of the test part: pCVR, (reference pCTR) x pCVR, reference pCTR
+
+Found = dict[Method, dict[int, dict[str, Any]]]
+"""method -> seed -> part -> evaluation, as plain values."""
+
+
+class Runs:
+    """Trains and evaluates what is not there yet; holds one seed's reference CTR network at a time."""
+
+    def __init__(self, data: Dataset, config: Config, folder: Path) -> None:
+        self.data, self.config, self.folder = data, config, folder
+        self._parts = [part for part in (data.validation, data.test) if len(part)]
+        self._truths: dict[str, Truths] = {}
+        self._reference: tuple[int, Run, dict[str, np.ndarray]] | None = None
+
+    def there(self, method: Method, seed: int) -> dict[str, Any] | None:
+        """The evaluation of a run made earlier: part -> plain values."""
+        path, scores = (self._of(method, seed) / name for name in (EVALUATION, SCORES))
+        if not (path.exists() and scores.exists() and len(self.scores(method, seed)) == len(SCORED)):
+            return None
+        return json.loads(path.read_text())
+
+    def scores(self, method: Method, seed: int) -> np.ndarray:
+        """What the method's run said of the test part, in the order of SCORED. Shape: float32 (3, N)."""
+        return np.load(self._of(method, seed) / SCORES, mmap_mode="r")
+
+    def learning(self, method: Method, seed: int) -> list[dict[str, Any]]:
+        """What the trainer wrote at each look at the validation part: step, epoch, loss, validation_loss."""
+        lines = [json.loads(line) for line in (self._of(method, seed) / METRICS).read_text().splitlines()]
+        return [line for line in lines if "validation_loss" in line]
+
+    def evaluation(self, method: Method, seed: int, progress: Progress = SILENT) -> dict[str, Any]:
+        """Train and evaluate a run: part -> plain values."""
+        reference, pctr = self.reference(seed, progress)
+        run = fit(
+            method,
+            self.data.train,
+            seed=seed,
+            config=self.config,
+            reference=reference,
+            out=self._of(method, seed),
+            progress=progress,
+        )
+        found: dict[str, Any] = {}
+        for part in self._parts:
+            own = run.outputs(part, progress)
+            if part.name not in self._truths:
+                self._truths[part.name] = Truths.of(part)
+            found[part.name] = measure(self._truths[part.name], own, pctr[part.name], part.name).as_dict()
+            if part is self.data.test:
+                if own.pcvr is None:
+                    raise RunError("a method must have a pCVR to be compared", f"{method.label} has none")
+                scores = np.stack([own.pcvr, own.pcvr * pctr[part.name], pctr[part.name]])
+                np.save(run.folder / SCORES, scores)
+        save_json(run.folder / EVALUATION, found)
+        return found
+
+    def reference(self, seed: int, progress: Progress = SILENT) -> tuple[Run, dict[str, np.ndarray]]:
+        """The reference CTR network of a seed, and its pCTR of each part."""
+        if self._reference is None or self._reference[0] != seed:
+            run = reference_ctr(
+                self.data.train, seed=seed, config=self.config, out=self._of(CTR(), seed), progress=progress
+            )
+            pctr = {}
+            for part in self._parts:
+                values = run.outputs(part, progress).pctr
+                assert values is not None
+                pctr[part.name] = values
+            self._reference = seed, run, pctr
+        return self._reference[1], self._reference[2]
+
+    def _of(self, method: Method, seed: int) -> Path:
+        content = [self.data.digest, method.spec(), seed, self.config.model_dump(mode="json"), __version__]
+        name = "".join(c if c.isalnum() or c in "-." else "-" for c in method.label).rstrip("-")
+        return self.folder / f"{name}-seed{seed}-{digest(content)[:12]}"
+
+
+def evaluate_all(
+    runs: Runs, methods: Sequence[Method], seeds: Sequence[int], jobs: int = 1, progress: Progress = SILENT
+) -> Found:
+    """Every method from every seed, `jobs` at a time."""
+    runs.folder.mkdir(parents=True, exist_ok=True)
+    found: Found = {method: {} for method in methods}
+    missing: list[tuple[Method, int]] = []
+    for seed in seeds:
+        for method in methods:
+            there = runs.there(method, seed)
+            if there is None:
+                missing.append((method, seed))
+            else:
+                found[method][seed] = there
+    if len(missing) < len(seeds) * len(methods):
+        progress.say(
+            f"{len(seeds) * len(methods) - len(missing)} of {len(seeds) * len(methods)} runs are there already"
+        )
+    done = 0
+
+    def tell(method: Method, seed: int, evaluation: dict[str, Any]) -> None:
+        nonlocal done
+        done += 1
+        found[method][seed] = evaluation
+        tasks = evaluation["test"]["tasks"]
+        aucs = ", ".join(f"{task.upper()} AUC {_brief(tasks[task]['auc'])}" for task in HEADLINES if task in tasks)
+        progress.say(f"[{done}/{len(missing)}] {method.label}, seed {seed}: {aucs}")
+
+    if jobs == 1 or len(missing) < 2:
+        for method, seed in missing:
+            tell(method, seed, runs.evaluation(method, seed, Hushed(progress, f"[{done + 1}/{len(missing)}] ")))
+    else:
+        _side_by_side(runs, missing, min(jobs, len(missing)), progress, tell)
+    return found
+
+
+def _side_by_side(
+    runs: Runs,
+    missing: Sequence[tuple[Method, int]],
+    jobs: int,
+    progress: Progress,
+    tell: Callable[[Method, int, dict[str, Any]], None],
+) -> None:
+    """Processes of their own: first the reference of each seed, then whatever method is next."""
+    threads = max(1, torch.get_num_threads() // jobs)
+    pool = ProcessPoolExecutor(
+        jobs,
+        mp_context=get_context("spawn"),
+        initializer=_begin,
+        initargs=(runs.data.path, runs.config.model_dump(mode="json"), runs.folder, threads),
+    )
+    try:
+        seeds = list(dict.fromkeys(seed for _, seed in missing))
+        progress.start("training reference CTR networks", len(seeds), "networks")
+        for future in as_completed([pool.submit(_reference, seed) for seed in seeds]):
+            future.result()
+            progress.advance(1)
+        progress.done()
+        progress.start(f"training {len(missing)} runs, {jobs} at a time", len(missing), "runs")
+        waiting: dict[Future[dict[str, Any]], tuple[Method, int]] = {
+            pool.submit(_evaluation, method, seed): (method, seed) for method, seed in missing
+        }
+        for future in as_completed(waiting):
+            tell(*waiting[future], future.result())
+            progress.advance(1)
+        progress.done()
+    except BaseException:
+        for process in list((pool._processes or {}).values()):  # a run may go on for hours; its checkpoint goes on
+            process.terminate()
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
+
+
+_runs: Runs  # of a job's process
+
+
+def _begin(path: Path, config: dict[str, Any], folder: Path, threads: int) -> None:
+    global _runs
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it, and ends the jobs
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    torch.set_num_threads(threads)
+    use_threads(threads)
+    _runs = Runs(Dataset(path), Config.model_validate(config), folder)
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _reference(seed: int) -> None:
+    _runs.reference(seed)
+
+
+def _evaluation(method: Method, seed: int) -> dict[str, Any]:
+    return _runs.evaluation(method, seed)
+
+
+def _brief(value: Any) -> str:
+    return f"{100 * value:.2f} %" if isinstance(value, float) else "undefined"

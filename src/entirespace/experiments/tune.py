@@ -1,0 +1,324 @@
+"""Hyper-parameters chosen on the validation part: a study of trials, each one training; the test part stays unread.
+
+STUDY/study.json    what is tuned: method, configuration, seed, dataset, objective, space
+STUDY/study.db      optuna's own record (SQLite)
+STUDY/reference/    the run of the reference CTR network, where the method or the objective reads it
+STUDY/trials/       the training at work, gone once it is measured
+STUDY/trials.json   every trial and its objective
+STUDY/best.toml     the best configuration, for `train --config`
+STUDY/report.md     the table of trials, with the plot in trials.svg
+
+Trials are not drawn from one stream of random numbers but each from (seed, its place), and an interrupted one is
+trained again under the values it had: an interrupted study ends as one that was not.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from ..config import Config, digest, dump
+from ..dataset.dataset import Dataset
+from ..errors import ConfigError, DataError, RunError
+from ..methods import Method
+from ..metrics.auc import auc
+from ..metrics.metrics import Undefined, log_loss
+from ..progress import SILENT, Hushed, Progress
+from ..reports.tune_report import OBJECTIVES, markdown, plot, text, told
+from ..runs.checkpoint import save_json
+from ..runs.run import METRICS, REFERENCE
+from ..training import Run, fit, reference_ctr
+from ..training.tracking import flat
+from .space import Space
+
+if TYPE_CHECKING:
+    import optuna
+
+Objective = Literal["ctcvr_auc", "cvr_log_loss"]
+
+FORMAT = "entirespace-study/1"
+STUDY, DATABASE, TRIALS, BEST = "study.json", "study.db", "trials.json", "best.toml"
+AGAIN = "again"  # of a trial: the number of the interrupted one whose values it has
+VALUES, REASON = "values", "reason"  # of a trial: the settings by name, and why it failed
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A study: plain values (see docs/formats.md); `str()` is the report."""
+
+    about: Mapping[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        return dict(self.about)
+
+    def __str__(self) -> str:
+        return text(self.about)
+
+
+def tune(
+    space: Space,
+    data: Dataset,
+    *,
+    trials: int = 20,
+    objective: Objective = "ctcvr_auc",
+    seed: int = 0,
+    out: Path | str,
+    progress: Progress = SILENT,
+) -> Tuned:
+    """Search a method's settings for the best objective on the validation part.
+
+    The first trial is the configuration as given, where the space holds it. A trial that falls behind is pruned: from
+    its second look on, where its lowest validation loss is above the median of the others' at the same look (after
+    five whole trials; not where the method's own parameters are searched, for then losses mean different things).
+
+    Args:
+        trials: how many in all, also those of an earlier call into the same folder.
+        objective: "ctcvr_auc", the AUC of pCTR x pCVR on all impressions, with the method's own pCTR where it has
+            one, else the reference CTR network's; or "cvr_log_loss", the log loss of pCVR on clicked impressions.
+        out: the study's folder; one process at a time.
+
+    Raises: ConfigError without optuna; DataError for a validation part without conversions; RunError for a folder
+    with another study in it, and where no trial came to an end.
+    """
+    optuna = _optuna()
+    study = _Study(space, data, objective, seed, Path(out), progress)
+    study.open(optuna)
+    while (done := study.done()) < trials:
+        study.trial(optuna, done, trials)
+    return study.report()
+
+
+class _Study:
+    def __init__(
+        self, space: Space, data: Dataset, objective: Objective, seed: int, out: Path, progress: Progress
+    ) -> None:
+        self._space, self._data, self._objective, self._seed = space, data, objective, seed
+        self._out, self._progress = out, progress
+        self._up = OBJECTIVES[objective].up
+        self._sign = -1 if self._up else 1  # of a loss, so that its better is the objective's
+        part = data.validation
+        if not 0 < part.conversions < part.clicks:
+            came = f"{part.impressions:,} impressions, {part.clicks:,} clicks, {part.conversions:,} conversions"
+            raise DataError(
+                "tuning needs a validation part with conversions and clicks without",
+                came,
+                where=str(data.path),
+                do="Prepare the dataset with a larger validation part",
+            )
+        self._click, self._conversion = part.column("click"), part.column("conversion")
+
+    def open(self, optuna: Any) -> None:
+        """Begin the study, or take up what the folder holds. Raises: RunError for another study."""
+        about = {
+            "format": FORMAT,
+            "method": self._space.method.spec(),
+            "config": self._space.config.model_dump(mode="json"),
+            "seed": self._seed,
+            "dataset": {"path": str(self._data.path), "digest": self._data.digest},
+            "objective": self._objective,
+            "space": self._space.as_dict(),
+        }
+        file = self._out / STUDY
+        if file.exists():
+            self._same(flat(json.loads(file.read_text())), flat(json.loads(json.dumps(about))))
+        elif self._out.exists() and any(self._out.iterdir()):
+            raise RunError(
+                "a study's folder must be new, empty or hold a study", "it holds other files", where=str(self._out)
+            )
+        else:
+            self._out.mkdir(parents=True, exist_ok=True)
+            save_json(file, about)
+        self._about = about
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._study: optuna.Study = optuna.create_study(
+            storage=f"sqlite:///{(self._out / DATABASE).resolve()}",
+            study_name="entirespace",
+            direction="maximize" if self._up else "minimize",
+            load_if_exists=True,
+        )
+        if not self._study.trials:
+            self._study.enqueue_trial(self._space.coded(self._space.start()))
+        for trial in self._study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):  # killed at work
+            self._study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+            self._study.enqueue_trial(trial.params, user_attrs={AGAIN: trial.number})
+        if self.done():
+            self._progress.say(f"{self._out}: going on after {self.done()} trials")
+
+    def _same(self, theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> None:
+        for name in sorted({*theirs, *mine} - {"dataset.path"}):
+            if theirs.get(name) != mine.get(name):
+                raise RunError(
+                    "the study in this folder must be of the same settings to go on",
+                    f"it is of {name} = {theirs.get(name)}, not {mine.get(name)}",
+                    where=str(self._out),
+                    do="Choose another folder, or delete this one",
+                )
+
+    def _ended(self) -> list[optuna.trial.FrozenTrial]:
+        """The trials that came to an end, in their order: not those that were killed and stand there again."""
+        trials = self._study.trials
+        again = {trial.user_attrs.get(AGAIN) for trial in trials}
+        return [trial for trial in trials if trial.state.is_finished() and trial.number not in again]
+
+    def done(self) -> int:
+        return len(self._ended())
+
+    def trial(self, optuna: Any, place: int, of: int) -> None:
+        """One trial, to its end."""
+        self._study.sampler = optuna.samplers.TPESampler(seed=int(digest([self._seed, place])[:8], 16))
+        self._study.pruner = (
+            optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=2)
+            if self._space.comparable
+            else optuna.pruners.NopPruner()
+        )
+        trial: optuna.Trial = self._study.ask()
+        values = self._space.suggest(trial)
+        trial.set_user_attr(VALUES, values)
+        method, config = self._space.at(values)
+        folder = self._out / "trials" / digest([method.spec(), config.model_dump(mode="json")])[:12]
+        name, state = f"[{place + 1}/{of}]", optuna.trial.TrialState
+        self._read_reference(method)  # what goes wrong there is no trial's failure
+        try:
+            value = self._measure(
+                self._train(optuna, trial, method, config, folder, Hushed(self._progress, f"{name} "))
+            )
+        except optuna.TrialPruned:
+            self._study.tell(trial, state=state.PRUNED)
+        except RunError as error:  # training diverged, or what was learned has no such objective
+            trial.set_user_attr(REASON, error.came)
+            self._study.tell(trial, state=state.FAIL)
+        else:
+            self._study.tell(trial, value)
+        shutil.rmtree(folder, ignore_errors=True)
+        told_now = self._write()
+        self._progress.say(f"{name} {told(told_now['trials'][-1], told_now)}")
+
+    def _train(
+        self, optuna: Any, trial: optuna.Trial, method: Method, config: Config, folder: Path, progress: Progress
+    ) -> Run:
+        return fit(
+            method,
+            self._data.train,
+            seed=self._seed,
+            config=config,
+            reference=self._reference if method.reads_reference else None,
+            out=folder,
+            tracker=_Pruner(optuna, trial, self._sign),
+            progress=progress,
+        )
+
+    def _read_reference(self, method: Method) -> None:
+        if self._objective == "ctcvr_auc" and type(method).pctr is Method.pctr:  # it has no CTR of its own
+            _ = self._reference_pctr
+        elif method.reads_reference:
+            _ = self._reference
+
+    def _measure(self, run: Run) -> float:
+        """The objective of a trained run. Raises: RunError where it is no number."""
+        own = run.outputs(self._data.validation)
+        assert own.pcvr is not None
+        if self._objective == "cvr_log_loss":
+            value = log_loss(own.pcvr[self._click], self._conversion[self._click])
+        else:
+            pctcvr = own.pctcvr if own.pctcvr is not None else self._reference_pctr * own.pcvr
+            value = auc(pctcvr, self._conversion)
+        if isinstance(value, Undefined) or not np.isfinite(value):
+            raise RunError(f"the {OBJECTIVES[self._objective].name} must be a number", str(value))
+        return value
+
+    @cached_property
+    def _reference(self) -> Run:
+        """The reference CTR network, trained once for the study, under the configuration as given."""
+        return reference_ctr(
+            self._data.train,
+            seed=self._seed,
+            config=self._space.config,
+            out=self._out / REFERENCE,
+            progress=self._progress,
+        )
+
+    @cached_property
+    def _reference_pctr(self) -> np.ndarray:
+        """Shape: float32 (N,) of the validation part."""
+        pctr = self._reference.outputs(self._data.validation).pctr
+        assert pctr is not None
+        return pctr
+
+    def _write(self) -> dict[str, Any]:
+        """trials.json, and best.toml where there is a best trial."""
+        lines = [
+            {
+                "trial": place,
+                "state": trial.state.name.lower(),
+                "objective": trial.value if trial.state.name == "COMPLETE" else None,  # of a pruned one, its last loss
+                "values": trial.user_attrs.get(VALUES, {}),
+                "validation_losses": [self._sign * loss for _, loss in sorted(trial.intermediate_values.items())],
+                "seconds": trial.duration.total_seconds() if trial.duration else None,
+                "reason": trial.user_attrs.get(REASON),
+            }
+            for place, trial in enumerate(self._ended(), 1)
+        ]
+        whole = [line for line in lines if line["state"] == "complete"]
+        best = (max if self._up else min)(whole, key=lambda line: line["objective"], default=None)
+        about = {**self._about, "trials": lines, "best": best and best["trial"]}
+        save_json(self._out / TRIALS, about)
+        if best is not None:
+            method, config = self._space.at(best["values"])
+            aside = self._out / (BEST + ".partial")
+            aside.write_text(dump(config, method.spec()))
+            aside.rename(self._out / BEST)
+        return about
+
+    def report(self) -> Tuned:
+        """The study as it stands, and its files. Raises: RunError where no trial came to an end."""
+        about = self._write()
+        if about["best"] is None:
+            raise RunError(
+                "one trial at least must end with an objective",
+                f"{len(about['trials'])} failed, the last: {about['trials'][-1]['reason']}",
+                where=str(self._out),
+                do="Search lower learning rates, or another objective",
+            )
+        shutil.rmtree(self._out / "trials", ignore_errors=True)
+        plot(about, self._out / "trials.svg")
+        (self._out / "report.md").write_text(markdown(about))
+        return Tuned(about)
+
+
+class _Pruner:
+    """A tracker that tells a trial the validation loss of each look, and ends training where the trial is pruned."""
+
+    def __init__(self, optuna: Any, trial: optuna.Trial, sign: int) -> None:
+        self._optuna, self._trial, self._sign, self._looks = optuna, trial, sign, 0
+
+    def start(self, run: Path, about: Mapping[str, Any], step: int) -> None:
+        if step:  # an interrupted training goes on: this trial has not heard of its looks
+            for line in (run / METRICS).read_text().splitlines():
+                self.log(step, json.loads(line))
+
+    def log(self, step: int, scalars: Mapping[str, float]) -> None:
+        if scalars.get("validation_loss") is None:
+            return
+        self._looks += 1  # not the step: batches of another size make other steps
+        self._trial.report(self._sign * scalars["validation_loss"], self._looks)
+        if self._trial.should_prune():
+            raise self._optuna.TrialPruned
+
+    def close(self, finished: bool) -> None: ...
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError as error:
+        raise ConfigError(
+            "tuning needs the package optuna", "it is not installed", do="pip install 'entirespace[tune]'"
+        ) from error
+    return optuna

@@ -1,0 +1,91 @@
+"""Raw ids -> provisional codes while a log is read: numbered as they appear, or hashed into buckets."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from ..kernels.hashing import hash_bytes
+from ..kernels.intcodes import IntCodes
+
+_serial = itertools.count()
+
+
+class Codes:
+    """The raw ids of one field, numbered 1, 2, 3, ... as they appear; 0 is the empty id, a missing one.
+
+    Integers are numbered as such, five times as fast as text, until the first text comes: 7 and "7" are one id.
+    """
+
+    def __init__(self) -> None:
+        self._integers: IntCodes | None = IntCodes()
+        # Categories number strings in Rust (70 ns each), but remember them only as long as some Series uses
+        # them: `_alive` is that Series, and so code 0 is always the empty id.
+        self._type = pl.Categorical(pl.Categories(f"entirespace-{next(_serial)}"))
+        self._alive = pl.Series([""], dtype=self._type)
+        self._size = 1
+
+    def __len__(self) -> int:
+        return self._size
+
+    def encode(self, ids: pl.Series) -> np.ndarray:
+        """Codes of raw ids. Shape: text without nulls, or integers (n,) -> int32 (n,)."""
+        if self._integers is not None and ids.dtype.is_integer():
+            known = ids.drop_nulls().cast(pl.Int64).to_numpy()
+            codes = np.zeros(len(ids), np.int32)
+            codes[ids.is_not_null().to_numpy() if len(known) < len(ids) else ...] = self._integers.encode(known) + 1
+            self._size = len(self._integers) + 1
+            return codes
+        if self._integers is not None:
+            so_far, self._integers = pl.Series(self._integers.keys), None
+            self.encode(so_far.cast(pl.String))
+        if ids.dtype.is_integer():
+            ids = ids.cast(pl.String).fill_null("")
+        codes = ids.cast(self._type).to_physical().to_numpy().astype(np.int32)
+        if len(codes):
+            self._size = max(self._size, int(codes.max()) + 1)
+        return codes
+
+    def ids(self) -> pa.Array:
+        """The raw ids by code, as text; as int64, the empty id null, if all are integers."""
+        if self._integers is not None:
+            return pa.concat_arrays([pa.nulls(1, pa.int64()), pa.array(self._integers.keys)])
+        codes = pl.Series("code", np.arange(self._size, dtype=np.uint32))
+        return codes.cat.to(self._type).cast(pl.String).to_arrow().cast(pa.string())
+
+
+class HashedCodes:
+    """The stand-in for `Codes` where a field is hashed: the code is the bucket, and no id is remembered."""
+
+    def __init__(self, buckets: int) -> None:
+        self._buckets = buckets
+
+    def __len__(self) -> int:
+        return self._buckets
+
+    def encode(self, ids: pl.Series) -> np.ndarray:
+        """Buckets of raw ids. Shape: text without nulls, or integers (n,) -> int32 (n,)."""
+        return hash_buckets(ids, self._buckets)
+
+    def ids(self) -> pa.Array:
+        return pa.array([], pa.string())
+
+
+def hash_buckets(ids: pl.Series, buckets: int) -> np.ndarray:
+    """The buckets of raw ids, the same on every machine and in every version; 7 and "7" are one id, null is "".
+
+    Shape: text or integers (n,) -> int32 (n,).
+
+    >>> hash_buckets(pl.Series(["u1", "7"]), 1000), hash_buckets(pl.Series([7]), 1000)
+    (array([785, 759], dtype=int32), array([759], dtype=int32))
+    """
+    text = pa.array(ids.cast(pl.String).fill_null("").to_arrow(), pa.large_string())
+    _, offsets, characters = text.buffers()
+    out = np.empty(len(text), np.int32)
+    if len(out):
+        ends = np.frombuffer(offsets, np.int64)[text.offset :]
+        hash_bytes(np.frombuffer(characters or b"", np.uint8), ends, np.uint64(buckets), out)
+    return out

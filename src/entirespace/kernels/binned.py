@@ -1,0 +1,106 @@
+"""Sums of predictions and labels by bin, and the bins of equal mass: looks at the columns, no copies of them.
+
+    edge i of K equal bins = the value at place floor(i N / K) of the N in order;  bin of p = how many edges are <= p
+
+so level values share a bin. An impression weighs 1 where it is clicked, and `rest` where it is not: 1 for all
+impressions, 0 for the clicked ones alone, 1 / r where un-clicked ones were kept at rate r.
+Sums of p, label, squares and cross entropy are those of `losses`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numba
+import numpy as np
+
+from .radix import order32
+from .threads import each
+
+HALF = 16  # bits: an order is counted by its upper half, then by its lower half where an edge is
+SHARES = 4  # tables of counts at a time
+
+
+def equal_mass(pieces: Sequence[np.ndarray], bins: int) -> np.ndarray:
+    """The distinct edges of bins of equal mass, ascending. Shape: float32 (n,) each -> float32 (E,), E < bins."""
+    n = sum(map(len, pieces))
+    if not n:
+        return np.zeros(0, np.float32)
+    bits = [piece.view(np.uint32) for piece in pieces]
+    shares = [bits[i::SHARES] for i in range(SHARES)]
+
+    def counted(slot: np.ndarray, slots: int) -> np.ndarray:
+        found = np.zeros((SHARES, slots, 1 << HALF), np.int64)
+
+        def count(i: int) -> None:
+            for piece in shares[i]:
+                _count(piece, slot, found[i])
+
+        each(count, SHARES)
+        return found.sum(0)
+
+    upper = np.cumsum(counted(np.zeros(0, np.int64), 1)[0])
+    places = np.arange(1, bins) * n // bins
+    high = np.searchsorted(upper, places, side="right")  # the upper half of each edge
+    known, which = np.unique(high, return_inverse=True)
+    slot = np.full(1 << HALF, -1, np.int64)
+    slot[known] = np.arange(len(known))
+    lower = np.cumsum(counted(slot, len(known)), axis=1)
+    below = places - np.where(high > 0, upper[high - 1], 0)
+    low = np.array([np.searchsorted(lower[k], b, side="right") for k, b in zip(which, below, strict=True)], np.int64)
+    order = np.unique((high << HALF | low) if bins > 1 else np.zeros(0, np.int64))
+    # back from the order to the float's bits: a sign and a magnitude
+    magnitude = np.abs(order - 0x80000000)
+    return np.where(order < 0x80000000, magnitude | 0x80000000, magnitude).astype(np.uint32).view(np.float32)
+
+
+@numba.njit(cache=True, nogil=True)
+def _count(bits, slot, counts):
+    """Count orders. Without slots: the upper halves. With: the lower halves of those whose upper half has a slot."""
+    for b in bits:
+        order = order32(b)
+        if len(slot) == 0:
+            counts[0, order >> 16] += 1
+        elif slot[order >> 16] >= 0:
+            counts[slot[order >> 16], order & 0xFFFF] += 1
+
+
+@numba.njit(cache=True, nogil=True)
+def bin_of(p, edges, out):
+    """How many edges are <= p. Shape: float32 (n,), (E,), E < 256 -> out uint8 (n,)."""
+    for i in range(len(p)):
+        low, high = 0, len(edges)
+        while low < high:
+            middle = (low + high) // 2
+            if edges[middle] <= p[i]:
+                low = middle + 1
+            else:
+                high = middle
+        out[i] = low
+
+
+@numba.njit(cache=True, nogil=True)
+def sums_by(code, p, y, click, rest, out):
+    """Add to the row of each code: weight, weight * (p, y, squares, loss), and how many p are above 1.
+
+    Shape: code uint8 (n,), p float (n,), y bool or float (n,), click bool (n,), rest () -> out float64 (K, 6).
+    """
+    for i in range(len(p)):
+        w = 1.0 if click[i] else rest
+        if w == 0:
+            continue
+        q, t, row = np.float64(p[i]), np.float64(y[i]), out[code[i]]
+        loss = 0.0
+        if q > 1:
+            row[5] += 1
+        else:
+            if t > 0:
+                loss -= t * math.log(q) if q > 0 else -math.inf
+            if t < 1:
+                loss -= (1 - t) * math.log1p(-q) if q < 1 else -math.inf
+        row[0] += w
+        row[1] += w * q
+        row[2] += w * t
+        row[3] += w * (q - t) * (q - t)
+        row[4] += w * loss

@@ -1,0 +1,26 @@
+"""Raw ids -> buckets, for the fields whose rows of the embedding are hashed: nothing to fit, nothing to store.
+
+    bucket = fmix(FNV-1a(UTF-8 of the id)) mod buckets        all in 64 bits
+
+FNV-1a (Fowler, Noll, Vo) takes a byte at a time: h = (h xor byte) x prime; fmix, the end of MurmurHash3, spreads its
+high bits over the low ones, which decide the bucket.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+_BASIS, _PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
+_MIX_1, _MIX_2, _SHIFT = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53), np.uint64(33)
+
+
+@njit(cache=True, nogil=True)
+def hash_bytes(characters, ends, buckets, out):
+    for i in range(out.shape[0]):
+        h = _BASIS
+        for j in range(ends[i], ends[i + 1]):
+            h = (h ^ np.uint64(characters[j])) * _PRIME
+        h = (h ^ (h >> _SHIFT)) * _MIX_1
+        h = (h ^ (h >> _SHIFT)) * _MIX_2
+        out[i] = (h ^ (h >> _SHIFT)) % buckets

@@ -1,0 +1,314 @@
+"""Raw Ali-CCP files in chunks of whole lines, parsed by several threads while the last chunk is made use of.
+
+    read 16 MB --> cut into whole lines, a piece a thread --> parse each --> number the ids, field by field
+
+A field's ids are numbered by one thread at a time and in the order of the file: the codes do not hang on the
+number of threads or the size of a chunk. Memory: two chunks, and the dictionaries.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from ...core.rows import Ragged
+from ...errors import DataError
+from ...kernels.intcodes import IntCodes
+from ...kernels.threads import THREADS, ahead
+from . import parse as parser
+
+CHUNK = 16 << 20  # bytes; also the longest line there may be
+_NEWLINE = ord("\n")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A line put aside."""
+
+    line: int  # from 1
+    reason: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some whole lines of one file: the rows that are good, and the lines that are not."""
+
+    file: Path
+    bytes_read: int
+    lines_before: int  # of the file
+    lines_read: int
+    fields: dict[str, Ragged]
+    keys: np.ndarray  # int64 (rows,)
+    labels: np.ndarray  # int64 (rows,): click + 2 * conversion
+    lines: np.ndarray  # int64 (rows,): the line of each row, from 0
+    faults: list[Fault]
+    orphans: np.ndarray  # int64: lines, from 1, that are good but left out: a conversion without a click
+
+    @property
+    def rows(self) -> int:
+        return len(self.keys)
+
+
+class Chunks:
+    """Reads the files of one table, and remembers the ids of its fields.
+
+    Args:
+        fields: the names it may hold.
+        weighted: the fields whose weights are always handed on; of others only where one is not 1.
+        skeleton: five columns stand before the features, else two. Common features: a key that an earlier
+            line of the same file has makes its line a fault.
+        drop_orphans: a conversion without a click is left out, and told of in `Chunk.orphans`.
+    """
+
+    def __init__(
+        self,
+        fields: tuple[str, ...],
+        weighted: frozenset[str],
+        *,
+        skeleton: bool,
+        drop_orphans: bool = False,
+        chunk: int = CHUNK,
+        threads: int = THREADS,
+    ) -> None:
+        self.codes = {name: IntCodes() for name in fields}
+        self.keys: list[IntCodes] = []  # common features: of each file, the keys of its rows
+        self._weighted, self._skeleton, self._drop_orphans = weighted, skeleton, drop_orphans
+        self._names = parser.name_table(fields)
+        self._chunk, self._threads = chunk, threads
+
+    def read(self, files: Iterable[Path]) -> Iterator[tuple[int, Chunk]]:
+        """All chunks of all files, each with the number of its file, one chunk ahead of who asks."""
+        return ahead(self._read(list(files)))
+
+    def _read(self, files: list[Path]) -> Iterator[tuple[int, Chunk]]:
+        with ThreadPoolExecutor(self._threads) as pool:
+            pieces = [_Piece(len(self.codes)) for _ in range(self._threads)]
+            for number, file in enumerate(files):
+                if not self._skeleton:
+                    self.keys.append(IntCodes())
+                lines = 0
+                for text, stop in ahead(texts(file, self._chunk)):
+                    bounds = _cuts(text, stop, self._threads)
+                    list(pool.map(self._parse, pieces, [text] * len(pieces), bounds, bounds[1:]))
+                    chunk = self._assemble(pool, file, text, stop, lines, pieces)
+                    lines += chunk.lines_read
+                    yield number, chunk
+
+    def _parse(self, piece: _Piece, text: bytearray, start: int, stop: int) -> None:
+        piece.parse(text, start, stop, self._skeleton, self._drop_orphans, self._names)
+
+    def _assemble(
+        self,
+        pool: ThreadPoolExecutor,
+        file: Path,
+        text: bytearray,
+        stop: int,
+        before: int,
+        pieces: list[_Piece],
+    ) -> Chunk:
+        lines_before = before + _running(p.lines_read for p in pieces)
+        lines = np.concatenate([p.of_rows(2) + n for p, n in zip(pieces, lines_before, strict=False)])
+        begins = np.concatenate([p.of_rows(3) for p in pieces])
+        keys, labels = (np.concatenate([p.of_rows(i) for p in pieces]) for i in (0, 1))
+        # the fields with most ids first: the threads then end at about the same time
+        order = sorted(range(len(self.codes)), key=lambda f: -sum(p.filled(f) for p in pieces))
+        names = tuple(self.codes)
+        bags = dict(pool.map(lambda f: (names[f], self._field(names[f], f, pieces)), order))
+        fields = {name: bags[name] for name in names}
+
+        faults, orphans = [], []
+        for piece, n in zip(pieces, lines_before, strict=False):
+            for line, begin, fault, where in piece.faults[: piece.bad].tolist():
+                if fault == parser.ORPHAN:
+                    orphans.append(line + n + 1)
+                else:
+                    faults.append(Fault(int(line + n + 1), parser.FAULTS[fault], _shown(text, begin, fault, where)))
+        if not self._skeleton:
+            fresh = self._fresh(keys)
+            for i in np.flatnonzero(~fresh):
+                faults.append(Fault(int(lines[i]) + 1, "duplicate_key", _line(text, int(begins[i]))))
+            if not fresh.all():
+                faults.sort(key=lambda fault: fault.line)
+                kept = np.flatnonzero(fresh)
+                fields = {name: field.take(kept) for name, field in fields.items()}
+                keys, labels, lines = keys[kept], labels[kept], lines[kept]
+        return Chunk(
+            file,
+            stop,
+            before,
+            int(lines_before[-1]) - before,
+            fields,
+            keys,
+            labels,
+            lines,
+            faults,
+            np.array(orphans, np.int64),
+        )
+
+    def _field(self, name: str, f: int, pieces: list[_Piece]) -> Ragged:
+        """The bags of one field, of all pieces; its new ids are numbered."""
+        ends, rows = _running(p.filled(f) for p in pieces), _running(p.rows for p in pieces)
+        values, weights = np.empty(ends[-1], np.int32), np.empty(ends[-1], np.float32)
+        offsets = np.zeros(rows[-1] + 1, np.int64)
+        for i, piece in enumerate(pieces):
+            here = slice(ends[i], ends[i + 1])
+            self.codes[name].encode(piece.ids(f), values[here])
+            weights[here] = piece.weights(f)
+            np.add(piece.ends(f), ends[i] - f * piece.room, out=offsets[rows[i] + 1 : rows[i + 1] + 1])
+        some = name in self._weighted or bool((weights != 1).any())
+        return Ragged(values, offsets, weights if some else None)
+
+    def _fresh(self, keys: np.ndarray) -> np.ndarray:
+        """Which rows have a key that no row before them in the file has. Shape: int64 (n,) -> bool (n,)."""
+        known = len(self.keys[-1])
+        codes = self.keys[-1].encode(keys)
+        # a new key's code is above all before it
+        return codes > np.maximum.accumulate(np.concatenate(([known - 1], codes)))[:-1]
+
+
+class _Piece:
+    """What one thread parsed, in room that is used again for the next chunk."""
+
+    def __init__(self, fields: int) -> None:
+        self.fields = fields
+        self.room: int = 0  # ids a field
+        self.rows: int = 0
+        self.bad: int = 0
+        self.lines_read: int = 0
+        self._values, self._weights = np.empty(0, np.int64), np.empty(0, np.float32)
+        self._ends, self._out = np.empty((fields, 0), np.int64), np.empty((0, 4), np.int64)
+        self.faults = np.empty((0, 4), np.int64)
+
+    def parse(
+        self,
+        text: bytearray,
+        start: int,
+        stop: int,
+        skeleton: bool,
+        drop_orphans: bool,
+        names: tuple[np.uint64, np.ndarray, np.ndarray],
+    ) -> None:
+        """Parse text[start:stop]. Room for all features it may hold: untouched, it costs nothing."""
+        characters = np.frombuffer(text, np.uint8)
+        lines, most = newlines(characters[start:stop]), (stop - start) // parser.MIN_FEATURE + 1
+        if most > self.room:
+            self.room = most
+            self._values = np.empty(self.fields * most, np.int64)
+            self._weights = np.empty(self.fields * most, np.float32)
+        if lines > len(self._out):
+            lines += lines // 8
+            self._ends, self._out = np.empty((self.fields, lines), np.int64), np.empty((lines, 4), np.int64)
+            self.faults = np.empty((lines, 4), np.int64)
+        found = parser.parse(
+            characters,
+            start,
+            stop,
+            skeleton,
+            drop_orphans,
+            *names,
+            self.room,
+            self._out,
+            self._values,
+            self._weights,
+            self._ends,
+            self.faults,
+        )
+        self.rows, self.bad, self.lines_read = map(int, found)
+
+    def of_rows(self, i: int) -> np.ndarray:
+        """What the parser wrote of each row: 0 key, 1 labels, 2 line, 3 position. Shape: int64 (rows,)."""
+        return self._out[: self.rows, i]
+
+    def filled(self, f: int) -> int:
+        """How many ids of field f."""
+        return int(self._ends[f, self.rows - 1]) - f * self.room if self.rows else 0
+
+    def ids(self, f: int) -> np.ndarray:
+        return self._values[f * self.room :][: self.filled(f)]
+
+    def weights(self, f: int) -> np.ndarray:
+        return self._weights[f * self.room :][: self.filled(f)]
+
+    def ends(self, f: int) -> np.ndarray:
+        """Where each row's ids end, plus f * room. Shape: int64 (rows,)."""
+        return self._ends[f, : self.rows]
+
+
+def texts(file: Path, size: int) -> Iterator[tuple[bytearray, int]]:
+    """(text, stop): text[:stop] is whole lines. A last line without a newline gets one.
+
+    Two rooms are used in turn, so that one can be read into while the other is parsed.
+
+    Raises: DataError for a line of `size` bytes or more.
+    """
+    rooms = [bytearray(size + 1 + parser.PADDING) for _ in range(2)]
+    carried, past = b"", 0
+    with file.open("rb", buffering=0) as raw:
+        for text in itertools.cycle(rooms):
+            have, read = len(carried), 1
+            text[:have] = carried
+            with memoryview(text) as room:
+                while have < size and read:
+                    read = raw.readinto(room[have:size]) or 0
+                    have += read
+            if have == 0:
+                return
+            if not read and text[have - 1] != _NEWLINE:
+                text[have] = _NEWLINE
+                have += 1
+            stop = text.rfind(b"\n", 0, have) + 1
+            if stop == 0:
+                raise DataError(
+                    f"a line must be shorter than {size:,} bytes",
+                    "it is not",
+                    where=f"{file.name}, line {1 + newlines(np.memmap(file, np.uint8)[:past])}",
+                    do="Is this the unpacked text file?",
+                )
+            yield text, stop
+            past += stop
+            carried = bytes(memoryview(text)[stop:have])
+
+
+def newlines(characters: np.ndarray) -> int:
+    """How many newlines there are. Shape: uint8 (n,). In steps that stay in the processor's cache."""
+    step = 1 << 18
+    steps = range(0, len(characters), step)
+    return sum(int(np.count_nonzero(characters[i : i + step] == _NEWLINE)) for i in steps)
+
+
+def _running(counts: Iterable[int]) -> np.ndarray:
+    """The sums of none, one, two, ... of n counts. Shape: int64 (n + 1,)."""
+    return np.cumsum(np.array([0, *counts], np.int64))
+
+
+def _cuts(text: bytearray, stop: int, pieces: int) -> list[int]:
+    """Where to cut text[:stop] into about equal pieces of whole lines: `pieces` + 1 positions."""
+    cuts = [0]
+    for i in range(1, pieces):
+        cuts.append(max(cuts[-1], text.rfind(b"\n", 0, stop * i // pieces) + 1))
+    return [*cuts, stop]
+
+
+def _line(text: bytearray, begin: int) -> str:
+    return text[begin : text.index(b"\n", begin)].decode(errors="backslashreplace")
+
+
+def _shown(text: bytearray, begin: int, fault: int, where: int) -> str:
+    """The line, with what is wrong in it first: a line may be long."""
+    line = _line(text, begin)
+    if fault == parser.WRONG_COUNT:
+        columns = line.split(",", 5) if line.count(",") >= 5 else line.split(",", 2)
+        held = columns[-1].count("\x01") + 1 if columns[-1].strip("\r") else 0
+        return f"says {columns[-2]} features, holds {held}: {line}"
+    if where == begin:
+        return line
+    end = min(i for i in (text.find(sign, where) for sign in (b",", b"\x01", b"\n")) if i >= 0)
+    return f"{text[where:end].decode(errors='backslashreplace')!r} in: {line}"

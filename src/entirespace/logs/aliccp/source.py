@@ -1,0 +1,227 @@
+r"""The reader of raw Ali-CCP: two pairs of files without a header, every id and every weight kept.
+
+    sample_skeleton_{train,test}.csv   sample_id,click,conversion,common_feature_index,feature_num,features
+    common_features_{train,test}.csv   common_feature_index,feature_num,features
+    features                           joined by \x01, each field \x02 id \x03 weight, in any order
+
+The common features are one side table, "common": first the rows of the training file, then those of the test
+file. An index is looked up in the file of its own pair only. `aliccp_parse` knows the grammar of a line,
+`aliccp_chunks` reads the files; here the rows are accounted for and put together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, NoReturn
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ...core.rows import IMPRESSIONS, TEST, TRAIN, Field
+from ...errors import DataError
+from ...progress import SILENT, Progress
+from ..audit import EXAMPLES, Audit, Outcome, Quarantine
+from ..source import Block
+from .chunks import Chunk, Chunks
+
+OnOrphan = Literal["keep", "drop", "error"]
+
+COMMON = "common"
+COMMON_FIELDS = (
+    *("101", "109_14", "110_14", "127_14", "150_14"),
+    *("121", "122", "124", "125", "126", "127", "128", "129"),
+)
+SKELETON_FIELDS = ("205", "206", "207", "210", "216", "508", "509", "702", "853", "301")
+WEIGHTED = frozenset(("109_14", "110_14", "127_14", "150_14", "508", "509", "702", "853"))
+"""Fields whose weights are always handed on; of others only where one is not 1."""
+
+TRUTH_FILE, TRUTH_COLUMNS = "truth.parquet", ("pctr", "pcvr")
+
+
+class AliCCPSource:
+    """Raw Ali-CCP as `prepare` wants it (see `source.Source`): part 0 is the training pair, 1 the test pair.
+
+    Args:
+        raw: the folder that holds the pairs; the training pair alone will do.
+        on_orphan: a conversion without a click becomes no conversion (keep), its row is left out (drop), or
+            it ends the reading (error).
+        min_count: training impressions an id needs to get a row of the embedding of its own.
+        truth: a Parquet file with columns pctr and pcvr, a row for each line of the training skeleton, then
+            of the test skeleton; None: `truth.parquet` in `raw`, if it is there.
+
+    Raises: DataError where files are missing.
+    """
+
+    user: str | None = "101"
+    item: str | None = "205"
+
+    def __init__(
+        self,
+        raw: Path,
+        audit: Audit,
+        quarantine: Quarantine,
+        *,
+        on_orphan: OnOrphan = "keep",
+        min_count: int = 1,
+        truth: Path | None = None,
+        progress: Progress = SILENT,
+    ) -> None:
+        self._audit, self._quarantine, self._progress = audit, quarantine, progress
+        self._on_orphan: OnOrphan = on_orphan
+        self._pairs = _pairs(Path(raw))
+        self.fields = tuple(
+            Field(name, table, "ids", min_count)
+            for table, names in ((COMMON, COMMON_FIELDS), (IMPRESSIONS, SKELETON_FIELDS))
+            for name in names
+        )
+        beside = Path(raw) / TRUTH_FILE
+        self._truth = _Truth(truth or beside) if truth is not None or beside.exists() else None
+        self._common = Chunks(COMMON_FIELDS, WEIGHTED, skeleton=False)
+        self._skeleton = Chunks(SKELETON_FIELDS, WEIGHTED, skeleton=True, drop_orphans=on_orphan != "keep")
+        self._first_row: list[int] = []  # of each pair, the row of the side table that its own rows begin at
+        if not self.has_test:
+            audit.note(f"no test pair in {raw}: every row is of the training pair")
+        audit.note("sample_skeleton: sample_id is not used")
+
+    @property
+    def has_test(self) -> bool:
+        """Whether there is a test pair, as in the original."""
+        return len(self._pairs) == 2
+
+    def ids(self, field: str) -> pa.Array:
+        """The raw ids of a field by code. Shape: int64 (C,)."""
+        chunks = self._common if field in COMMON_FIELDS else self._skeleton
+        return pa.array(chunks.codes[field].keys)
+
+    def side_tables(self) -> Iterator[tuple[str, Block]]:
+        rows = 0
+        files = [common for _, common in self._pairs]
+        for part, chunk in self._read(COMMON, self._common, files):
+            while len(self._first_row) <= part:
+                self._first_row.append(rows)
+            rows += chunk.rows
+            yield COMMON, Block(chunk.fields, chunk.rows)
+        self._first_row += [rows] * (len(self._pairs) - len(self._first_row))
+
+    def impressions(self) -> Iterator[Block]:
+        if len(self._first_row) < len(self._pairs):
+            raise ValueError("read the side tables first: an impression refers to their rows")
+        files = [skeleton for skeleton, _ in self._pairs]
+        lines_before = 0
+        for part, chunk in self._read(IMPRESSIONS, self._skeleton, files):
+            click, conversion = (chunk.labels & 1).astype(bool), (chunk.labels & 2).astype(bool)
+            self._tell(chunk, "conversion_without_click", conversion & ~click)
+            link = self._common.keys[part].find(chunk.keys)
+            self._tell(chunk, "missing_side_row", link < 0)
+            link[link >= 0] += self._first_row[part]
+            truth = None
+            if self._truth is not None:
+                truth = self._truth.take(lines_before, chunk.lines_read, chunk.lines - chunk.lines_before)
+                lines_before += chunk.lines_read
+            yield Block(
+                chunk.fields,
+                chunk.rows,
+                click=click,
+                conversion=conversion & click,
+                part=np.full(chunk.rows, part, np.int8),
+                links={COMMON: link},
+                truth=truth,
+            )
+        if self._truth is not None:
+            self._truth.end(lines_before)
+
+    def _read(self, table: str, chunks: Chunks, files: list[Path]) -> Iterator[tuple[int, Chunk]]:
+        """The table's chunks, and which pair each is of; counts what was read and puts bad rows aside."""
+        total, done = sum(file.stat().st_size for file in files), 0
+        self._progress.start(f"reading {table}", total or 1, "B")
+        for part, chunk in chunks.read(files):
+            self._audit.read(table, chunk.lines_read)
+            for fault in chunk.faults:
+                self._quarantine.add(chunk.file.name, fault.line, table, fault.reason, fault.text)
+            self._orphans(chunk)
+            done += chunk.bytes_read
+            self._audit.check(table, done / max(total, done))
+            yield part, chunk
+            self._progress.advance(chunk.bytes_read, f"{self._audit.rows_read(table):,} rows")
+        self._audit.check(table)
+        self._progress.done(f"{self._audit.rows_read(table):,} rows")
+
+    def _orphans(self, chunk: Chunk) -> None:
+        """Conversions without a click that are not kept: `drop_orphans` left them out of the chunk."""
+        if len(chunk.orphans) and self._on_orphan == "error":
+            raise DataError(
+                "a conversion needs a click",
+                "conversion = 1 where click = 0",
+                where=f"{chunk.file.name}, line {chunk.orphans[0]}",
+                do="--on-orphan keep reads it as no conversion, --on-orphan drop leaves the row out",
+            )
+        self._count(chunk, "conversion_without_click", chunk.orphans, "left out")
+
+    def _tell(self, chunk: Chunk, reason: str, which: np.ndarray) -> None:
+        """Count rows that are kept but worth telling of. Shape: which bool (rows,)."""
+        if which.any():
+            self._count(chunk, reason, chunk.lines[which] + 1)
+
+    def _count(self, chunk: Chunk, reason: str, lines: np.ndarray, outcome: Outcome | None = None) -> None:
+        for line in lines[:EXAMPLES]:
+            self._audit.count(IMPRESSIONS, reason, outcome=outcome, file=chunk.file.name, line=int(line))
+        self._audit.count(IMPRESSIONS, reason, max(0, len(lines) - EXAMPLES), outcome=outcome)
+
+
+def _pairs(raw: Path) -> list[tuple[Path, Path]]:
+    """(skeleton, common features) of the training part, and of the test part if it is there."""
+    if not raw.is_dir():
+        raise DataError("the raw log must be a folder", "there is none", where=str(raw))
+    pairs = []
+    for part in (TRAIN, TEST):
+        pair = raw / f"sample_skeleton_{part}.csv", raw / f"common_features_{part}.csv"
+        missing = [file.name for file in pair if not file.is_file()]
+        if missing and (part == TRAIN or len(missing) == 1):
+            packed = [file.name for file in sorted(raw.glob("sample_*.tar.gz"))]
+            here = sorted(file.name for file in raw.iterdir())
+            raise DataError(
+                f"raw Ali-CCP must hold {pair[0].name} and {pair[1].name}",
+                f"there is no {' and no '.join(missing)}, only {', '.join(here[:10]) or 'an empty folder'}",
+                where=str(raw),
+                do=f"Unpack {' and '.join(packed)} there" if packed else "Give the folder of the unpacked files",
+            )
+        if not missing:
+            pairs.append(pair)
+    return pairs
+
+
+class _Truth:
+    """True probabilities, one row a line of the skeletons; a line put aside takes its row with it."""
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise DataError("the truth must be a Parquet file", "there is none", where=str(path))
+        self._path, self._file = path, pq.ParquetFile(path)
+        missing = [name for name in TRUTH_COLUMNS if name not in self._file.schema_arrow.names]
+        if missing:
+            came = f"{missing[0]} is missing; it has {', '.join(self._file.schema_arrow.names)}"
+            raise DataError("the truth must have the columns pctr and pcvr", came, where=str(path))
+        self._batches = self._file.iter_batches(columns=list(TRUTH_COLUMNS))
+        self._ahead = np.zeros((2, 0), np.float32)  # the rows read and not yet past
+        self._from = 0  # row of the first of them
+
+    def take(self, start: int, count: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The truth of some of the `count` lines from `start`. Shape: rows int (n,) -> float32 (n,) each."""
+        self._ahead, self._from = self._ahead[:, start - self._from :], start
+        while self._ahead.shape[1] < count:
+            batch = next(self._batches, None)
+            if batch is None:
+                self._refuse(f"it has {self._file.metadata.num_rows:,} rows, and there are more lines")
+            more = [batch[name].to_numpy(zero_copy_only=False) for name in TRUTH_COLUMNS]
+            self._ahead = np.concatenate([self._ahead, np.stack(more).astype(np.float32)], axis=1)
+        pctr, pcvr = self._ahead[:, rows]
+        return pctr, pcvr
+
+    def end(self, lines: int) -> None:
+        if self._file.metadata.num_rows != lines:
+            self._refuse(f"it has {self._file.metadata.num_rows:,} rows, and there are {lines:,} lines")
+
+    def _refuse(self, came: str) -> NoReturn:
+        raise DataError("the truth must have one row for each line of the skeletons", came, where=str(self._path))

@@ -1,0 +1,170 @@
+"""Files of a raw log -> frames of rows that know their file and line: CSV (plain or compressed) and Parquet.
+
+Every CSV column comes as text, so that an id keeps its digits; Parquet columns keep their types.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from ..errors import DataError
+from ..kernels.threads import ahead
+from .lines import header, parse, whole_lines
+
+BLOCK_BYTES = 16 * 1024 * 1024
+PARQUET_ROWS = 131_072
+
+BadLine = Callable[[int, str], None]  # (1-based line, its text): a line that is not of the table's form
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of a table, here or behind an address."""
+
+    filesystem: pafs.FileSystem
+    path: str
+    name: str  # what errors and quarantine.csv call it
+    size: int  # bytes
+
+    @property
+    def is_parquet(self) -> bool:
+        return self.path.endswith((".parquet", ".pq"))
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A run of rows of one file; line i is the 1-based line (CSV) or row (Parquet) of row i."""
+
+    rows: pl.DataFrame
+    lines: np.ndarray  # int64 (n,)
+    file: str
+    bytes: float  # of the raw file, for progress
+    raw_rows: int  # rows met, the unparsable ones included
+    first: int  # the file's first line that is a row: 2 after a header
+    stop: int  # the line after the last one met
+
+
+def find(patterns: tuple[str, ...], folder: Path) -> list[File]:
+    """The files that match, pattern by pattern, each pattern's in name order.
+
+    Raises: DataError when none of the patterns matches a file.
+    """
+    found: dict[str, File] = {}
+    for pattern in patterns:
+        if "://" in pattern:
+            files = _remote(pattern)
+        else:
+            anchor = Path(pattern).anchor  # "/" of an absolute pattern
+            try:
+                matches = sorted(Path(anchor or folder).glob(pattern[len(anchor) :]))
+            except (ValueError, NotImplementedError) as error:
+                raise DataError("files must be paths or patterns such as 'log_*.csv'", str(error)) from error
+            local = pafs.LocalFileSystem()
+            files = [File(local, str(p), p.name, p.stat().st_size) for p in matches if p.is_file()]
+        found.update((f.path, f) for f in files)
+    if not found:
+        here = sorted(p.name for p in folder.iterdir())[:12] if folder.is_dir() else []
+        raise DataError(
+            f"a file must match {' or '.join(repr(p) for p in patterns)}",
+            f"none does; the folder holds {', '.join(here) or 'nothing'}" if folder.is_dir() else "no such folder",
+            where=str(folder),
+        )
+    return list(found.values())
+
+
+def _remote(pattern: str) -> list[File]:
+    scheme, _, rest = pattern.replace("az://", "abfs://").partition("://")
+    folder = str(PurePosixPath(rest.split("*")[0] + "x").parent)  # the part before the first wildcard's folder
+    try:
+        filesystem, root = pafs.FileSystem.from_uri(f"{scheme}://{folder}")
+        infos = filesystem.get_file_info(pafs.FileSelector(root, recursive=True, allow_not_found=True))
+    except (OSError, pa.ArrowException) as error:
+        raise DataError("the address must be reachable", str(error), where=pattern) from error
+    files = [i for i in infos if i.is_file and fnmatch.fnmatch(i.path, rest)]
+    return [File(filesystem, i.path, PurePosixPath(i.path).name, i.size) for i in sorted(files, key=lambda i: i.path)]
+
+
+def columns_of(file: File, delimiter: str, names: tuple[str, ...] | None) -> list[str]:
+    """The names of a file's columns. Raises: DataError where the file is empty or cannot be read."""
+    if names is not None:
+        return list(names)
+    try:
+        if file.is_parquet:
+            with file.filesystem.open_input_file(file.path) as stream:
+                return list(pq.ParquetFile(stream).schema_arrow.names)
+        with file.filesystem.open_input_stream(file.path) as stream:
+            return header(stream.read(1024 * 1024), delimiter, file.name)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError("the file must be readable", str(error), where=file.name) from error
+
+
+def frames(
+    file: File, columns: list[str], *, delimiter: str, names: tuple[str, ...] | None, bad_line: BadLine
+) -> Iterator[Frame]:
+    """The rows of a file, only `columns`, in file order.
+
+    Args:
+        names: the names of all columns of a CSV file without a header; None: its first line has them.
+        bad_line: told of each CSV line that does not have as many columns as the header, or is not UTF-8.
+    """
+    try:
+        if file.is_parquet:
+            yield from _parquet(file, columns)
+        else:
+            yield from _csv(file, columns, delimiter, names, bad_line)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError("the file must be readable", str(error), where=file.name) from error
+
+
+def _parquet(file: File, columns: list[str]) -> Iterator[Frame]:
+    with file.filesystem.open_input_file(file.path) as stream:
+        parquet = pq.ParquetFile(stream)
+        total, row = max(1, parquet.metadata.num_rows), 0
+        for batch in ahead(parquet.iter_batches(PARQUET_ROWS, columns=list(dict.fromkeys(columns)))):
+            n = batch.num_rows
+            table = pa.table(batch)
+            rows = pl.DataFrame(table.cast(pa.schema([(f.name, _plain(f.type)) for f in table.schema])))
+            lines = np.arange(row + 1, row + n + 1)
+            yield Frame(rows, lines, file.name, file.size * n / total, n, 1, row + n + 1)
+            row += n
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """The type without dictionaries (a category is its text, not its number), and with text for bytes."""
+    if pa.types.is_dictionary(kind):
+        return _plain(kind.value_type)
+    if pa.types.is_list(kind):
+        return pa.list_(_plain(kind.value_type))
+    return pa.string() if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) else kind
+
+
+def _csv(
+    file: File, columns: list[str], delimiter: str, names: tuple[str, ...] | None, bad_line: BadLine
+) -> Iterator[Frame]:
+    all_names = columns_of(file, delimiter, names)
+    compressed = file.path.endswith((".gz", ".zst", ".bz2", ".lz4"))
+    with file.filesystem.open_input_stream(file.path) as stream:  # compression by the file's ending
+        first, line, rest = 1 + (names is None), 1, b""
+        while True:
+            piece = stream.read(BLOCK_BYTES)
+            block, rest = whole_lines(rest + piece, last=not piece)
+            if line < first and block:
+                block, line = block.partition(b"\n")[2], 2
+            if block:
+                rows, numbers, met = parse(
+                    block, all_names, columns, delimiter, lambda i, text, line=line: bad_line(line + i, text)
+                )
+                size = min(len(piece), file.size) * (0.25 if compressed else 1.0)
+                yield Frame(rows, line + numbers, file.name, size, met, first, line + met)
+                line += met
+            if not piece:
+                return

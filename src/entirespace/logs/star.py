@@ -1,0 +1,394 @@
+"""The reader of star-schema logs: CSV or Parquet, one impressions table and side tables joined by a key."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from ..core.rows import IMPRESSIONS, Ragged
+from ..errors import ConfigError, DataError
+from ..features.codes import Codes, HashedCodes
+from ..progress import SILENT, Progress
+from . import values
+from .audit import EXAMPLES, Audit, Outcome, Quarantine
+from .files import File, Frame, columns_of, find, frames
+from .schema import FieldSchema, LabelSchema, Schema, TableSchema
+from .source import Block
+
+OnOrphan = Literal["keep", "drop", "error"]
+
+
+class LogSource:
+    """A star-schema log as `prepare` wants it (see `source.Source`).
+
+    Args:
+        schema: what stands where.
+        raw: the folder that file patterns are relative to.
+        on_orphan: a conversion without a click becomes no conversion (keep), its row is left out (drop), or
+            it ends the reading (error).
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        raw: Path,
+        audit: Audit,
+        quarantine: Quarantine,
+        *,
+        on_orphan: OnOrphan = "keep",
+        progress: Progress = SILENT,
+    ) -> None:
+        self._schema, self._raw, self._audit, self._quarantine = schema, raw, audit, quarantine
+        self._on_orphan: OnOrphan = on_orphan
+        self._progress = progress
+        self.fields = schema.fields()
+        self.user, self.item = schema.roles.user, schema.roles.item
+        self._codes = {
+            f.name: HashedCodes(f.hash) if f.hash is not None else Codes() for f in self.fields if f.kind != "number"
+        }
+        self._keys = {table: Codes() for table in schema.tables}
+        self._ticks: int | None = None  # of a unit of the column of time; None: no row was read
+        self._row_of_key: dict[str, np.ndarray] = {}  # side table -> its row of each key code; -1: none
+
+    def ids(self, field: str) -> pa.Array:
+        return self._codes[field].ids()
+
+    # Side tables
+
+    def side_tables(self) -> Iterator[tuple[str, Block]]:
+        for name, table in self._schema.tables.items():
+            rows_before = 0
+            row_of_key = np.full(0, -1, np.int32)
+            for frame in self._frames(name, table, {"key": table.key}):
+                keys = values.raw_ids(frame.rows[table.key])
+                missing = keys == "" if keys.dtype == pl.String else keys.is_null()
+                bad = self._put_aside(frame, name, [("bad_key", missing.to_numpy())], None)
+                codes = self._keys[name].encode(keys)
+                row_of_key = _grown(row_of_key, len(self._keys[name]))
+                # of several rows with one key the first good one is used
+                fields, bad = self._fields(frame, name, table, bad, partial(_repeated, codes, row_of_key[codes] >= 0))
+                kept = codes[~bad]
+                row_of_key[kept] = np.arange(rows_before, rows_before + len(kept), dtype=np.int32)
+                rows_before += len(kept)
+                yield name, Block(fields, len(kept))
+            self._row_of_key[name] = row_of_key
+
+    # Impressions
+
+    def impressions(self) -> Iterator[Block]:
+        schema, audit = self._schema.impressions, self._audit
+        truth = self._truth()
+        latest = np.iinfo(np.int64).min
+        for frame in self._frames(IMPRESSIONS, schema, self._columns()):
+            rows = frame.rows
+            click, bad_click = values.label(rows[_column(schema.labels.click)], schema.labels.click)
+            wants, bad_conversion = values.label(rows[_column(schema.labels.conversion)], schema.labels.conversion)
+            checks = [("bad_label", bad_click | bad_conversion)]
+            order = None
+            if schema.order is not None:
+                order, missing = values.time(rows[schema.order], self._ticks_of(rows[schema.order]))
+                checks.append(("bad_key", missing))
+            bad = self._put_aside(frame, IMPRESSIONS, checks, None)
+            part, neither = self._part(frame)
+            self._tell(frame, "other_part", neither & ~bad)
+            fields, bad = self._fields(frame, IMPRESSIONS, schema, bad | neither)
+            orphan = wants & ~click & ~bad
+            self._orphans(frame, orphan)
+            good = ~bad & ~orphan if self._on_orphan == "drop" else ~bad
+            if not np.array_equal(good, ~bad):
+                fields = {name: f.take(np.flatnonzero(good[~bad])) for name, f in fields.items()}
+            if order is not None:
+                order = order[good]
+                before = np.maximum.accumulate(np.concatenate(([latest], order)))[:-1]
+                self._tell(frame, "out_of_time_order", _among(good, order < before))
+                latest = max(latest, int(order.max(initial=latest)))
+            links = {}
+            for name, side in self._schema.tables.items():
+                codes = self._keys[name].encode(values.raw_ids(rows[side.on or side.key]))[good]
+                self._row_of_key[name] = _grown(self._row_of_key[name], len(self._keys[name]))
+                links[name] = self._row_of_key[name][codes]
+                self._tell(frame, "missing_side_row", _among(good, links[name] < 0))
+            fingerprint = None
+            if schema.unique:
+                key = rows.select(pl.struct(schema.unique)).to_series()
+                fingerprint = np.stack([key.hash(seed).to_numpy() for seed in (0, 1)], axis=1)[good]
+            yield Block(
+                fields,
+                int(good.sum()),
+                click=click[good],
+                conversion=(wants & click)[good],
+                order=order,
+                part=None if part is None else part[good],
+                links=links,
+                truth=truth.take(frame, good) if truth else None,
+                fingerprint=fingerprint,
+            )
+            audit.check(IMPRESSIONS, self._share)
+        if truth:
+            truth.end()
+
+    def _ticks_of(self, time: pl.Series) -> int:
+        """Ticks a unit of time: the first rows decide, for all rows must be told the same way."""
+        ticks = values.ticks(time)
+        if self._ticks is None:
+            self._ticks = ticks
+        if ticks > self._ticks:
+            self._audit.note(f"{self._schema.impressions.order}: fractions are lost, for the first rows have none")
+        return self._ticks
+
+    def _columns(self) -> dict[str, str]:
+        """The columns of the impressions that are no fields, by what they are for."""
+        schema = self._schema.impressions
+        columns = {"click": _column(schema.labels.click), "conversion": _column(schema.labels.conversion)}
+        if schema.order:
+            columns["order"] = schema.order
+        if self._schema.split.column:
+            columns["split.column"] = self._schema.split.column
+        columns.update({f"tables.{name}.on": side.on or side.key for name, side in self._schema.tables.items()})
+        columns.update({f"unique.{i}": column for i, column in enumerate(schema.unique)})
+        return columns
+
+    def _part(self, frame: Frame) -> tuple[np.ndarray | None, np.ndarray]:
+        """0 train, 1 test, where the schema says it by column or by file; and the rows that are neither."""
+        split, n = self._schema.split, len(frame.rows)
+        if split.by == "order":
+            return None, np.zeros(n, bool)
+        assert isinstance(split.train, tuple)
+        if split.by == "column":
+            assert split.column is not None
+            column = values.text(frame.rows[split.column])
+            test, train = column.is_in(split.test).to_numpy(), column.is_in(split.train).to_numpy()
+        else:
+            test = np.full(n, any(fnmatch.fnmatch(frame.file, p) for p in split.test))
+            train = np.full(n, any(fnmatch.fnmatch(frame.file, p) for p in split.train))
+        return test.astype(np.int8), ~(train | test)
+
+    def _orphans(self, frame: Frame, orphan: np.ndarray) -> None:
+        if self._on_orphan == "error" and orphan.any():
+            raise DataError(
+                "a conversion needs a click",
+                "conversion = 1 where click = 0",
+                where=f"{frame.file}, line {frame.lines[orphan.argmax()]}",
+                do="--on-orphan keep reads it as no conversion, --on-orphan drop leaves the row out",
+            )
+        outcome = "left out" if self._on_orphan == "drop" else None
+        self._tell(frame, "conversion_without_click", orphan, outcome)
+
+    def _tell(self, frame: Frame, reason: str, which: np.ndarray, outcome: Outcome | None = None) -> None:
+        """Count rows that are not bad but worth telling of. Shape: which bool (n,)."""
+        where = np.flatnonzero(which)
+        for i in where[:EXAMPLES]:
+            line = int(frame.lines[i])
+            self._audit.count(IMPRESSIONS, reason, outcome=outcome, file=frame.file, line=line)
+        self._audit.count(IMPRESSIONS, reason, len(where[EXAMPLES:]), outcome=outcome)
+
+    # Both kinds of table
+
+    def _frames(self, name: str, table: TableSchema, columns: dict[str, str]) -> Iterator[Frame]:
+        """All rows of a table; every file must have every column that the schema names."""
+        files = find(table.files, self._raw)
+        wanted = dict(columns)
+        for field, f in table.fields.items():
+            wanted[f"fields.{field}"] = f.source or field
+            if f.weights:
+                wanted[f"fields.{field}.weights"] = f.weights
+        total, done = sum(f.size for f in files) or 1, 0.0
+        self._progress.start(f"reading {name}", total, "B")
+        for file in files:
+            self._check_columns(name, file, table, wanted)
+            for frame in frames(
+                file,
+                list(dict.fromkeys(wanted.values())),
+                delimiter=table.delimiter,
+                names=table.columns,
+                bad_line=lambda line, text, file=file: self._quarantine.add(
+                    file.name, line, name, "unparsable_line", text
+                ),
+            ):
+                self._check_types(frame, table, wanted)
+                self._audit.read(name, frame.raw_rows)
+                done = min(done + frame.bytes, total)
+                self._share = max(done / total, 1e-6)
+                yield frame
+                self._audit.check(name, self._share)
+                self._progress.advance(frame.bytes, f"{self._audit.rows_read(name):,} rows")
+        self._audit.check(name)
+        self._progress.done(f"{self._audit.rows_read(name):,} rows")
+
+    def _check_columns(self, table: str, file: File, schema: TableSchema, wanted: dict[str, str]) -> None:
+        there = columns_of(file, schema.delimiter, schema.columns)
+        twice = sorted({c for c in there if there.count(c) > 1 and c in wanted.values()})
+        if twice:
+            raise DataError("a column's name must stand once in a file", f"'{twice[0]}' stands twice", where=file.name)
+        for purpose, column in wanted.items():
+            if column not in there:
+                place = f"[{table}]" if table == IMPRESSIONS else f"[tables.{table}]"
+                raise ConfigError(
+                    f"the file must have the column that the schema's {place} names for {purpose}",
+                    f"no column '{column}'; it has {', '.join(there[:40])}",
+                    where=file.name,
+                    do='Mend the schema, or say delimiter = "..." if the columns are not told apart',
+                )
+        unused = [c for c in there if c not in wanted.values()]
+        if unused:
+            self._audit.note(f"{file.name}: columns not used: {', '.join(unused)}")
+
+    def _check_types(self, frame: Frame, table: TableSchema, wanted: dict[str, str]) -> None:
+        """Only a bag of ids and its weights can stand in a Parquet column of lists."""
+        bags = {f"fields.{name}" for name, f in table.fields.items() if f.kind == "ids"}
+        for purpose, column in wanted.items():
+            kind = frame.rows[column].dtype
+            lists = isinstance(kind, pl.List | pl.Array) and not kind.inner.is_nested()
+            if kind.is_nested() and not (lists and purpose.removesuffix(".weights") in bags):
+                raise ConfigError(
+                    f"the column for {purpose} must hold one value a row",
+                    f"column '{column}' holds {kind}",
+                    where=frame.file,
+                    do='kind = "ids" reads lists of ids',
+                )
+
+    def _put_aside(
+        self, frame: Frame, table: str, checks: list[tuple[str, np.ndarray]], before: np.ndarray | None
+    ) -> np.ndarray:
+        """Quarantine rows by the first check they fail; `before` fell already. Shape: bool (n,) each."""
+        bad = np.zeros(len(frame.rows), bool) if before is None else before.copy()
+        for reason, failed in checks:
+            for i in np.flatnonzero(failed & ~bad):
+                text = " ".join(f"{k}={v}" for k, v in frame.rows.row(int(i), named=True).items())
+                self._quarantine.add(frame.file, int(frame.lines[i]), table, reason, text)
+            bad |= failed
+        return bad
+
+    def _fields(
+        self,
+        frame: Frame,
+        table: str,
+        schema: TableSchema,
+        bad: np.ndarray,
+        repeated: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> tuple[dict[str, Ragged], np.ndarray]:
+        """The fields of the good rows, coded; and the rows that are bad now. Shape: bool (n,).
+
+        `repeated` says which of the rows that are good so far stand for a key that another one has.
+        """
+        read = {name: _read_field(frame.rows, name, f) for name, f in schema.fields.items()}
+        bad = self._put_aside(frame, table, [c for _, checks in read.values() for c in checks], bad)
+        if repeated is not None:
+            bad = self._put_aside(frame, table, [("duplicate_key", repeated(bad))], bad)
+        if bad.any():
+            good = frame.rows.filter(pl.Series(~bad))
+            read = {name: _read_field(good, name, f) for name, f in schema.fields.items()}
+        return {name: self._coded(name, content) for name, (content, _) in read.items()}, bad
+
+    def _coded(self, name: str, content: Content) -> Ragged:
+        if isinstance(content, np.ndarray):
+            return Ragged(content)
+        if isinstance(content, pl.Series):
+            return Ragged(self._codes[name].encode(content))
+        offsets = np.concatenate(([0], np.cumsum(content.lengths)))
+        return Ragged(self._codes[name].encode(content.ids), offsets, content.weights)
+
+    def _truth(self) -> _Truth | None:
+        schema = self._schema.truth
+        return None if schema is None else _Truth(find(schema.files, self._raw), schema.pctr, schema.pcvr)
+
+
+class _Truth:
+    """True probabilities, row by row beside the impressions; a row put aside takes its truth with it."""
+
+    def __init__(self, files: list[File], pctr: str, pcvr: str) -> None:
+        self._names, self._frames = (pctr, pcvr), self._read(files)
+        self._ahead = pl.DataFrame()
+        self._ahead_from = 0  # rows of the log before the first row of `_ahead`
+        self._file, self._before = "", 0  # the impressions file being read, and the rows of those before it
+        self._last = 0
+
+    def _read(self, files: list[File]) -> Iterator[pl.DataFrame]:
+        for file in files:
+            columns = columns_of(file, ",", None)
+            for name in self._names:
+                if name not in columns:
+                    raise DataError(f"the truth must have a column '{name}'", ", ".join(columns), where=file.name)
+
+            def refuse(line: int, text: str, file: File = file) -> None:
+                raise DataError("the truth must be numbers", f"'{text}'", where=f"{file.name}, line {line}")
+
+            for frame in frames(file, list(self._names), delimiter=",", names=None, bad_line=refuse):
+                rows = frame.rows.select(pl.col(n).cast(pl.Float32, strict=False) for n in self._names)
+                for i in np.flatnonzero(rows.select(pl.any_horizontal(pl.all().is_null())).to_series())[:1]:
+                    refuse(int(frame.lines[i]), ", ".join(str(v) for v in frame.rows.row(int(i))))
+                yield rows
+
+    def take(self, frame: Frame, good: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The truth of the frame's good rows. Raises: DataError where the truth ends before the log."""
+        if frame.file != self._file:
+            self._file, self._before = frame.file, self._last
+        rows = self._before + frame.lines - frame.first
+        self._last = self._before + frame.stop - frame.first
+        while self._ahead_from + len(self._ahead) < self._last:
+            more = next(self._frames, None)
+            if more is None:
+                have = self._ahead_from + len(self._ahead)
+                raise DataError(
+                    "the truth must have one row for each impression", f"it has {have:,}, and there are more"
+                )
+            past = min(int(rows[0]) - self._ahead_from, len(self._ahead)) if len(rows) else 0
+            self._ahead_from += past
+            self._ahead = pl.concat([self._ahead.slice(past), more]) if past < len(self._ahead) else more
+        here = self._ahead[rows[good] - self._ahead_from]
+        pctr, pcvr = self._names
+        return here[pctr].to_numpy(), here[pcvr].to_numpy()
+
+    def end(self) -> None:
+        """Raises: DataError where the truth goes on after the log."""
+        if self._ahead_from + len(self._ahead) + sum(map(len, self._frames)) > self._last:
+            came = f"it has more than {self._last:,}, the rows of the log"
+            raise DataError("the truth must have one row for each impression", came)
+
+
+Content = np.ndarray | pl.Series | values.Bags
+"""A field before it is coded: numbers, one raw id a row, or bags of raw ids."""
+
+
+def _read_field(rows: pl.DataFrame, name: str, schema: FieldSchema) -> tuple[Content, list[tuple[str, np.ndarray]]]:
+    """A field's content, and which rows have something wrong in it."""
+    source = schema.source or name
+    if schema.kind == "number":
+        numbers, bad = values.number(rows[source])
+        return numbers, [("bad_value", bad)]
+    if schema.kind == "id":
+        return values.raw_ids(rows[source]), []
+    bags, mismatch, bad_weight = values.bags(rows, source, schema)
+    return bags, [("wrong_feature_count", mismatch), ("bad_weight", bad_weight)]
+
+
+def _repeated(codes: np.ndarray, known: np.ndarray, bad: np.ndarray) -> np.ndarray:
+    """Good rows whose key an earlier good row has, or a row of an earlier frame. Shape: (n,) -> bool (n,)."""
+    good, first = np.flatnonzero(~bad), np.zeros(len(codes), bool)
+    first[good[np.unique(codes[good], return_index=True)[1]]] = True
+    return ~bad & (~first | known)
+
+
+def _among(good: np.ndarray, which: np.ndarray) -> np.ndarray:
+    """Which of all rows, given which of the good ones. Shape: bool (n,), bool (good.sum(),) -> bool (n,)."""
+    among = good.copy()
+    among[good] = which
+    return among
+
+
+def _column(schema: str | LabelSchema) -> str:
+    return schema if isinstance(schema, str) else schema.source
+
+
+def _grown(rows: np.ndarray, size: int) -> np.ndarray:
+    """The array with room for `size` entries, new ones -1."""
+    if size <= len(rows):
+        return rows
+    return np.concatenate([rows, np.full(max(size, 2 * len(rows)) - len(rows), -1, np.int32)])

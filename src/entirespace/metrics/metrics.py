@@ -1,0 +1,158 @@
+"""Losses and ratios of probabilities, and their distance from a known truth. Arrays or chunks in, numbers out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..kernels.losses import sums
+from ..kernels.ranks import mean_ranks
+from ..kernels.threads import each
+from .pieces import Chunks, pieces, refuse_nan
+
+
+@dataclass(frozen=True)
+class Undefined:
+    """A metric that has no value here, and why: never a number in disguise.
+
+    >>> print(Undefined("no conversions among 812 impressions"))
+    undefined: no conversions among 812 impressions
+    """
+
+    reason: str
+
+    def __str__(self) -> str:
+        return f"undefined: {self.reason}"
+
+    def as_dict(self) -> dict[str, str]:
+        return {"undefined": self.reason}
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Sums and counts over impressions of p and the label y: all that the metrics below divide.
+
+    Those of a chunk at a time add up to those of the whole (`total`):
+
+    >>> chunks = [(np.array([0.5, 0.25]), np.array([True, False])), (np.array([0.25]), np.array([False]))]
+    >>> sums = Sums.total(Sums.of(p, y) for p, y in chunks)
+    >>> sums.pcoc(), sums.brier()
+    (1.0, 0.125)
+    """
+
+    impressions: int
+    predicted: float  # sum of p
+    observed: float  # sum of y: the positives, or the sum of true probabilities
+    squares: float  # sum of (p - y)^2
+    loss: float  # sum of -(y log p + (1 - y) log(1 - p)), in nats; inf where p is 0 or 1 against the label
+    above: int  # predictions over 1 (DIVISION's pCVR, Eq. 2): they have no loss
+
+    @staticmethod
+    def of(p: Chunks, y: Chunks) -> Sums:
+        """Shape: p float (N,), y bool (N,), or float where it is the true probability; or a list of chunks of each.
+
+        Raises: ValueError for a value that is NaN or negative, or columns of different lengths.
+        """
+        held, truth = pieces(predictions=p, labels=y)
+        found = each(lambda i: sums(_real(held[i]), _label(truth[i])), len(held))
+        n, nan, negative = sum(map(len, held)), sum(f[4] for f in found), sum(f[5] for f in found)
+        if nan:
+            raise ValueError(f"predictions must be numbers, however: {nan:,} of {n:,} are NaN")
+        if negative:
+            raise ValueError(f"predictions must be at least 0, however: {negative:,} are not")
+        if any(math.isnan(f[1]) for f in found):
+            raise ValueError("labels must be numbers, however: some are NaN")
+        return Sums.total(Sums(len(piece), *f[:4], above=f[6]) for piece, f in zip(held, found, strict=True))
+
+    @staticmethod
+    def total(parts: Iterable[Sums]) -> Sums:
+        """The sums of all parts together; each is rounded once, at its end."""
+        held = list(parts)
+        return Sums(
+            sum(part.impressions for part in held),
+            math.fsum(part.predicted for part in held),
+            math.fsum(part.observed for part in held),
+            math.fsum(part.squares for part in held),
+            math.fsum(part.loss for part in held),
+            sum(part.above for part in held),
+        )
+
+    def log_loss(self) -> float | Undefined:
+        return self._no_loss() or self.loss / self.impressions
+
+    def brier(self) -> float | Undefined:
+        return self._no_loss() or self.squares / self.impressions
+
+    def pcoc(self) -> float | Undefined:
+        if not self.observed:
+            return Undefined(f"no positives among {self.impressions:,} impressions")
+        return self.predicted / self.observed
+
+    def _no_loss(self) -> Undefined | None:
+        if not self.impressions:
+            return Undefined("no impressions")
+        if self.above:
+            return Undefined(f"{self.above:,} of {self.impressions:,} predictions exceed 1")
+        return None
+
+
+def _real(values: np.ndarray) -> np.ndarray:
+    return values if values.dtype == np.float32 else values.astype(np.float64, copy=False)
+
+
+def _label(values: np.ndarray) -> np.ndarray:
+    return _real(values) if values.dtype.kind == "f" else values.astype(bool, copy=False)
+
+
+def log_loss(p: Chunks, label: Chunks) -> float | Undefined:
+    """Mean of -(y log p + (1 - y) log(1 - p)), in nats. Infinite where p is 0 or 1 against the label.
+
+    Shape and Raises as `Sums.of`. Undefined where a value exceeds 1 (DIVISION's pCVR, Eq. 2).
+
+    >>> log_loss(np.array([0.5, 0.5]), np.array([True, False]))
+    0.6931471805599453
+    """
+    return Sums.of(p, label).log_loss()
+
+
+def truth_log_loss(p: Chunks, true: Chunks) -> float | Undefined:
+    """Expected cross entropy -(t log p + (1 - t) log(1 - p)) under the true probability t; least where p = t.
+
+    Shape: float (N,) each, or a list of chunks. Undefined and Raises as `log_loss`.
+
+    >>> truth_log_loss(np.array([0.0, 0.25]), np.array([0.0, 1.0]))  # (0 + log 4) / 2
+    0.6931471805599453
+    """
+    return Sums.of(p, true).log_loss()
+
+
+def pcoc(p: Chunks, label: Chunks) -> float | Undefined:
+    """Predicted over observed: the sum of predictions over the sum of labels; 1 is calibrated in the mean.
+
+    Shape and Raises as `Sums.of`.
+
+    >>> pcoc(np.array([0.5, 0.25]), np.array([True, False]))
+    0.75
+    """
+    return Sums.of(p, label).pcoc()
+
+
+def rank_correlation(a: np.ndarray, b: np.ndarray) -> float | Undefined:
+    """Spearman's: Pearson's correlation of the ranks, ties at their mean rank. Shape: float (N,) each.
+
+    Raises: ValueError for a value that is not a number, or columns of different lengths.
+
+    >>> rank_correlation(np.array([1.0, 2.0, 3.0]), np.array([10.0, 20.0, 15.0]))
+    0.5
+    """
+    held = pieces(a=a, b=b)
+    refuse_nan(held[0], "predictions")
+    refuse_nan(held[1], "true values")
+    if len(a) < 2:
+        return Undefined(f"{len(a)} impressions have no order")
+    x, y = (mean_ranks(v) - (len(v) + 1) / 2 for v in (a, b))
+    scale = float(np.sqrt((x @ x) * (y @ y)))
+    return float(x @ y) / scale if scale else Undefined("all values are the same")

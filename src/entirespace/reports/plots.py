@@ -1,0 +1,229 @@
+"""The report's pictures, as SVG that takes its text colour from the page and whose text stays text."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from scipy.stats import t as student
+
+from ..metrics.segments import DECILE
+from .diagnosis_report import histograms
+
+INK = "#123456"  # stands for the page's text colour
+COLOURS = ("#4477aa", "#ee6677", "#228833", "#b58900", "#3fa7c4", "#aa3377", "#888888")  # Tol's, on white and black
+MARKS = "osD^vP*X"
+TASKS = {"cvr": "CVR task", "ctcvr": "CTCVR task"}
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+}
+
+
+def table2(about: Mapping[str, Any]) -> str | None:
+    """AUC of each method on both tasks: mean over seeds, bar of one deviation, and a dot for each seed."""
+    lines = about["methods"]
+    with rc_context(STYLE):
+        figure = Figure(figsize=(8, 0.36 * len(lines) + 0.9), layout="constrained")
+        for axis, (task, name) in zip(_row(figure, 2), TASKS.items(), strict=True):
+            for at, line in enumerate(lines):
+                mean = line["tasks"].get(task, {}).get("auc", {})
+                if "mean" not in mean:
+                    continue
+                seeds = [100 * value for value in line["auc"][task] if isinstance(value, float)]
+                axis.plot(seeds, [at] * len(seeds), "o", color=COLOURS[at % 7], alpha=0.35, markersize=4)
+                spread = 100 * (mean["std"] or 0.0)
+                axis.errorbar(100 * mean["mean"], at, xerr=spread, fmt="D", color=COLOURS[at % 7], capsize=3)
+            axis.set(title=name, xlabel="AUC %", yticks=range(len(lines)), ylim=(len(lines) - 0.5, -0.5))
+            axis.set_yticklabels([line["label"] for line in lines] if task == "cvr" else [])
+        return _svg(figure, "table2")
+
+
+def against(about: Mapping[str, Any], other: str) -> str | None:
+    """Differences to a method, with the 95 % interval of Student's t over paired seeds; none for a single seed."""
+    lines = [line for line in about["methods"] if other in line["against"]]
+    colours = {line["label"]: COLOURS[i % 7] for i, line in enumerate(about["methods"])}  # a method keeps its own
+    with rc_context(STYLE):
+        figure = Figure(figsize=(8, 0.36 * len(lines) + 0.9), layout="constrained")
+        drawn = 0
+        for axis, (task, name) in zip(_row(figure, 2), TASKS.items(), strict=True):
+            axis.axvline(0, color=INK, linewidth=0.8)
+            for at, line in enumerate(lines):
+                found = line["against"][other][task]
+                if not found.get("std"):
+                    continue
+                half = student.ppf(0.975, found["n"] - 1) * found["std"] / found["n"] ** 0.5
+                axis.errorbar(
+                    100 * found["difference"], at, xerr=100 * half, fmt="D", color=colours[line["label"]], capsize=3
+                )
+                drawn += 1
+            axis.set(title=name, xlabel=f"AUC points above {other}", yticks=range(len(lines)))
+            axis.set(ylim=(len(lines) - 0.5, -0.5))
+            axis.set_yticklabels([line["label"] for line in lines] if task == "cvr" else [])
+        return _svg(figure, f"against-{other}") if drawn else None
+
+
+def sampling_curve(about: Mapping[str, Any], task: str) -> str | None:
+    """AUC over the share of the training impressions (the paper's Fig. 3), with bands of one deviation."""
+    curve = about["sampling_curve"]
+    with rc_context(STYLE):
+        figure = Figure(figsize=(7, 3.6), layout="constrained")
+        axis = figure.subplots()
+        for i, label in enumerate(curve[0]["auc"]):
+            found = [(100 * p["share"], p["auc"][label][task]) for p in curve if "mean" in p["auc"][label][task]]
+            shares = [share for share, _ in found]
+            means, stds = ([100 * (auc[key] or 0.0) for _, auc in found] for key in ("mean", "std"))
+            axis.plot(shares, means, marker=MARKS[i % 8], color=COLOURS[i % 7], label=label, markersize=4)
+            low, high = ([m + sign * s for m, s in zip(means, stds, strict=True)] for sign in (-1, 1))
+            axis.fill_between(shares, low, high, color=COLOURS[i % 7], alpha=0.12, linewidth=0)
+        axis.set(xscale="log", xlabel="% of the training impressions", ylabel="AUC %", title=TASKS[task])
+        shares = [100 * p["share"] for p in curve]
+        axis.set_xticks(shares, [f"{share:g}" for share in shares])
+        axis.minorticks_off()
+        _legend(axis)
+        return _svg(figure, f"curve-{task}")
+
+
+def reliability(about: Mapping[str, Any], task: str) -> str | None:
+    """Observed rate over mean prediction in bins of equal mass, a panel a method; the pCTR has one network for all."""
+    found = about["diagnosis"]["methods"]
+    curves = {label: m["reliability"][task] for label, m in found.items()}
+    if task == "ctr":
+        curves = {"reference CTR network": next(iter(curves.values()))}
+    held = [b[key] for curve in curves.values() for b in curve for key in ("predicted", "observed") if b[key] > 0]
+    if not held:
+        return None
+    ends = 0.7 * min(held), 1.4 * max(held)
+    with rc_context(STYLE):
+        figure, panels = _panels(curves)
+        for i, (axis, (label, curve)) in enumerate(zip(panels, curves.items(), strict=True)):
+            x, y = ([b[key] for b in curve] for key in ("predicted", "observed"))
+            whiskers = [[b["observed"] - b["low"] for b in curve], [b["high"] - b["observed"] for b in curve]]
+            axis.plot(ends, ends, color=INK, linewidth=0.8, alpha=0.6)
+            axis.errorbar(x, y, yerr=whiskers, fmt="o-", color=COLOURS[i % 7], markersize=3, linewidth=1)
+            axis.set_title(label, fontsize=8)
+            axis.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
+        figure.supxlabel("predicted", fontsize=9)
+        figure.supylabel("observed", fontsize=9)
+        return _svg(figure, f"reliability-{task}")
+
+
+def by_decile(about: Mapping[str, Any], what: str, of: str = "tasks") -> str | None:
+    """Predicted over observed (or over the truth) by decile of pCTR, a panel a method."""
+    found = about["diagnosis"]["methods"]
+    with rc_context(STYLE):
+        figure, panels = _panels(found)
+        for i, (axis, (label, m)) in enumerate(zip(panels, found.items(), strict=True)):
+            lines = [line for line in m["segments"][DECILE] if isinstance(line[of][what]["pcoc"], float)]
+            lines = [line for line in lines if line[of][what]["pcoc"] > 0]
+            x, y = [int(line["name"]) for line in lines], [line[of][what]["pcoc"] for line in lines]
+            axis.axhline(1, color=INK, linewidth=0.8, alpha=0.6)
+            whiskers = None
+            if of == "tasks":
+                ends = [(line[of][what]["pcoc_low"], line[of][what]["pcoc_high"]) for line in lines]
+                whiskers = [[p - e[k] if k == 0 else e[k] - p for p, e in zip(y, ends, strict=True)] for k in (0, 1)]
+            axis.errorbar(x, y, yerr=whiskers, fmt="o-", color=COLOURS[i % 7], markersize=3, linewidth=1)
+            axis.set_title(label, fontsize=8)
+            axis.set(yscale="log", xticks=range(1, 11, 3))
+            _ratios(axis)
+        figure.supxlabel("decile of pCTR", fontsize=9)
+        figure.supylabel("predicted/observed" if of == "tasks" else "pCVR / true pCVR", fontsize=9)
+        return _svg(figure, f"deciles-{of}-{what}")
+
+
+def histogram(about: Mapping[str, Any]) -> str | None:
+    """How pCVR spreads over clicked (filled) and un-clicked impressions (line), a panel a method, and the truth."""
+    found, edges = histograms(about), about["diagnosis"]["edges"]
+    held = [i for i in range(len(edges) - 1) if any(counts[i] for h in found.values() for counts in h.values())]
+    with rc_context(STYLE):
+        figure, panels = _panels(found)
+        for i, (axis, (label, h)) in enumerate(zip(panels, found.items(), strict=True)):
+            for place, style in (("clicked", {"fill": True, "alpha": 0.35}), ("un-clicked", {"linewidth": 1.3})):
+                shares = [100 * count / max(1, sum(h[place])) for count in h[place]]
+                axis.stairs(shares, edges, color=COLOURS[i % 7], label=place, **style)  # type: ignore[arg-type]
+            axis.set_title(label, fontsize=8)
+            axis.set(xscale="log", xlim=(edges[held[0]], edges[held[-1] + 1]))
+        figure.supxlabel("pCVR (filled: clicked impressions; line: un-clicked)", fontsize=9)
+        figure.supylabel("% of them", fontsize=9)
+        return _svg(figure, "histogram")
+
+
+def _panels(named: Mapping[str, Any], across: int = 4) -> tuple[Figure, list[Axes]]:
+    """A small panel for each, `across` in a row, their axes shared."""
+    down = -(-len(named) // across)
+    figure = Figure(figsize=(2.0 * across, 1.9 * down + 0.4), layout="constrained")
+    grid = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
+    panels = [axis for row in grid for axis in row]
+    for i, axis in enumerate(panels):
+        axis.set_visible(i < len(named))
+        if i + across >= len(named):  # nothing stands below it
+            axis.tick_params(labelbottom=True)
+    return figure, panels[: len(named)]
+
+
+def _ratios(axis: Axes) -> None:
+    """Marks of a logarithmic axis as plain numbers."""
+    axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.yaxis.set_minor_formatter(NullFormatter())
+
+
+def learning(about: Mapping[str, Any]) -> str | None:
+    """Each method's own validation loss after each epoch, relative to the first look, for every seed."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(7, 3.4), layout="constrained")
+        axis, drawn = figure.subplots(), 0
+        for i, (label, seeds) in enumerate(about["learning"].items()):
+            for at, looks in enumerate(seeds.values()):
+                points = [(k + 1, look["validation_loss"]) for k, look in enumerate(looks) if look["validation_loss"]]
+                if not points:
+                    continue
+                first = points[0][1]
+                xs, ys = [k for k, _ in points], [100 * loss / first - 100 for _, loss in points]
+                axis.plot(
+                    xs,
+                    ys,
+                    color=COLOURS[i % 7],
+                    marker=MARKS[i % 8],
+                    alpha=0.7,
+                    markersize=4,
+                    label=label if not at else None,
+                )
+                drawn += 1
+        axis.set(xlabel="look at the validation part", ylabel="validation loss, % from the first look")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _legend(axis)
+        return _svg(figure, "learning") if drawn else None
+
+
+def _row(figure: Figure, columns: int) -> Sequence[Axes]:
+    return figure.subplots(1, columns, squeeze=False)[0]
+
+
+def _legend(axis: Axes) -> None:
+    axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
+
+
+def _svg(figure: Figure, name: str) -> str:
+    """The figure as an element for a page: ids of its own, and no size but the page's."""
+    with rc_context({"svg.hashsalt": name}):
+        sink = io.StringIO()
+        figure.savefig(sink, format="svg", transparent=True, metadata={"Date": None})
+    svg = sink.getvalue()
+    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
+    svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
+    svg = re.sub(r'(href="|url\()#', rf"\g<1>#{name}-", svg)
+    return re.sub(r'<svg ([^>]*?)width="[^"]*"', r"<svg \1", re.sub(r' height="[^"]*pt"', "", svg, count=1), count=1)

@@ -1,0 +1,147 @@
+"""The calibrators of a run: fitted on the validation part, kept in RUN/calibration.json with the weights they suit.
+
+    {format, kind, negatives_kept, fitted_on, weights, calibrators: {pctr, pctr_reference, pcvr}, checksum}
+
+pCTR is calibrated on all impressions against y, then corrected for sampling; pCVR on clicked ones against z; the
+reference CTR network's pCTR by a calibrator of its own, for its run may serve other methods too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+
+from ..config import digest, nearest
+from ..core.calibrators import Calibrator, Kind, Sampling, fit_calibrator, from_dict
+from ..dataset.dataset import Part
+from ..errors import ConfigError, RunError
+from ..progress import SILENT, Progress
+from .checkpoint import save_json
+
+if TYPE_CHECKING:
+    from .outputs import Outputs
+    from .run import Run
+
+FORMAT = "entirespace-calibration/1"
+CALIBRATION = "calibration.json"
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a run's probabilities pass through."""
+
+    kind: Kind = "none"
+    negatives_kept: float = 1.0  # r: the share of un-clicked impressions that the log holds
+    calibrators: Mapping[str, Calibrator] = field(default_factory=dict)  # of "pctr", "pctr_reference", "pcvr"
+    fitted_on: Mapping[str, Any] = field(default_factory=dict)  # part, impressions, clicks, conversions
+
+    def of(self, name: str, p: np.ndarray) -> np.ndarray:
+        """Calibrated "pctr", "pctr_reference" or "pcvr". Shape: float32 (N,) -> float32 (N,)."""
+        calibrator = self.calibrators.get(name)
+        p = p if calibrator is None else calibrator(p)
+        return p if name == "pcvr" or self.negatives_kept == 1 else Sampling(self.negatives_kept)(p)
+
+    def outputs(self, own: Outputs) -> Outputs:
+        """A method's outputs, calibrated; pCTCVR is the product of the other two (Eq. 1)."""
+        from .outputs import Outputs
+
+        if not self.calibrators and self.negatives_kept == 1:
+            return own
+        pctr = None if own.pctr is None else self.of("pctr", own.pctr)
+        pcvr = None if own.pcvr is None else self.of("pcvr", own.pcvr)
+        return Outputs(pctr, pcvr, None if pctr is None or pcvr is None else pctr * pcvr)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "negatives_kept": self.negatives_kept,
+            "fitted_on": dict(self.fitted_on),
+            "calibrators": {name: c.as_dict() for name, c in self.calibrators.items()},
+        }
+
+    def __str__(self) -> str:
+        how = "not calibrated"
+        if self.kind != "none":
+            how = "calibrated by {}, fitted on the {part} part ({impressions:,} impressions)".format(
+                {"platt": "Platt scaling", "isotonic": "isotonic regression"}[self.kind], **self.fitted_on
+            )
+        if self.negatives_kept != 1:
+            how += f"; corrected for a log that kept {self.negatives_kept:g} of un-clicked impressions"
+        return how
+
+
+def calibrate(
+    run: Run, validation: Part, kind: Kind, negatives_kept: float = 1.0, progress: Progress = SILENT
+) -> Calibration:
+    """Fit a run's calibrators on the validation part.
+
+    Raises: ConfigError for another part, an unknown kind or a rate out of (0, 1]. RunError where the validation part
+    has too little to fit on.
+    """
+    if kind not in get_args(Kind):
+        raise ConfigError("a calibrator must be known", f"{kind!r}", do=nearest(kind, get_args(Kind)))
+    if not 0 < negatives_kept <= 1:
+        raise ConfigError("the share of un-clicked impressions kept must be in (0, 1]", f"{negatives_kept}")
+    if validation.name != "validation":
+        raise ConfigError("calibrators are fitted on the validation part only", f"the {validation.name} part")
+    if kind == "none":
+        return Calibration("none", negatives_kept)
+    own = run.outputs(validation, progress)
+    y, z = validation.column("click"), validation.column("conversion")
+    given: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    if own.pctr is not None:
+        given["pctr"] = own.pctr, y
+    if run.reference is not None:
+        pctr = run.reference.outputs(validation, progress).pctr
+        assert pctr is not None
+        given["pctr_reference"] = pctr, y
+    if own.pcvr is not None:
+        given["pcvr"] = own.pcvr[y], z[y]
+    found: dict[str, Calibrator] = {}
+    for name, (p, label) in given.items():
+        try:
+            found[name] = fit_calibrator(kind, p, label)
+        except ValueError as error:
+            raise RunError(
+                f"the validation part must hold what a calibrator of {name.removesuffix('_reference')} is fitted on",
+                str(error),
+                where=str(validation.dataset.path),
+                do="Prepare the dataset with a larger [split] validation, or choose another calibrator",
+            ) from error
+    counts = {name: getattr(validation, name) for name in ("impressions", "clicks", "conversions")}
+    return Calibration(kind, negatives_kept, found, {"part": validation.name, **counts})
+
+
+def save(folder: Path, calibration: Calibration, weights: list[str]) -> None:
+    """Write it into the run's folder; `weights` are the SHA-256 of the network's and of the reference's weights."""
+    content = {"format": FORMAT, "weights": weights, **calibration.as_dict()}
+    save_json(folder / CALIBRATION, {**content, "checksum": digest(content)})
+
+
+def load(folder: Path, weights: list[str]) -> Calibration:
+    """The calibration of the run in a folder; none where there is none.
+
+    Raises: RunError where it is damaged, or was fitted to other weights.
+    """
+    path = folder / CALIBRATION
+    if not path.exists():
+        return Calibration()
+    do = "Delete the file, and give `entirespace evaluate RUN DATASET --calibrate KIND` again"
+    try:
+        content = dict(json.loads(path.read_text()))
+        checksum = content.pop("checksum")
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{CALIBRATION} must be as it was written", str(error), where=str(path), do=do) from error
+    if content.get("format") != FORMAT or checksum != digest(content):
+        raise RunError(f"{CALIBRATION} must be as it was written", "its checksum is another", where=str(path), do=do)
+    if content["weights"] != weights:
+        raise RunError(
+            "calibrators belong to the weights they were fitted to", "these are others", where=str(path), do=do
+        )
+    calibrators = {name: from_dict(about) for name, about in content["calibrators"].items()}
+    return Calibration(content["kind"], content["negatives_kept"], calibrators, content["fitted_on"])

@@ -1,0 +1,195 @@
+"""A run: one method trained on one dataset from one seed; a folder that training resumes and evaluation reads.
+
+run.json             format, method, seed, configuration, dataset, position, and the SHA-256 of the tensors
+metrics.jsonl        a line for each log step and each look at the validation part
+step-N.safetensors   while training: weights and the optimizers' state
+weights.safetensors  afterwards: the best weights
+calibration.json     its calibrators, where it was calibrated
+reference/           the run of the reference CTR network, where the run has its own copy
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ..batches.feed import Feed
+from ..config import Config, parse
+from ..core.calibrators import Kind
+from ..dataset.dataset import Dataset, Part
+from ..errors import RunError
+from ..methods import from_spec
+from ..methods._method import Counts, Method
+from ..network import Heads, Network
+from ..progress import SILENT, Progress
+from .calibration import CALIBRATION, Calibration, calibrate, load, save
+from .checkpoint import load_tensors
+from .outputs import Outputs, Predictions
+
+if TYPE_CHECKING:
+    from ..experiments.protocol import Evaluation
+
+FORMAT = "entirespace-run/1"
+RUN, METRICS, WEIGHTS, REFERENCE = "run.json", "metrics.jsonl", "weights.safetensors", "reference"
+PREDICT_ROWS = 8192
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained run."""
+
+    folder: Path
+    method: Method
+    seed: int
+    config: Config
+    dataset_digest: str
+    network: Network
+    reference: Run | None
+    calibration: Calibration = field(default_factory=Calibration)
+    keep: Any = None  # the temporary folder of a run without a folder of its own: gone with the run
+
+    def predict(self, part: Part, progress: Progress = SILENT) -> Predictions:
+        """pCTR, pCVR and pCTCVR of every impression of a part, calibrated where the run is.
+
+        Raises: RunError for another dataset.
+        """
+        own = self.calibration.outputs(self.outputs(part, progress))
+        if own.pcvr is None:
+            raise RunError("a run must have a pCVR to predict it", f"{self.method.label} has none")
+        if own.pctr is not None:
+            pctr = own.pctr
+        else:
+            if self.reference is None:
+                raise RunError(
+                    "a method without a CTR network of its own needs the reference CTR network's run",
+                    f"{self.folder} has none",
+                    do="Train with `entirespace train`, or hand `reference=` to fit",
+                )
+            pctr = self.reference.outputs(part, progress).pctr
+            assert pctr is not None
+            pctr = self.calibration.of("pctr_reference", pctr)
+        return Predictions(pctr, own.pcvr, own.pctcvr if own.pctcvr is not None else pctr * own.pcvr)
+
+    def outputs(self, part: Part, progress: Progress = SILENT) -> Outputs:
+        """What the method's own network says, head by head, uncalibrated. Raises: RunError for another dataset."""
+        self.check(part.dataset)
+        pieces: dict[str, list[np.ndarray]] = {"pctr": [], "pcvr": [], "pctcvr": []}
+        progress.start(f"scoring the {part.name} part with {self.method.label}", len(part), "impressions")
+        for p in self._heads(part):
+            for name, read in (
+                ("pctr", self.method.pctr),
+                ("pcvr", self.method.pcvr),
+                ("pctcvr", self.method.pctcvr),
+            ):
+                values = read(p)
+                if values is not None:
+                    pieces[name].append(values.float().cpu().numpy())
+            progress.advance(PREDICT_ROWS)
+        progress.done()
+        return Outputs(**{name: np.concatenate(values) if values else None for name, values in pieces.items()})
+
+    @torch.inference_mode()
+    def _heads(self, part: Part) -> Iterator[Heads]:
+        device = next(self.network.parameters()).device
+        for batch in Feed(part.dataset).in_order(part, PREDICT_ROWS):
+            yield self.network(batch.to(device))
+
+    def evaluate(self, part: Part, by: Sequence[str] = ()) -> Evaluation:
+        """AUC, log loss and calibration on a part (paper, section 3.1, "Metric"), and by the values of fields."""
+        from ..experiments.protocol import evaluate
+
+        return evaluate(self, part, by=by)
+
+    def calibrate(
+        self, validation: Part, kind: Kind, *, negatives_kept: float = 1.0, progress: Progress = SILENT
+    ) -> Run:
+        """This run with calibrators fitted on the validation part, which stand in its folder from now on.
+
+        Args:
+            kind: "platt", "isotonic", or "none", which takes them away.
+            negatives_kept: the share r of un-clicked impressions that the log holds: pCTR and pCTCVR are corrected
+                to the full space.
+
+        Raises: ConfigError for another part than validation. RunError where it has too little to fit on.
+        """
+        found = calibrate(self, validation, kind, negatives_kept, progress)
+        if found == Calibration():
+            (self.folder / CALIBRATION).unlink(missing_ok=True)
+        else:
+            save(self.folder, found, weights_of(self))
+        return replace(self, calibration=found)
+
+    def check(self, dataset: Dataset) -> None:
+        """Raises: RunError where the dataset is not the one the run was trained on."""
+        if dataset.digest != self.dataset_digest:
+            raise RunError(
+                "a run reads the dataset it was trained on, whose vocabularies it knows",
+                f"{dataset.path} is another (digest {dataset.digest[:12]}, the run's {self.dataset_digest[:12]})",
+                where=str(self.folder),
+            )
+
+    @classmethod
+    def open(cls, folder: Path | str, dataset: Dataset, reference: Run | None = None) -> Run:
+        """A finished run. Raises: RunError where there is none, or it is not finished or damaged."""
+        folder = Path(folder)
+        about = read_about(folder)
+        if about["status"] != "finished":
+            raise RunError(
+                "a run must be finished",
+                f"it is at epoch {about['position']['epoch'] + 1}",
+                where=str(folder),
+                do="Give the same `entirespace train` command again: it goes on where it stopped",
+            )
+        config = parse(Config, about["config"], str(folder / RUN))
+        method = from_spec(about["method"])
+        if about["dataset"]["digest"] != dataset.digest:
+            cls(folder, method, 0, config, about["dataset"]["digest"], None, None).check(dataset)  # type: ignore[arg-type]
+        network = build_network(method, dataset, config, about["seed"])
+        weights = load_tensors(folder / about["weights"]["file"], about["weights"]["sha256"], "network.")
+        network.load_state_dict(weights)
+        # a run trained on a GPU is read on any machine
+        network.to(config.training.device if torch.cuda.is_available() else "cpu").eval()
+        if reference is None and (folder / REFERENCE).is_dir():
+            reference = cls.open(folder / REFERENCE, dataset)
+        run = cls(folder, method, about["seed"], config, dataset.digest, network, reference)
+        return replace(run, calibration=load(folder, weights_of(run)))
+
+
+def weights_of(run: Run) -> list[str]:
+    """SHA-256 of the weights of a run and of its reference: what calibrators were fitted to."""
+    folders = [run.folder, *([] if run.reference is None else [run.reference.folder])]
+    return [read_about(folder)["weights"]["sha256"] for folder in folders]
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """The content of run.json. Raises: RunError where the folder is no run, or of another format."""
+    path = folder / RUN
+    try:
+        about = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise RunError(f"a run's folder holds {RUN}", "there is none", where=str(folder)) from error
+    except ValueError as error:
+        raise RunError(f"{RUN} must be JSON", str(error), where=str(path)) from error
+    if about.get("format") != FORMAT:
+        raise RunError(f"a run's format must be {FORMAT}", str(about.get("format")), where=str(path))
+    return about
+
+
+def build_network(method: Method, dataset: Dataset, config: Config, seed: int) -> Network:
+    """The untrained network of a method: its intercepts stand at the base rates of the training part."""
+    train = dataset.train
+    return Network(
+        method.heads,
+        tuple(f.offset for f in dataset.fields),
+        dataset.rows,
+        config.network,
+        share_embedding=method.share_embedding,
+        base_rates=method.base_rates(Counts(train.impressions, train.clicks, train.conversions)),
+        seed=seed,
+    )

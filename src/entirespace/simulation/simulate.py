@@ -1,0 +1,224 @@
+"""A Taobao-like log with known probabilities: `simulate` writes it, apart from `truth.parquet`.
+
+The world is explained in `simulate_world`, its making in `simulate_build`, its chunks in `simulate_log`, and
+its files in `simulate_write`. Nothing is held but one chunk of 262,144 impressions and the world itself.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+
+from entirespace.errors import ConfigError
+from entirespace.simulation.build import build
+from entirespace.simulation.log import ALICCP_FIELDS, CHUNK, Chunk, chunk, id_bases
+from entirespace.simulation.write import AliccpLog, ParquetLog, Truth
+
+__all__ = ["ALICCP_FIELDS", "Format", "Simulated", "simulate"]
+
+Format = Literal["parquet", "aliccp"]
+FEWEST = 100  # users, and items: fewer make no world
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """What was written. Rates are of this log; `mean_pcvr_*` are means of the true pCVR."""
+
+    path: Path
+    format: Format
+    impressions: int
+    clicks: int
+    conversions: int  # y & z
+    orphans: int  # conversions without a click
+    sessions: int  # lines of the common features
+    users: int  # that occur
+    items: int  # that occur
+    mean_pctr: float
+    mean_pcvr_clicked: float  # nan without a click
+    mean_pcvr_unclicked: float
+
+    @property
+    def click_rate(self) -> float:
+        """Clicks per impression."""
+        return self.clicks / self.impressions
+
+    @property
+    def conversion_rate(self) -> float:
+        """Conversions per click; nan without a click."""
+        return self.conversions / self.clicks if self.clicks else math.nan
+
+
+def simulate(
+    out: Path,
+    *,
+    impressions: int = 1_000_000,
+    users: int | None = None,
+    items: int | None = None,
+    click_rate: float = 0.04,
+    conversion_rate: float = 0.005,
+    bias: float = 1.0,
+    drift: float = 0.2,
+    history: float = 7.0,
+    session: float = 14.0,
+    orphans: float = 0.0,
+    seed: int = 0,
+    format: Format = "parquet",
+    progress: Callable[[int, int], None] | None = None,
+) -> Simulated:
+    """Write a log whose pCTR and pCVR are known for every impression to the new folder `out`.
+
+    The same arguments give the same bytes, and both formats hold the same log: rows, ids, weights, labels.
+    The files stand in `out` only when all are written; until then they are in `out` + ".partial".
+
+    Args:
+        out: a folder that does not exist, or is empty.
+        impressions: number of rows.
+        users: people there are; default impressions / 100, but at least 100.
+        items: items there are; default impressions / 20, but at least 100. Both are Zipf popular.
+        click_rate: mean pCTR.
+        conversion_rate: mean pCVR after a click, so conversions per click.
+        bias: strength of the selection bias. The correlation of the logits of pCTR and pCVR is
+            bias / (1 + bias): at 0 clicked impressions look like all others as regards pCVR, at 1 their mean
+            pCVR is about 1.6 times that of the others, at 3 about 2.2 times (over seeds +-0.2, small rates).
+        drift: 0 to 1, how much the world changes from the log's start to its end: the share of the exposure
+            that moves to other items; by how much the logit of pCTR falls; how far categories' seasons go.
+        history: ids in a bag of the four histories, on average over bags and sessions.
+        session: impressions in a row that share their user and common features, on average.
+        orphans: share of the un-clicked impressions logged with a conversion, as raw Ali-CCP has some.
+        seed: from 0 on.
+        format: "parquet" (a star of Parquet files with schema.toml) or "aliccp" (the four raw files).
+        progress: called with (impressions done, of how many) now and then.
+
+    Raises:
+        ConfigError: an argument is not what it must be, or `out` is not empty.
+
+    ```
+    simulate(Path("log"), impressions=200_000, click_rate=0.1, conversion_rate=0.1)
+    ```
+    """
+    out = Path(os.path.realpath(out))
+    if format not in get_args(Format):
+        raise _wrong("format", 'must be "parquet" or "aliccp"', format)
+    _check(impressions=impressions)
+    users = max(FEWEST, impressions // 100) if users is None else users
+    items = max(FEWEST, impressions // 20) if items is None else items
+    _check(
+        users=users, items=items, click_rate=click_rate, conversion_rate=conversion_rate, bias=bias,
+        drift=drift, history=history, session=session, orphans=orphans, seed=seed,
+    )  # fmt: skip
+    partial = _reserve(out)
+    world = build(seed, users, items, click_rate, conversion_rate, bias, drift, history)
+    if max(id_bases(world.sizes).values()) + items > 2**31 - 1:
+        raise _wrong("users, items", "must give fewer than 2 ** 31 ids in all", f"{users}, {items}")
+    about = (
+        f"simulated: {impressions} impressions, {users} users, {items} items, click rate {click_rate:g}, "
+        f"conversion rate {conversion_rate:g}, bias {bias:g}, drift {drift:g}, history {history:g}, "
+        f"session {session:g}, orphans {orphans:g}, seed {seed}"
+    )
+    tally = _Tally(users, items, id_bases(world.sizes)["item_id"])
+    partial.mkdir(parents=True)
+    try:
+        log = ParquetLog(partial, about) if format == "parquet" else AliccpLog(partial, impressions // 2)
+        with closing(log), closing(Truth(partial)) as truth, ThreadPoolExecutor(1) as pool:
+            written: list[Future[None]] = []
+            for k in range(-(-impressions // CHUNK)):
+                part = chunk(world, k, impressions, session, orphans)
+                for earlier in written:  # one chunk is written while the next is drawn
+                    earlier.result()
+                written = [pool.submit(log.write, part), pool.submit(truth.write, part)]
+                tally.add(part)
+                if progress is not None:
+                    progress(part.first + len(part), impressions)
+            for last in written:
+                last.result()
+        if out.exists():
+            out.rmdir()  # empty, as `_reserve` saw; a folder that is no longer so is an error here
+        os.replace(partial, out)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return tally.result(out, format)
+
+
+class _Tally:
+    """Sums over the chunks; divisions wait for the end."""
+
+    def __init__(self, users: int, items: int, first_item: int) -> None:
+        self._users, self._items, self._first_item = np.zeros(users, bool), np.zeros(items, bool), first_item
+        self._sums = np.zeros(5, np.int64)
+        self._means = np.zeros(3)
+
+    def add(self, c: Chunk) -> None:
+        self._users[c.user] = True
+        self._items[c.skeleton["item_id"].ids - self._first_item] = True
+        bought = np.count_nonzero(c.click & c.conversion)
+        orphans = np.count_nonzero(c.conversion) - bought
+        self._sums += [len(c), np.count_nonzero(c.click), bought, orphans, len(c.keys)]
+        self._means += [c.pctr.sum(), c.pcvr[c.click].sum(), c.pcvr[~c.click].sum()]
+
+    def result(self, path: Path, format: Format) -> Simulated:
+        impressions, clicks, conversions, orphans, sessions = self._sums.tolist()
+        pctr, clicked, unclicked = self._means.tolist()
+        users, items = int(self._users.sum()), int(self._items.sum())
+        rest = impressions - clicks
+        return Simulated(
+            path, format, impressions, clicks, conversions, orphans, sessions, users, items,
+            mean_pctr=pctr / impressions,
+            mean_pcvr_clicked=clicked / clicks if clicks else math.nan,
+            mean_pcvr_unclicked=unclicked / rest if rest else math.nan,
+        )  # fmt: skip
+
+
+def _reserve(out: Path) -> Path:
+    """The folder to write in until all is there. What a killed run left in it is removed.
+
+    Raises:
+        ConfigError: `out` is a file, or a folder with something in it.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        came = "it is a file" if not out.is_dir() else f"it holds {min(p.name for p in out.iterdir())}"
+        must = "the folder to write to must be new or empty"
+        raise ConfigError(must, came, where=str(out), do="name another, or remove it")
+    partial = out.with_name(out.name + ".partial")
+    if partial.exists():
+        shutil.rmtree(partial)
+    return partial
+
+
+def _wrong(name: str, must: str, came: object) -> ConfigError:
+    return ConfigError(f"{name} {must}", repr(came), where="simulate")
+
+
+def _check(**given: float) -> None:
+    """Raises: ConfigError: what is no whole number, no number, or out of its range."""
+    for name, value in given.items():
+        least, most, whole, must = _RANGES[name]
+        kinds = (int, np.integer) if whole else (int, float, np.integer, np.floating)
+        if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= most:
+            raise _wrong(name, must, value)
+
+
+_TINY = math.ulp(0.0)
+_BELOW_1 = math.nextafter(1.0, 0.0)
+_RANGES: dict[str, tuple[float, float, bool, str]] = {
+    "impressions": (1, 2**40, True, "must be a whole number from 1 on"),
+    "users": (FEWEST, 2**31, True, f"must be a whole number from {FEWEST} on"),
+    "items": (FEWEST, 2**31, True, f"must be a whole number from {FEWEST} on"),
+    "click_rate": (_TINY, _BELOW_1, False, "must be between 0 and 1, neither included"),
+    "conversion_rate": (_TINY, _BELOW_1, False, "must be between 0 and 1, neither included"),
+    "bias": (0, 1e12, False, "must be a number from 0 on"),
+    "drift": (0, 1, False, "must be between 0 and 1"),
+    "history": (1, 1e5, False, "must be a number from 1 on"),
+    "session": (1, 1e5, False, "must be a number from 1 on"),
+    "orphans": (0, _BELOW_1, False, "must be at least 0 and less than 1"),
+    "seed": (0, 2**63 - 1, True, "must be a whole number from 0 on"),
+}

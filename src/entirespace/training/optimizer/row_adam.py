@@ -1,0 +1,145 @@
+"""Adam for embedding tables: dense Adam's numbers at the cost of the rows that a batch touches.
+
+Dense Adam moves every row at every step, also those without a gradient, until their m is spent. Freezing rows
+between touches ("lazy", as torch.optim.SparseAdam and its kin do) is another optimizer, with other AUCs.
+`RowAdam` lets a row wait, and makes up for the steps it missed when it is next read. `coasting` derives how.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ...kernels.threads import slices
+from . import adam_kernels, adam_torch
+from .coasting import ROOM, Coasting
+
+CHUNK = 1 << 18  # rows that `finish` brings up to date at a time
+
+
+class RowAdam:
+    """torch.optim.Adam on one embedding table, at the cost of the rows used.
+
+    One training step: `x = adam.gather(rows)`, forward and backward on x, `adam.step(rows, x.grad)`.
+    Before anything else reads the table (an evaluation, a file): `adam.finish()`.
+
+    Args:
+        weight: float32 or float64 (V, D), contiguous; changed in place, so not to be moved while training.
+        lr: the learning rate of steps that name none.
+        lazy: rows freeze between touches instead. Half the cost, another optimizer.
+        kernels: use the compiled kernels of the CPU; by default where the weight is there.
+
+    Memory: 2 D + 1 words a row, and 48 bytes a step since the last `finish`.
+
+    >>> weight = torch.zeros(4, 2)
+    >>> adam = RowAdam(weight, lr=0.1)
+    >>> rows = torch.tensor([1, 3])
+    >>> adam.gather(rows).shape
+    torch.Size([2, 2])
+    >>> adam.step(rows, torch.ones(2, 2))
+    >>> adam.step(torch.tensor([0]), torch.ones(1, 2))  # moves rows 1 and 3 too:
+    >>> adam.finish()  # 0.1 + 0.1 * 0.09/(1 - 0.9^2) / sqrt(0.000999/(1 - 0.999^2)) = 0.167
+    >>> [round(w, 3) for w in weight[:, 0].tolist()]
+    [-0.074, -0.167, 0.0, -0.167]
+    """
+
+    def __init__(
+        self,
+        weight: Tensor,
+        *,
+        lr: float,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        lazy: bool = False,
+        kernels: bool | None = None,
+    ) -> None:
+        rows, width = weight.shape
+        self.weight, self.lr, self.lazy = weight.detach(), lr, lazy
+        self.clock = Coasting(betas, eps, weight.device)
+        self.packed = torch.zeros(rows, 2 * width + 1, dtype=weight.dtype, device=weight.device)
+        # `last` is the last word of each row's state, read as an integer: one random access brings all of it
+        self.last = self.packed.view(torch.int32 if weight.dtype == torch.float32 else torch.int64)[:, -1]
+        self._fast = weight.device.type == "cpu" if kernels is None else kernels
+        if self._fast:
+            self._catch_up, self._step = adam_kernels.kernels(width, str(weight.dtype).removeprefix("torch."))
+            self._arrays = self.weight.numpy(), self.packed.numpy(), self.last.numpy()
+
+    def catch_up(self, rows: Tensor) -> None:
+        """Bring these rows' weight, m and v up to the current step. Shape: rows int64 (U,), distinct."""
+        if not self.lazy:
+            self._caught_up(rows, self.weight.new_empty(0, self.weight.shape[1]))
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """`catch_up(rows)` and a copy of `weight[rows]` in one. Shape: int64 (U,), distinct -> (U, D)."""
+        if self.lazy:
+            return self.weight[rows]
+        return self._caught_up(rows, self.weight.new_empty(len(rows), self.weight.shape[1]))
+
+    def _caught_up(self, rows: Tensor, out: Tensor) -> Tensor:
+        clock = self.clock
+        if not self._fast:
+            return adam_torch.catch_up(rows, self.weight, self.packed, self.last, clock)
+        tables = clock.history.numpy(), clock.powers.numpy()
+        times = clock.base, clock.now, clock.late, clock.early, math.log(clock.betas[1])
+        slices(self._catch_up, len(rows), rows.numpy(), *self._arrays, *tables, *times, out.numpy())
+        return out
+
+    def step(self, rows: Tensor, grad: Tensor, lr: float | None = None) -> None:
+        """One step of Adam: these rows by their gradient, all others by none.
+
+        Shape: rows int64 (U,), distinct and caught up; grad (U, D), summed over the batch's uses of a row.
+        """
+        clock, lr = self.clock, self.lr if lr is None else lr
+        clock.tick()
+        if not self._fast:
+            adam_torch.step(rows, grad, self.weight, self.packed, self.last, clock, lr)
+            clock.advance(lr)
+            return
+        c, e = clock.coefficients(lr, clock.now)
+        grads = grad.detach().contiguous().numpy()
+        slices(self._step, len(rows), rows.numpy(), *self._arrays, grads, *clock.betas, c, e, clock.now)
+        if not self.lazy:
+            tables = clock.history.numpy(), clock.sums.numpy(), clock.powers.numpy()
+            adam_kernels.advance(*tables, clock.base, clock.now, clock.late, clock.early, c, e)
+
+    def finish(self) -> None:
+        """Bring all rows up to date: the table is then dense Adam's, and history starts anew."""
+        rows, device = len(self.weight), self.weight.device
+        for start in range(0, 0 if self.lazy else rows, CHUNK):
+            self.catch_up(torch.arange(start, min(start + CHUNK, rows), device=device))
+        self.clock.restart()
+
+    def state(self) -> dict[str, Tensor]:
+        """Tensors for a checkpoint: with the weight, all it takes to go on bit for bit. Not copies.
+
+        rows (V, 2 D + 1) is m, v and the step of the last touch; history and sums are small after `finish`.
+        """
+        clock = self.clock
+        return {
+            "rows": self.packed,
+            "clock": torch.tensor([clock.base, clock.now]),
+            "history": clock.history[: clock.now - clock.base + 1].clone(),
+            "sums": clock.sums,
+            "constants": torch.tensor([*clock.betas, clock.eps], dtype=torch.float64),
+        }
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Take over another RowAdam's `state()`; the weight is its owner's to load.
+
+        Raises ValueError where it is not of this table's shape and precision, or of other betas or eps.
+        """
+        clock, rows, kept = self.clock, state["rows"], state["history"]
+        constants = tuple(state["constants"].tolist())
+        mine = self.packed.dtype, tuple(self.packed.shape), (*clock.betas, clock.eps)
+        if (rows.dtype, tuple(rows.shape), constants) != mine:
+            raise ValueError(
+                f"Adam's state must be {mine[0]} {mine[1]} with betas and eps {mine[2]}, "
+                f"however: {rows.dtype} {tuple(rows.shape)} with {constants}"
+            )
+        self.packed.copy_(rows)
+        clock.base, clock.now = (int(x) for x in state["clock"])
+        clock.history = clock.room(ROOM * math.ceil(len(kept) / ROOM))
+        clock.history[: len(kept)] = kept
+        clock.sums.copy_(state["sums"])

@@ -1,0 +1,145 @@
+"""The audit: every row is accounted for, and a hopeless log is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+
+from entirespace.errors import DataError
+from entirespace.logs.audit import LONGEST, REASONS, Audit, Quarantine, report
+
+
+def test_rows_read_are_kept_left_out_or_quarantined():
+    audit = Audit()
+    audit.read("impressions", 10)
+    audit.read("impressions", 5)
+    audit.count("impressions", "conversion_without_click", 2, outcome="left out")
+    audit.count("impressions", "missing_side_row", 3)
+    audit.count("impressions", "bad_label")
+    audit.count("impressions", "missing_value", 0)
+    assert audit.rows_read("impressions") == 15
+    assert audit.kept("impressions") == 12
+    assert audit.met("impressions", "missing_side_row") == 3
+    table = audit.as_dict()["tables"]["impressions"]
+    assert table["read"] == table["kept"] + table["left_out"] + table["quarantined"]
+    assert table["reasons"]["conversion_without_click"]["outcome"] == "left out"
+    assert "missing_value" not in table["reasons"]
+
+
+def test_an_orphan_conversion_changes_a_row_unless_said_otherwise():
+    audit = Audit()
+    audit.read("impressions", 1)
+    audit.count("impressions", "conversion_without_click")
+    assert audit.rows("impressions", "changed") == 1
+    assert audit.kept("impressions") == 1
+
+
+def test_an_unheard_of_reason_is_a_mistake_of_the_reader():
+    with pytest.raises(KeyError):
+        Audit().count("impressions", "no_such_reason")
+
+
+def test_the_report_survives_json():
+    audit = Audit()
+    audit.read("common", 2)
+    audit.count("common", "duplicate_key", file="c.csv", line=2, text="k,1,101\x025\x031.0")
+    audit.note("column z is not used")
+    audit.note("column z is not used")
+    assert report(json.loads(json.dumps(audit.as_dict()))) == audit.report()
+    assert audit.report().splitlines() == [
+        "common: 2 rows read, 1 kept, 1 quarantined",
+        f"  1 quarantined: duplicate_key, {REASONS['duplicate_key'].sentence}",
+        "    c.csv, line 2: k,1,101\\x025\\x031.0",
+        "note: column z is not used",
+    ]
+
+
+def test_three_examples_a_reason():
+    audit = Audit()
+    audit.read("t", 9)
+    for line in range(9):
+        audit.count("t", "bad_label", file="f", line=line, text="x" * 10_000)
+    examples = audit.as_dict()["tables"]["t"]["reasons"]["bad_label"]["examples"]
+    assert [e.split(":")[0] for e in examples] == ["f, line 0", "f, line 1", "f, line 2"]
+    assert all(len(e) < 300 for e in examples)
+
+
+@pytest.mark.parametrize(("bad", "refused"), [(0, False), (10, False), (11, True), (1000, True)])
+def test_the_log_is_refused_above_max_bad(bad, refused):
+    audit = Audit(max_bad=0.01)
+    audit.read("impressions", 1000)
+    audit.count("impressions", "bad_label", bad, file="log.csv", line=7, text="1,2")
+    if refused:
+        with pytest.raises(DataError) as error:
+            audit.check("impressions")
+        for said in ("table 'impressions'", f"{bad:,} of 1,000", "bad_label", "log.csv, line 7: 1,2"):
+            assert said in str(error.value)
+        assert ("--max-bad" if bad < 500 else "the right file") in str(error.value)
+    else:
+        audit.check("impressions")
+
+
+def test_the_error_puts_the_commonest_reason_first_and_gives_a_max_bad_that_would_do():
+    audit = Audit(max_bad=0)
+    audit.read("t", 1000)
+    audit.count("t", "bad_label", 1)
+    audit.count("t", "unparsable_line", 30)
+    with pytest.raises(DataError, match=r"30 unparsable_line.*1 bad_label") as error:
+        audit.check("t")
+    enough = float(str(error.value).split("--max-bad ")[1].rstrip("."))
+    assert 0.031 <= enough <= 0.05
+    allowing = Audit(max_bad=enough)
+    allowing.read("t", 1000)
+    allowing.count("t", "bad_label", 31)
+    allowing.check("t")
+
+
+@pytest.mark.parametrize("bad", [1, 3, 10, 99, 100, 101, 499, 500])
+def test_the_advised_max_bad_is_always_enough(bad):
+    audit = Audit(max_bad=0)
+    audit.read("t", 1000)
+    audit.count("t", "bad_label", bad)
+    with pytest.raises(DataError) as error:
+        audit.check("t")
+    assert bad / 1000 <= float(str(error.value).split("--max-bad ")[1].rstrip(".")) <= 1
+
+
+def test_half_way_only_a_log_that_cannot_recover_is_refused():
+    audit = Audit(max_bad=0.01)
+    audit.read("t", 1000)
+    audit.count("t", "bad_label", 50)  # 5 % so far
+    audit.check("t", share=0.1)  # of some 10,000 rows 100 may be bad
+    audit.count("t", "bad_label", 51)
+    with pytest.raises(DataError, match="read so far"):
+        audit.check("t", share=0.1)
+
+
+def test_rows_left_out_as_asked_are_not_bad():
+    audit = Audit(max_bad=0)
+    audit.read("impressions", 10)
+    audit.count("impressions", "conversion_without_click", 10, outcome="left out")
+    audit.check("impressions")
+
+
+def test_no_bad_row_no_quarantine_file(tmp_path):
+    with Quarantine(tmp_path, Audit()) as quarantine:
+        pass
+    assert not quarantine.path.exists()
+
+
+def test_the_quarantine_file_reads_back_as_csv(tmp_path):
+    audit = Audit()
+    audit.read("impressions", 3)
+    texts = ['a "quoted", text\x01\x00', "long " * 1000, "键\\值\r"]
+    with Quarantine(tmp_path, audit) as quarantine:
+        for line, text in enumerate(texts, start=1):
+            quarantine.add("raw.csv", line, "impressions", "unparsable_line", text)
+    rows = list(csv.reader(quarantine.path.open(encoding="utf-8", newline="")))
+    assert rows[0] == ["file", "line", "table", "reason", "text"]
+    assert [r[:4] for r in rows[1:]] == [["raw.csv", str(n), "impressions", "unparsable_line"] for n in (1, 2, 3)]
+    assert rows[1][4] == 'a "quoted", text\\x01\\x00'
+    assert rows[2][4] == texts[1][:LONGEST] + "... (4,000 more characters)"
+    assert rows[3][4] == "键\\\\值\\r"
+    assert audit.rows("impressions", "quarantined") == 3

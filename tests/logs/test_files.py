@@ -1,0 +1,256 @@
+"""Files to frames: every good row with its line, every other line told of, whatever the form of the file."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from entirespace.errors import DataError
+from entirespace.logs import files
+
+Bad = list[tuple[int, str]]
+
+
+def read(path: Path, columns: tuple[str, ...] = ("a", "b"), **how) -> tuple[list[tuple], list[int], Bad]:
+    """(rows, the line of each, bad lines) of one file."""
+    bad: Bad = []
+    how = {"delimiter": ",", "names": None, **how}
+    (file,) = files.find((path.name,), path.parent)
+    frames = list(files.frames(file, list(columns), bad_line=lambda line, text: bad.append((line, text)), **how))
+    rows = [row for frame in frames for row in frame.rows.select(columns).rows()]
+    lines = [int(line) for frame in frames for line in frame.lines]
+    assert sum(f.raw_rows for f in frames) == len(rows) + len(bad)
+    return rows, lines, bad
+
+
+GOOD = [("1", "2"), ("3", "4")]
+
+
+@pytest.mark.parametrize(
+    ("content", "rows", "lines", "bad"),
+    [
+        pytest.param(b"a,b\n1,2\n3,4\n", GOOD, [2, 3], [], id="plain"),
+        pytest.param(b"a,b\n1,2\n3,4", GOOD, [2, 3], [], id="no final newline"),
+        pytest.param(b"a,b\r\n1,2\r\n3,4\r\n", GOOD, [2, 3], [], id="CR LF"),
+        pytest.param(b"a,b\r\n1,2\r\n3,4", GOOD, [2, 3], [], id="CR LF, no final newline"),
+        pytest.param(b"\xef\xbb\xbfa,b\n1,2\n3,4\n", GOOD, [2, 3], [], id="BOM"),
+        pytest.param(b'\xef\xbb\xbf"a",b\n1,2\n3,4\n', GOOD, [2, 3], [], id="BOM before a quoted name"),
+        pytest.param(b"a,b\n1,2\n3,4\n\n\r\n\n", GOOD, [2, 3], [], id="blank lines at the end are no rows"),
+        pytest.param(b"a,b\n1,2\n\n3,4\n", GOOD, [2, 4], [(3, "")], id="a blank line"),
+        pytest.param(b"a,b\r\n\r\n1,2\r\n3,4\r\n", GOOD, [3, 4], [(2, "")], id="a blank line, CR LF"),
+        pytest.param(b'a,b\n"1,5",2\n"q""q",4\n', [("1,5", "2"), ('q"q', "4")], [2, 3], [], id="quoted comma"),
+        pytest.param(b'a,b\n5" screen,2\n3,4\n', [('5" screen', "2"), ("3", "4")], [2, 3], [], id="inner quote"),
+        pytest.param(b"a,b\n1,2\n5\n6,7,8\n3,4\n", GOOD, [2, 5], [(3, "5"), (4, "6,7,8")], id="ragged lines"),
+        # pyarrow alone would read the rest of the block as one value of the open quote
+        pytest.param(b'a,b\n1,2\n"5,6\n3,4\n', GOOD, [2, 4], [(3, '"5,6')], id="a quote left open"),
+        pytest.param(b'a,b\n1,"x\ny"\n3,4\n', [("3", "4")], [4], [(2, '1,"x'), (3, 'y"')], id="a value over two lines"),
+        pytest.param(b"a,b\n1,2\n5,\r6\n3,4\n", GOOD, [2, 4], [(3, "5,\r6")], id="a CR inside a line"),
+        pytest.param(b"a,b\n1,2\n\xff,6\n3,4\n", GOOD, [2, 4], [(3, "\\xff,6")], id="not UTF-8"),
+        pytest.param(b"a,b\n1,2\n\xff\n3,4\n", GOOD, [2, 4], [(3, "\\xff")], id="not UTF-8 and ragged"),
+        pytest.param("a,b\nä,漢\n".encode() + b'"\xe4,1\n', [("ä", "漢")], [2], [(3, '"\\xe4,1')], id="UTF-8 and not"),
+        pytest.param(b"a,b\n1,2\n3,4\n5\n\xfe,9\n", GOOD, [2, 3], [(4, "5"), (5, "\\xfe,9")], id="in line order"),
+        pytest.param(b"a,b\n,\n", [("", "")], [2], [], id="empty values"),
+        pytest.param(b"a,b\nNULL,NaN\n007,1.0\n", [("NULL", "NaN"), ("007", "1.0")], [2, 3], [], id="text stays"),
+        pytest.param(b"a,b\n", [], [], [], id="header only"),
+        pytest.param(b"a,b", [], [], [], id="header only, no newline"),
+        pytest.param(b"a,b\n5\n6\n", [], [], [(2, "5"), (3, "6")], id="not one good line"),
+        pytest.param(b"b,x,a\n2,\xff,1\n4,x,3\n", GOOD, [2, 3], [], id="other bytes in a column not used"),
+    ],
+)
+@pytest.mark.parametrize("block", [5, 16 * 1024 * 1024])
+def test_csv(tmp_path, monkeypatch, content, rows, lines, bad, block):
+    monkeypatch.setattr(files, "BLOCK_BYTES", block)
+    (tmp_path / "log.csv").write_bytes(content)
+    assert read(tmp_path / "log.csv") == (rows, lines, bad)
+
+
+# The slow twin: a line at a time, with the standard library's reader
+
+
+def slow_line(line: bytes, columns: int) -> tuple[str, ...] | None:
+    line = line.removesuffix(b"\r")
+    if not line or b"\r" in line:
+        return None
+    try:
+        text = line.decode()
+    except UnicodeDecodeError:
+        return None
+    try:
+        cells = next(csv.reader([text], strict=True))
+    except csv.Error as error:
+        if "unexpected end" in str(error):  # a quote left open
+            return None
+        cells = next(csv.reader([text]))
+    return tuple(cells) if len(cells) == columns else None
+
+
+LINES = st.lists(st.lists(st.sampled_from([b"1", b"x", b",", b",", b'"', b"\xc3\xa4", b"\xff", b"\r"])).map(b"".join))
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lines=LINES, end=st.sampled_from([b"\n", b"\r\n"]), final=st.booleans(), block=st.integers(1, 40))
+def test_csv_is_what_the_slow_reader_reads(tmp_path, lines, end, final, block):
+    content = end.join([b"a,b", *lines]) + (end if final else b"")
+    (tmp_path / "log.csv").write_bytes(content)
+    text = content.split(b"\n")[1:]
+    while text and not text[-1].strip(b"\r"):
+        text.pop()
+    slow = [(number, slow_line(line, 2)) for number, line in enumerate(text, start=2)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "BLOCK_BYTES", block)
+        rows, at, bad = read(tmp_path / "log.csv")
+    assert list(zip(at, rows, strict=True)) == [(n, row) for n, row in slow if row is not None]
+    assert sorted(n for n, _ in bad) == [n for n, row in slow if row is None]
+
+
+@pytest.mark.parametrize("ending", ["", ".gz", ".zst", ".bz2"])
+def test_compressed(log, ending):
+    path = log.write("log.csv" + ending, "a,b\n1,2\n3,4\n")
+    assert (path.read_bytes()[:3] == b"a,b") == (ending == "")
+    assert read(path) == (GOOD, [2, 3], [])
+
+
+def test_without_a_header_the_first_line_is_a_row(log):
+    path = log.write("log.csv", "2,x,1\n4,x,3\n5\n")
+    assert read(path, names=("b", "c", "a")) == (GOOD, [1, 2], [(3, "5")])
+
+
+def test_another_delimiter(log):
+    path = log.write("log.tsv", "a\tb\n1\t2\n3,3\t4\n")
+    assert read(path, delimiter="\t")[0] == [("1", "2"), ("3,3", "4")]
+
+
+def test_a_block_holds_whole_lines_and_knows_where_it_is(log, monkeypatch):
+    monkeypatch.setattr(files, "BLOCK_BYTES", 10)
+    (file,) = files.find((log.write("log.csv", "a,b\n" + "".join(f"{i},{i}\n" for i in range(20))).name,), log.raw)
+    frames = list(files.frames(file, ["a"], delimiter=",", names=None, bad_line=lambda *_: None))
+    assert len(frames) > 5
+    assert [f.lines[0] for f in frames[1:]] == [f.stop for f in frames[:-1]]
+    assert {f.first for f in frames} == {2}
+    assert sum(f.bytes for f in frames) == pytest.approx(file.size, abs=10)
+
+
+def test_parquet_rows_keep_their_types_and_number(log, monkeypatch):
+    monkeypatch.setattr(files, "PARQUET_ROWS", 2)
+    path = log.write("log.parquet", {"a": [1, None, 3], "b": [[1], [], [2, 3]], "c": [0, 0, 0]})
+    rows, lines, bad = read(path)
+    assert (lines, bad) == ([1, 2, 3], [])
+    assert rows == [(1, [1]), (None, []), (3, [2, 3])]
+
+
+def test_a_category_is_its_text_and_bytes_are_text(log):
+    category = pa.array(["x", "y", "x"]).dictionary_encode()
+    path = log.write("log.parquet", pa.table({"a": category, "b": pa.array([b"1", b"\xc3\xa4", None])}))
+    assert read(path)[0] == [("x", "1"), ("y", "ä"), ("x", None)]
+
+
+def test_bytes_that_are_no_text(log):
+    path = log.write("log.parquet", pa.table({"a": pa.array([b"\xff"])}))
+    with pytest.raises(DataError, match=r"log\.parquet: the file must be readable, however: .*UTF8"):
+        read(path, ("a",))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("log.csv", b"", "the file is empty"),
+        ("log.csv", b"\n\n", "the file is empty"),
+        ("log.csv", b"\na,b\n1,2\n", "its first line is empty"),
+        ("log.csv", b"a,b\r1,2\r3,4\r", "they end in CR alone"),
+        ("log.csv", "a,b\n1,2\n".encode("utf-16"), "must be text in UTF-8"),
+        ("log.csv", b"a,\xe4\n1,2\n", "must be text in UTF-8"),
+        ("log.csv.gz", b"a,b\n1,2\n", "must be readable"),
+        ("log.csv.gz", gzip.compress(b"a,b\n" + b"1,2\n" * 999, mtime=0)[:-9], "must be readable"),
+        ("log.csv.zst", b"a,b\n1,2\n", "must be readable"),
+        ("log.parquet", b"", "must be readable"),
+        ("log.parquet", b"a,b\n1,2\n", "must be readable"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named(tmp_path, name, content, said):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=said) as raised:
+        read(tmp_path / name)
+    assert raised.value.where == name
+
+
+def test_a_damaged_parquet_file_is_named(log, rng):
+    table = pl.DataFrame({"a": rng.integers(0, 9**9, 5000), "b": rng.integers(0, 9**9, 5000)}).to_arrow()
+    path = log.raw / "log.parquet"
+    pq.write_table(table, path, compression="gzip")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3] ^= 8
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"^log\.parquet: the file must be readable"):
+        read(path)
+    path.write_bytes(data[:-4])
+    with pytest.raises(DataError, match=r"^log\.parquet: the file must be readable"):
+        read(path)
+
+
+# Which files
+
+
+def test_files_come_in_name_order_pattern_by_pattern_and_once(tmp_path):
+    for name in ("log_2.csv", "log_1.csv", "log_10.csv", "more.csv", "notes.txt"):
+        (tmp_path / name).write_text("a\n")
+    (tmp_path / "log_3.csv").mkdir()
+    found = files.find(("more.csv", "log_*.csv", "*.csv", "none_*"), tmp_path)
+    assert [f.name for f in found] == ["more.csv", "log_1.csv", "log_10.csv", "log_2.csv"]
+    assert {f.size for f in found} == {2}
+
+
+def test_an_absolute_pattern_and_one_that_climbs(tmp_path):
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "log_1.csv").write_text("a\n")
+    for pattern in (str(tmp_path / "log_*.csv"), str(tmp_path / "log_1.csv"), "../log_*.csv"):
+        assert [f.name for f in files.find((pattern,), tmp_path / "raw")] == ["log_1.csv"], pattern
+
+
+def test_an_address(tmp_path):
+    (tmp_path / "log_1.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "other.csv").write_text("a,b\n")
+    (file,) = files.find((f"file://{tmp_path}/log_*.csv",), Path("/nowhere"))
+    assert (file.name, file.size) == ("log_1.csv", 8)
+    frames = files.frames(file, ["b"], delimiter=",", names=None, bad_line=lambda *_: None)
+    assert [f.rows.rows() for f in frames] == [[("2",)]]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "said"),
+    [
+        (("log_*.csv",), r"'log_\*\.csv', however: none does; the folder holds users.csv"),
+        (("log.csv", "log.parquet"), r"must match 'log.csv' or 'log.parquet'"),
+        (("",), "files must be paths or patterns"),
+        (("a**/b",), "files must be paths or patterns"),
+        (("gopher://x/log.csv",), "the address must be reachable"),
+    ],
+)
+def test_no_files(tmp_path, patterns, said):
+    (tmp_path / "users.csv").write_text("a\n")
+    with pytest.raises(DataError, match=said):
+        files.find(patterns, tmp_path)
+
+
+def test_no_folder(tmp_path):
+    with pytest.raises(DataError, match="no such folder"):
+        files.find(("log.csv",), tmp_path / "raw")
+
+
+def test_columns_of(log):
+    def columns(path: Path, **how) -> list[str]:
+        (file,) = files.find((path.name,), log.raw)
+        return files.columns_of(file, **{"delimiter": ",", "names": None, **how})
+
+    assert columns(log.write("a.csv", '\ufeffx,"y,z",\n')) == ["x", "y,z", ""]
+    assert columns(log.write("a.tsv", "x\ty\n"), delimiter="\t") == ["x", "y"]
+    assert columns(log.write("b.csv", "1,2\n"), names=("x", "y")) == ["x", "y"]
+    assert columns(log.write("c.parquet", {"p": np.arange(2), "q": [1, 2]})) == ["p", "q"]

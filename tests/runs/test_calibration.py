@@ -1,0 +1,103 @@
+"""A run's calibrators: fitted on the validation part alone, stored whole, applied to what the run predicts."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from entirespace.core.calibrators import Sampling
+from entirespace.dataset.dataset import Part
+from entirespace.errors import ConfigError, RunError
+from entirespace.experiments.protocol import evaluate
+from entirespace.methods import BASE, ESMM
+from entirespace.runs.calibration import CALIBRATION, Calibration
+from entirespace.training import Run, fit
+
+
+@pytest.fixture
+def esmm(dataset, quick, reference, tmp_path) -> Run:
+    return fit(ESMM(), dataset.train, config=quick, reference=reference, out=tmp_path / "run")
+
+
+@pytest.mark.parametrize("kind", ["platt", "isotonic"])
+def test_it_is_stored_and_read_and_applied(kind, esmm, dataset, reference) -> None:
+    before = esmm.predict(dataset.validation)
+    run = esmm.calibrate(dataset.validation, kind)
+    assert esmm.calibration == Calibration(), "a run is frozen: calibrating returns a new one"
+    p = run.predict(dataset.validation)
+    y, z = dataset.validation.column("click"), dataset.validation.column("conversion")
+    assert p.pctr.sum(dtype=float) == pytest.approx(y.sum(), abs=2)
+    assert p.pcvr[y].sum(dtype=float) == pytest.approx(z.sum(), abs=2)
+    assert (p.pctcvr == p.pctr * p.pcvr).all()  # Eq. (1), as before
+    assert not (p.pctr == before.pctr).all()
+    again = Run.open(run.folder, dataset, reference)
+    assert again.calibration == run.calibration
+    assert (again.predict(dataset.test).pctcvr == run.predict(dataset.test).pctcvr).all()
+    assert Run.open(run.folder, dataset, reference).calibrate(dataset.validation, "none").calibration == Calibration()
+    assert not (run.folder / CALIBRATION).exists()
+
+
+def test_the_reference_ctr_network_has_a_calibrator_of_its_own(dataset, quick, reference, tmp_path) -> None:
+    base = fit(BASE(), dataset.train, config=quick, reference=reference, out=tmp_path / "run")
+    run = base.calibrate(dataset.validation, "platt")
+    assert sorted(run.calibration.calibrators) == ["pctr_reference", "pcvr"]
+    y = dataset.validation.column("click")
+    assert run.predict(dataset.validation).pctr.sum(dtype=float) == pytest.approx(y.sum(), abs=2)
+    assert reference.calibration == Calibration()
+    tasks = evaluate(run, dataset.validation).tasks
+    assert tasks["ctr_reference"]["pcoc"] == pytest.approx(1, abs=2 / y.sum())
+
+
+def test_calibrators_never_see_test_data(esmm, dataset, monkeypatch) -> None:
+    """No column of the test or training part is read while they are fitted; and nobody else's part is taken."""
+    read: list[str] = []
+    batches = Part.batches
+
+    def watched(self, *args, **kwargs):
+        read.append(self.name)
+        return batches(self, *args, **kwargs)
+
+    monkeypatch.setattr(Part, "batches", watched)
+    esmm.calibrate(dataset.validation, "isotonic")
+    assert set(read) == {"validation"}
+    for part in (dataset.test, dataset.train):
+        with pytest.raises(ConfigError, match=f"validation part only, however: the {part.name} part"):
+            esmm.calibrate(part, "isotonic")
+
+
+def test_the_log_that_kept_some_is_corrected_to_the_full_space(esmm, dataset) -> None:
+    """pCTR by the formula, after its calibrator; un-clicked impressions then stand for 1 / r in what is observed."""
+    calibrated = esmm.calibrate(dataset.validation, "platt")
+    full = esmm.calibrate(dataset.validation, "platt", negatives_kept=0.1)
+    p, q = calibrated.predict(dataset.test), full.predict(dataset.test)
+    assert (q.pctr == Sampling(0.1)(p.pctr)).all()
+    assert (q.pcvr == p.pcvr).all()
+    assert (q.pctcvr == q.pctr * p.pcvr).all()
+    y, z = dataset.test.column("click"), dataset.test.column("conversion")
+    w = np.where(y, 1, 10)
+    found = evaluate(full, dataset.test)
+    assert found.tasks["ctr"]["pcoc"] == pytest.approx((w * q.pctr.astype(float)).sum() / y.sum())
+    assert found.tasks["ctcvr_own"]["brier"] == pytest.approx((w * (q.pctcvr.astype(float) - z) ** 2).sum() / w.sum())
+    assert found.tasks["cvr"] == evaluate(calibrated, dataset.test).tasks["cvr"]
+    assert found.as_dict()["calibration"]["negatives_kept"] == 0.1
+    validation = evaluate(full, dataset.validation)
+    assert validation.tasks["ctr"]["pcoc"] == pytest.approx(1, abs=0.05), "the full space is calibrated, too"
+    with pytest.raises(ConfigError, match="must be in"):
+        esmm.calibrate(dataset.validation, "platt", negatives_kept=0.0)
+
+
+def test_what_is_damaged_or_of_other_weights_is_refused(esmm, dataset, reference) -> None:
+    run = esmm.calibrate(dataset.validation, "platt")
+    path = run.folder / CALIBRATION
+    content = json.loads(path.read_text())
+    for damage in ("{", "[]", "{}", "5", json.dumps({**content, "negatives_kept": 0.5})):
+        path.write_text(damage)
+        with pytest.raises(RunError, match="as it was written"):
+            Run.open(run.folder, dataset, reference)
+    esmm.calibrate(dataset.validation, "platt")
+    other = fit(ESMM(), dataset.train, config=run.config, seed=1, reference=reference)
+    (other.folder / CALIBRATION).write_text(path.read_text())
+    with pytest.raises(RunError, match="these are others"):
+        Run.open(other.folder, dataset, reference)
