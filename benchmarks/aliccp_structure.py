@@ -78,7 +78,7 @@ def prepared(folder: Path, impressions: int) -> Dataset:
 
 
 def _measured(data: Dataset, batch: int, blocks: list[int], rounds: int) -> list[list[object]]:
-    feed = Feed(data)
+    feed = Feed.of(data)
     sides: dict[str, Callable[[], int]] = {f"block {n}": _ours(data, feed, batch, n) for n in blocks}
     sides |= {"plain torch": _plain(data, feed, batch), "floor": _floor(data, batch)}
     speeds: dict[str, list[float]] = {name: [] for name in sides}

@@ -95,7 +95,7 @@ def _case(path: Path) -> dict[str, float]:
 
     libraries = _peak()
     data, method, training = Dataset(path), ESMM(), Config().training
-    learner, feed, seen = Learner(method, data, Config(), seed=0), Feed(data), 0
+    learner, feed, seen = Learner(method, data, Config(), seed=0), Feed.of(data), 0
     how = {"batch_size": 2048, "shuffle_rows": training.shuffle_rows, "block": training.block}
     for i, batch in enumerate(feed.epoch(data.train, method.samples, **how, rng=np.random.default_rng(0))):
         if i % 16 == 0:  # every batch is made; a step of some of them is as large as a step of all

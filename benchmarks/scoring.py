@@ -65,7 +65,7 @@ def _measured(name: str, data: Dataset, rounds: int) -> list[object]:
     run = Run(Path("-"), ESMM(), 0, Config(), data.digest, network, None)
     sides: dict[str, Callable[[], object]] = {
         "predict": lambda: run.predict(part),
-        "reading": lambda: sum(len(batch) for batch in Feed(data).in_order(part, PREDICT_ROWS)),
+        "reading": lambda: sum(len(batch) for batch in Feed.of(data).in_order(part.chunks(), PREDICT_ROWS)),
         "floor": lambda: _floor(data, len(part)),
     }
     if data.side_tables == ():

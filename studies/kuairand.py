@@ -45,8 +45,8 @@ class Weighted(Method):
 
     heads: ClassVar = ("ctr", "cvr")
 
-    def samples(self, y, z, rng):
-        return once(y)
+    def samples(self, labels, rng):
+        return once(labels)
 
     def loss(self, p, batch):
         return self.weight * bce(batch.click, p.ctr) + bce(batch.conversion, p.ctr * p.cvr)
@@ -74,7 +74,7 @@ def learn(data: Dataset, method: Weighted, size: int, seed: int) -> Iterator[dic
     """Train as `fit` does, without a stop, and look at both parts as it goes."""
     config = Config.model_validate({"network": {"embedding_size": size}})
     settings = config.training
-    learner, feed = Learner(method, data, config, seed), Feed(data)
+    learner, feed = Learner(method, data, config, seed), Feed.of(data)
     batches = -(-len(data.train) // settings.batch_size)
     looks = {round(batches * (k + 1) / LOOKS): (k + 1) / LOOKS for k in range(LOOKS)}
     for epoch in range(EPOCHS):
@@ -98,7 +98,7 @@ def look(learner: Learner, part: Part) -> dict[str, Any]:
     """Both losses, both AUCs, and how pCTR and pCVR rank together."""
     pctr, pcvr = [], []
     with torch.inference_mode():
-        for batch in Feed(part.dataset).in_order(part, 8192):
+        for batch in Feed.of(part.dataset).in_order(part.chunks(), 8192):
             p = learner.network(batch)
             pctr.append(p.ctr.value.numpy())
             pcvr.append(p.cvr.value.numpy())

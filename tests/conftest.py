@@ -39,12 +39,12 @@ def simulated_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def dataset(simulated_log: Path, tmp_path_factory: pytest.TempPathFactory):
     """The small simulated log, prepared."""
-    from entirespace.dataset.prepare import prepare
+    from entirespace.dataset.prepare import prepare_source
     from entirespace.logs.schema import read_schema
     from entirespace.logs.star import LogSource
 
     schema = read_schema(simulated_log / "schema.toml")
-    return prepare(
+    return prepare_source(
         lambda audit, quarantine: LogSource(schema, simulated_log, audit, quarantine),
         tmp_path_factory.mktemp("prepared") / "dataset",
         split=schema.split,

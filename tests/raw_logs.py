@@ -17,7 +17,7 @@ import pytest
 
 from entirespace.config import parse
 from entirespace.dataset.dataset import Dataset
-from entirespace.dataset.prepare import prepare
+from entirespace.dataset.prepare import prepare_source
 from entirespace.logs.audit import Audit, Quarantine
 from entirespace.logs.schema import Schema
 from entirespace.logs.source import Block
@@ -71,7 +71,7 @@ class Log:
     def prepare(self, schema: str, *, max_bad: float = 1.0, out: Path | None = None, **options: Any) -> Dataset:
         """The dataset; `force` goes to `prepare`, other options to the reader."""
         log, force = self.schema(schema), options.pop("force", False)
-        return prepare(
+        return prepare_source(
             lambda audit, quarantine: LogSource(log, self.raw, audit, quarantine, **options),
             out or self.out,
             split=log.split,
@@ -137,6 +137,8 @@ class Plain:
                     table = f["table"]
                     of = raw if table == "impressions" else self.tables[table][raw[f"link.{table}"]]
                     row[f["name"]] = _bag(of[f["name"]], of.get(f["name"] + ".weights"))
+                    if f["kind"] == "number":  # its bucket
+                        row[f["name"]] = [(int(position), weight) for position, weight in row[f["name"]]]
                 rows.append(row)
         return rows
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from entirespace.batches.batch import Batch, Group
+from entirespace.core.labels import Labels
 from entirespace.network import Network
 
 Bag = list[tuple[int, float]]  # (id, weight), the id counted within its field
@@ -61,7 +63,8 @@ def make_batch(
             )
         )
     reference = None if reference_pctr is None else torch.tensor(reference_pctr)
-    return Batch(torch.tensor(click), torch.tensor(conversion), torch.tensor(rows), tuple(groups), reference)
+    labels = {"click": torch.tensor(click), "conversion": torch.tensor(conversion)}
+    return Batch(len(click), torch.tensor(rows), tuple(groups), labels, reference_pctr=reference)
 
 
 def slow_concatenate(weight: Tensor, tables: list[Table], offsets: tuple[int, ...], size: int) -> Tensor:
@@ -80,6 +83,11 @@ def slow_concatenate(weight: Tensor, tables: list[Table], offsets: tuple[int, ..
 def labels_only(click: list[bool], conversion: list[bool], reference_pctr: list[float] | None = None) -> Batch:
     """A batch for a loss, which reads labels and not ids."""
     return make_batch([], (), click, conversion, reference_pctr)
+
+
+def labels(click: np.ndarray, conversion: np.ndarray) -> Labels:
+    """Labels of the paper's two stages. Shape: bool (n,) each."""
+    return Labels.of({"click": click, "conversion": conversion})
 
 
 def gather(network: Network, batch: Batch) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ from entirespace.training.learner import Learner
 
 torch.set_num_threads(threads())
 dataset = open_dataset(folder() / "dataset")
-method, feed = ESMM(), Feed(dataset)
+method, feed = ESMM(), Feed.of(dataset)
 
 
 def batches(size: int) -> Iterator[Batch]:

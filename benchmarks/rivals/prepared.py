@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from entirespace.config import parse
 from entirespace.dataset.dataset import ROW_GROUP, Dataset
-from entirespace.dataset.prepare import prepare
+from entirespace.dataset.prepare import prepare_source
 from entirespace.logs.schema import Schema
 from entirespace.logs.star import LogSource
 
@@ -67,7 +67,7 @@ def _prepare(each: int, log: Path, out: Path) -> Dataset:
         },
         "the benchmark's log",
     )
-    return prepare(
+    return prepare_source(
         lambda audit, quarantine: LogSource(schema, log, audit, quarantine),
         out,
         split=schema.split,

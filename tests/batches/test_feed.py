@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from entirespace.batches.batch import Batch
-from entirespace.batches.feed import Feed, blocks, concatenate
-from entirespace.core.rows import Ragged
-from entirespace.dataset.dataset import Columns, Dataset
+from entirespace.batches.feed import Feed, blocks
+from entirespace.core.labels import Labels
+from entirespace.core.rows import Ragged, Rows
+from entirespace.dataset.dataset import Dataset
 from entirespace.kernels.compact import Compactor
 
 torch.set_num_threads(1)
@@ -162,9 +163,9 @@ def check(batch: Batch, dataset: Dataset) -> None:
 
 @pytest.mark.parametrize("batch_size", [1, 7, 1000])
 def test_batches_in_order_are_the_impressions_one_by_one(dataset, plain, batch_size):
-    feed = Feed(dataset)
+    feed = Feed.of(dataset)
     for part in (dataset.train, dataset.validation, dataset.test):
-        batches = list(feed.in_order(part, batch_size))
+        batches = list(feed.in_order(part.chunks(), batch_size))
         for batch in batches:
             assert len(batch) <= batch_size
             check(batch, dataset)
@@ -173,7 +174,7 @@ def test_batches_in_order_are_the_impressions_one_by_one(dataset, plain, batch_s
 
 
 def test_a_batch_of_any_rows_with_repeats(star, plain):
-    feed = Feed(star)
+    feed = Feed.of(star)
     chunk, expected = next(star.train.chunks()), slow(plain, star, "train")
     for rows in ([0], [7, 7, 7], [3, 1, 2, 1, 0]):
         batch = feed.batch(chunk.take(np.array(rows)))
@@ -183,7 +184,7 @@ def test_a_batch_of_any_rows_with_repeats(star, plain):
 
 def test_side_rows_stand_once_in_a_batch_however_many_impressions_share_them(star):
     chunk = next(star.train.chunks())
-    batch = Feed(star).batch(chunk.take(np.repeat(np.arange(len(chunk)), 5)))
+    batch = Feed.of(star).batch(chunk.take(np.repeat(np.arange(len(chunk)), 5)))
     for group in batch.groups:
         tables = {star.fields[f].table for f in group.fields}
         assert len(tables) == 1
@@ -195,7 +196,7 @@ def test_side_rows_stand_once_in_a_batch_however_many_impressions_share_them(sta
 
 
 def test_weights_are_ones_only_where_there_are_none(star):
-    batch = next(iter(Feed(star).in_order(star.train, 50)))
+    batch = next(iter(Feed.of(star).in_order(star.train.chunks(), 50)))
     weighted = {f for g in batch.groups if g.weights is not None for f in g.fields}
     names = {star.fields[f].name for f in weighted}
     assert names == {"tags", "plain", "likes"}  # one group holds tags and plain
@@ -204,13 +205,13 @@ def test_weights_are_ones_only_where_there_are_none(star):
 # Epochs
 
 
-def once(y: np.ndarray, z: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return np.ones(len(y), np.int64)
+def once(labels: Labels, rng: np.random.Generator) -> np.ndarray:
+    return np.ones(len(labels), np.int64)
 
 
 def epoch(dataset: Dataset, samples: Any, seed: int = 0, **how: int) -> list[list[Impression]]:
     how = {"batch_size": 7, "shuffle_rows": 1000, **how}
-    batches = Feed(dataset).epoch(dataset.train, samples, rng=np.random.default_rng(seed), **how)
+    batches = Feed.of(dataset).epoch(dataset.train, samples, rng=np.random.default_rng(seed), **how)
     return [read(batch, len(dataset.fields)) for batch in batches]
 
 
@@ -230,8 +231,8 @@ def test_an_epoch_shows_each_impression_once(star, plain, batch_size, shuffle_ro
 
 
 def test_an_epoch_shows_each_impression_as_often_as_samples_say(dataset, plain):
-    def samples(y: np.ndarray, z: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return np.where(z, 3, np.where(y, 1, 0))
+    def samples(labels: Labels, rng: np.random.Generator) -> np.ndarray:
+        return np.where(labels.conversion, 3, np.where(labels.click, 1, 0))
 
     expected = [i for i in slow(plain, dataset, "train") for _ in range(3 if i[1] else int(i[0]))]
     for shuffle_rows in (4, 1000):
@@ -240,13 +241,13 @@ def test_an_epoch_shows_each_impression_as_often_as_samples_say(dataset, plain):
 
 
 def test_samples_that_take_nothing_make_no_batch(star):
-    assert epoch(star, lambda y, z, rng: np.zeros(len(y), np.int64)) == []
-    assert epoch(star, lambda y, z, rng: np.zeros(len(y), np.int64), shuffle_rows=1) == []
+    assert epoch(star, lambda labels, rng: np.zeros(len(labels), np.int64)) == []
+    assert epoch(star, lambda labels, rng: np.zeros(len(labels), np.int64), shuffle_rows=1) == []
 
 
 def test_an_epoch_hangs_on_the_generator_alone(star):
-    def half(y: np.ndarray, z: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return (rng.random(len(y)) < 0.5).astype(np.int64)
+    def half(labels: Labels, rng: np.random.Generator) -> np.ndarray:
+        return (rng.random(len(labels)) < 0.5).astype(np.int64)
 
     one = epoch(star, half, seed=1, shuffle_rows=20)
     assert epoch(star, half, seed=1, shuffle_rows=20) == one
@@ -258,7 +259,7 @@ def test_a_shuffle_is_whole_where_all_rows_are_held(star, plain, monkeypatch):
     expected = slow(plain, star, "train")
     number = {impression: i for i, impression in enumerate(expected)}
     once_only = [i for i, n in Counter(expected).items() if n == 1]
-    feed, rng = Feed(star), np.random.default_rng(3)
+    feed, rng = Feed.of(star), np.random.default_rng(3)
     places = np.zeros((100, len(expected)))
     chunks = list(star.train.chunks())
     monkeypatch.setattr(star.train, "chunks", lambda g: iter([chunks[i] for i in g.permutation(len(chunks))]))
@@ -284,7 +285,7 @@ def test_blocks_share_a_row_of_the_widest_side_table(star):
     def same(block: int) -> float:
         users = []
         rng = np.random.default_rng(1)
-        for b in Feed(star).epoch(star.train, once, batch_size=500, shuffle_rows=1000, block=block, rng=rng):
+        for b in Feed.of(star).epoch(star.train, once, batch_size=500, shuffle_rows=1000, block=block, rng=rng):
             users += next(g.expand for g in b.groups if g.expand is not None).tolist()
         return float(np.mean(np.diff(users) == 0))
 
@@ -337,12 +338,12 @@ def test_chunks_one_after_the_other(pieces, weighted):
         n = len(bags)
         ragged = Ragged(flat, offsets, flat.astype(np.float32) / 2 if weighted else None)
         single = Ragged(np.arange(n, dtype=np.int32))
-        click = np.arange(n) % 2 == 0
-        columns.append(Columns(click, ~click, {"b": ragged, "s": single}, {"u": np.arange(n) + 5}))
-    whole = concatenate(columns)
+        labels = Labels({"click": np.arange(n) % 2 == 0}, weight=np.arange(n, dtype=np.float32))
+        columns.append(Rows(n, {"b": ragged, "s": single}, {"u": np.arange(n) + 5}, labels))
+    whole = Rows.concatenate(columns)
     assert len(whole) == sum(map(len, pieces))
-    assert whole.click.tolist() == [c for p in columns for c in p.click]
-    assert whole.conversion.tolist() == [c for p in columns for c in p.conversion]
+    assert whole.labels.click.tolist() == [c for p in columns for c in p.labels.click]
+    assert whole.labels.weight.tolist() == [c for p in columns for c in p.labels.weight]
     assert whole.links["u"].tolist() == [c for p in columns for c in p.links["u"]]
     assert whole.fields["s"].values.tolist() == [i for p in pieces for i in range(len(p))]
     b = whole.fields["b"]
@@ -355,7 +356,7 @@ def test_chunks_one_after_the_other(pieces, weighted):
 
 
 def test_a_batch_goes_to_a_device_as_it_is(star):
-    batch = next(iter(Feed(star).in_order(star.train, 9)))
+    batch = next(iter(Feed.of(star).in_order(star.train.chunks(), 9)))
     moved = batch.to("cpu")
     assert read(moved, len(star.fields)) == read(batch, len(star.fields))
     assert moved.reference_pctr is None

@@ -260,7 +260,7 @@ def test_a_damaged_dataset(run, raw):
         run,
         "describe dataset",
         1,
-        ("the dataset's format must be entirespace-dataset/1, however: entirespace-dataset/9",),
+        ("a dataset's format must be entirespace-dataset/2, however: entirespace-dataset/9",),
     )
 
 

@@ -36,8 +36,8 @@ def test_overall_by_decile_and_by_field(run, trained, dataset) -> None:
     for by in ("decile of pCTR", "scenario"):
         lines = report["segments"][by]
         assert sum(line["impressions"] for line in lines) == len(dataset.test)
-        assert sum(line["clicks"] for line in lines) == dataset.test.clicks
-        assert sum(line["conversions"] for line in lines) == dataset.test.conversions
+        assert sum(line["clicks"] for line in lines) == dataset.test.counts["click"]
+        assert sum(line["conversions"] for line in lines) == dataset.test.counts["conversion"]
         assert set(lines[0]["truth"]) == {"clicked", "un-clicked", "all"}
     assert report["calibration"] == {"kind": "none", "negatives_kept": 1.0}
 

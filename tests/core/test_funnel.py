@@ -18,7 +18,7 @@ def test_two_stages_are_esmm() -> None:
     rng = np.random.default_rng(0)
     y = torch.from_numpy(rng.random(200) < 0.4)
     z = y & torch.from_numpy(rng.random(200) < 0.3)
-    batch = Batch(y, z, torch.empty(0, dtype=torch.int64), ())
+    batch = Batch(200, torch.empty(0, dtype=torch.int64), (), {"click": y, "conversion": z})
     gradients = []
     for by_funnel in (True, False):
         ctr = torch.linspace(-5, 5, 200, requires_grad=True)

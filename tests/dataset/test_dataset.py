@@ -83,12 +83,18 @@ def bags(ragged: Ragged, i: int) -> list[tuple[int, float]]:
     return list(zip(one.values.tolist(), weights.tolist(), strict=True))
 
 
+def buckets(dataset: Dataset, name: str, bag: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Of a number's position its bucket."""
+    number = next(f for f in dataset.fields if f.name == name).kind == "number"
+    return [(int(value) if number else value, weight) for value, weight in bag]
+
+
 def everything(dataset: Dataset) -> list[Any]:
     """All that can be read of a dataset."""
     out: list[Any] = []
     for part in (dataset.train, dataset.validation, dataset.test):
         for chunk in part.chunks():
-            out.append([chunk.click.tolist(), chunk.conversion.tolist(), chunk.links["user"].tolist()])
+            out.append([chunk.labels.click.tolist(), chunk.labels.conversion.tolist(), chunk.links["user"].tolist()])
             out += [[bags(f, i) for i in range(len(chunk))] for f in chunk.fields.values()]
         out += [part.column(name).tolist() for name in ("user", "order", "true_pctr")]
     for table in dataset.tables.values():
@@ -126,7 +132,7 @@ def test_shares_of_a_part_are_nested_repeat_and_keep_rows_whole(dataset):
         assert [row for row in whole if row in set(rows)] == rows  # in order, labels beside their row
         assert before <= set(rows)
         assert len(part) == len(rows) == sum(len(chunk) for chunk in part.chunks(np.random.default_rng(0)))
-        assert part.clicks == sum(click for _, click in rows)
+        assert part.counts["click"] == sum(click for _, click in rows)
         assert abs(len(rows) - share * len(whole)) <= 4 * np.sqrt(share * (1 - share) * len(whole))
         assert rows == list(zip(part.column("order").tolist(), part.column("click").tolist(), strict=True))
         before = set(rows)
@@ -151,11 +157,11 @@ def test_chunks_hold_what_the_files_hold(made, plain):
             assert len(chunk) <= 8
             for i in range(len(chunk)):
                 row = next(rows)
-                assert (chunk.click[i], chunk.conversion[i]) == (row["click"], row["conversion"])
+                assert (chunk.labels.click[i], chunk.labels.conversion[i]) == (row["click"], row["conversion"])
                 for name in ("item", "tags"):
                     assert bags(chunk.fields[name], i) == row[name]
                 for name, column in made.tables["user"].items():
-                    assert bags(column, chunk.links["user"][i]) == row[name]
+                    assert buckets(made, name, bags(column, chunk.links["user"][i])) == row[name]
     assert len(list(made.test.chunks())) > 2
 
 
@@ -165,8 +171,8 @@ def test_columns_take_rows(made):
     taken = chunk.take(rows)
     assert len(taken) == 3
     for i, row in enumerate(rows):
-        assert taken.click[i] == chunk.click[row]
-        assert taken.conversion[i] == chunk.conversion[row]
+        assert taken.labels.click[i] == chunk.labels.click[row]
+        assert taken.labels.conversion[i] == chunk.labels.conversion[row]
         assert taken.links["user"][i] == chunk.links["user"][row]
         for name, column in chunk.fields.items():
             assert bags(taken.fields[name], i) == bags(column, row)
@@ -198,14 +204,14 @@ def test_a_log_without_truth_has_none(log):
 
 
 def test_counts_and_names(made):
-    assert (len(made.train), made.train.impressions, made.train.clicks) == (27, 27, 13)
-    assert made.train.conversions == sum(t % 2 == 1 and t % 3 == 2 for t in range(27))
+    assert (len(made.train), made.train.counts.impressions, made.train.counts["click"]) == (27, 27, 13)
+    assert made.train.counts["conversion"] == sum(t % 2 == 1 and t % 3 == 2 for t in range(27))
     assert repr(made.train) == f"<train part of {made.path}: 27 impressions>"
     assert repr(made) == f"<dataset {made.path}: 27 train, 3 validation, 30 test>"
 
 
 def test_each_field_has_its_own_range_of_one_embedding_table(made):
-    sizes = [f["size"] for f in made.manifest["fields"]]
+    sizes = [f.size for f in made.manifest.fields]
     assert [f.offset for f in made.fields] == np.cumsum([0, *sizes[:-1]]).tolist()
     assert made.rows == sum(sizes)
     assert [(f.name, f.table, f.kind, f.single, f.weighted) for f in made.fields] == [
@@ -221,15 +227,17 @@ def test_each_field_has_its_own_range_of_one_embedding_table(made):
 
 
 def test_opening_reads_no_impressions_and_needs_no_torch(made):
-    for name in made.manifest["files"]:
-        (made.path / name).write_bytes(b"x" * made.manifest["files"][name]["bytes"])
+    for name in made.manifest.files:
+        if name == "layout.json":
+            continue
+        (made.path / name).write_bytes(b"x" * made.manifest.files[name].bytes)
     code = f"import sys, entirespace as es; print(len(es.open({str(made.path)!r}).test), 'torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "30 False\n"
 
 
 def test_any_tool_reads_the_files(made):
     """The Parquet files alone, by their schema: the columns that docs/formats.md promises."""
-    file = made.path / made.manifest["parts"]["test"]["files"][0]
+    file = made.path / made.manifest.parts["test"].files[0]
     types = {
         field.name: str(field.type).replace("element", "item").replace(" not null", "")
         for field in pq.read_schema(file)
@@ -268,16 +276,16 @@ def test_no_dataset_at_all(tmp_path):
     [
         ("", r"manifest\.json: a dataset's files must be as `prepare` wrote them"),
         ("{", r"manifest\.json: a dataset's files must be as `prepare` wrote them"),
-        ("[]", r"the dataset's format must be entirespace-dataset/1, however: it is no table"),
+        ("[]", r"a dataset's format must be entirespace-dataset/2, however: it is no table"),
         (
             "{}",
-            r"the dataset's format must be entirespace-dataset/1, however: None\. Prepare the dataset again",
+            r"a dataset's format must be entirespace-dataset/2, however: None\. Prepare the dataset again",
         ),
         (
-            '{"format": "entirespace-dataset/2"}',
-            r"format must be entirespace-dataset/1, however: entirespace-dataset/2",
+            '{"format": "entirespace-dataset/3"}',
+            r"format must be entirespace-dataset/2, however: entirespace-dataset/3",
         ),
-        ('{"format": "entirespace-dataset/1"}', r"manifest\.json: .* however: its checksum is another"),
+        ('{"format": "entirespace-dataset/2"}', r"manifest\.json: .* however: its checksum is another"),
     ],
 )
 def test_a_manifest_that_is_none(tmp_path, text, said):
@@ -289,7 +297,7 @@ def test_a_manifest_that_was_changed_is_refused(made):
     path = made.path / "manifest.json"
     text = path.read_text()
     for old, new in (
-        ('"clicks": 13', '"clicks": 14'),
+        ('"click": 13', '"click": 14'),
         ('"checksum"', '"checksun"'),
         ('"kind": "id"', '"kind": "ie"'),
     ):
@@ -302,7 +310,7 @@ def test_a_manifest_that_was_changed_is_refused(made):
 
 
 def test_a_missing_a_shorter_and_a_longer_file(made):
-    name = made.manifest["parts"]["test"]["files"][1]
+    name = made.manifest.parts["test"].files[1]
     data = (made.path / name).read_bytes()
     for content, said in (
         (data[:-1], r"bytes, not"),
@@ -322,7 +330,7 @@ def test_every_flipped_bit_is_noticed_before_it_is_read(made, tmp_path):
     folder = tmp_path / "flipped"
     shutil.copytree(made.path, folder)
     good, r = everything(made), random.Random(0)
-    for name in sorted(made.manifest["files"]):
+    for name in sorted(made.manifest.files):
         data = (folder / name).read_bytes()
         for _ in range(3):
             flipped = bytearray(data)
@@ -338,7 +346,7 @@ def test_every_flipped_bit_is_noticed_before_it_is_read(made, tmp_path):
 
 
 def test_a_page_that_goes_bad_after_it_was_compared_is_noticed_by_its_checksum(made):
-    name = made.manifest["parts"]["test"]["files"][0]
+    name = made.manifest.parts["test"].files[0]
     list(made.test.chunks())
     data = bytearray((made.path / name).read_bytes())
     column = pq.ParquetFile(made.path / name).metadata.row_group(0).column(0)
@@ -353,11 +361,9 @@ def test_a_file_is_compared_once(made, monkeypatch):
     sha256 = "entirespace.dataset.dataset.sha256"
     monkeypatch.setattr(
         sha256,
-        lambda path, real=made.manifest["files"]: (
-            compared.append(path) or real[str(path.relative_to(made.path))]["sha256"]
-        ),
+        lambda path, real=made.manifest.files: compared.append(path) or real[str(path.relative_to(made.path))].sha256,
     )
     for _ in range(2):
         list(made.test.chunks())
         list(made.test.batches(["click"]))
-    assert compared == [made.path / name for name in made.manifest["parts"]["test"]["files"]]
+    assert compared == [made.path / name for name in made.manifest.parts["test"].files]

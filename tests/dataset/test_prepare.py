@@ -278,8 +278,8 @@ def test_a_dataset_is_what_the_slow_way_makes_of_the_log(log, plain, request, ca
     for part, rows in expected["parts"].items():
         about = manifest["parts"][part]
         assert about["impressions"] == len(rows)
-        assert about["clicks"] == sum(r["click"] for r in rows)
-        assert about["conversions"] == sum(r["conversion"] for r in rows)
+        assert about["reached"]["click"] == sum(r["click"] for r in rows)
+        assert about["reached"]["conversion"] == sum(r["conversion"] for r in rows)
     for f in manifest["fields"]:
         name = f["name"]
         vocabulary = expected["vocabulary"][name]
@@ -399,7 +399,7 @@ def test_copies_are_left_out_and_what_was_before_is_noted(log, plain):
     )
     got = plain(log.prepare(PLAIN.replace('"t"\n', '"t"\nunique = ["a", "t"]\n')).path)
     assert [r["order"] for part in PARTS for r in got.part(part)] == [1, 2, 3, 4, 5]
-    assert sum(got.manifest["parts"][p]["conversions"] for p in PARTS) == 1
+    assert sum(got.manifest["parts"][p]["reached"]["conversion"] for p in PARTS) == 1
     assert got.reasons["impressions"]["duplicate_impression"] == 3
     (note,) = (n for n in got.manifest["audit"]["notes"] if n.startswith("before"))
     assert note == (
@@ -410,7 +410,7 @@ def test_copies_are_left_out_and_what_was_before_is_noted(log, plain):
 
 def test_many_copies_are_found_in_pieces(log, plain, monkeypatch, rng):
     """Fingerprints are sorted piece by piece: 500,000 rows each, here of 40."""
-    monkeypatch.setattr("entirespace.dataset.prepare.FINGERPRINTS", 40)
+    monkeypatch.setattr("entirespace.dataset.assign.FINGERPRINTS", 40)
     ids = rng.integers(0, 150, 1000)
     log.write("log.parquet", {"a": ids, "t": np.arange(1000), "y": [0] * 1000, "z": [0] * 1000})
     dataset = log.prepare(PLAIN.replace('"t"\n', '"t"\nunique = ["a"]\n'))
@@ -474,9 +474,10 @@ def test_a_side_row_counts_as_often_as_training_points_to_it(log, plain):
         "age": {"edge": [10.0]},
     }
     # stored once, in the order of the log, with an empty row 0
+    just_below_2 = float(np.nextafter(np.float32(2), np.float32(0)))  # bucket 1, at its upper end
     assert got.tables["user"] == [
         {"uid": 0, "tags": [], "age": 0},
-        {"uid": 1, "tags": [1, 2], "age": 1},
+        {"uid": 1, "tags": [1, 2], "age": just_below_2},
         {"uid": 0, "tags": [1], "age": 2},
         {"uid": 0, "tags": [0], "age": 2},
         {"uid": 0, "tags": [0], "age": 2},
@@ -601,7 +602,7 @@ def test_an_empty_folder_will_do(log):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from entirespace.dataset import prepare as module
+from entirespace.dataset import prepare, writer as module
 from entirespace.logs.star import LogSource
 from entirespace.logs.schema import read_schema
 where, raw, out = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
@@ -611,12 +612,12 @@ def die(*_, **__):
 if where == "reading":
     LogSource.impressions = die
 elif where == "manifest":
-    module._Writer._write_manifest = die
+    module.Manifest.write = die
 else:
     rename = Path.rename
     Path.rename = lambda self, target: die() if target == out else rename(self, target)
 schema = read_schema(raw / "schema.toml")
-module.prepare(lambda a, q: LogSource(schema, raw, a, q), out, split=schema.split, schema={}, force=True)
+prepare.prepare_source(lambda a, q: LogSource(schema, raw, a, q), out, split=schema.split, schema={}, force=True)
 """
 
 
@@ -658,20 +659,21 @@ def test_an_error_in_one_of_the_jobs_ends_the_others(log, monkeypatch):
     """The disk is full while one part is written: the others are not written to their end first."""
     log.write("log.csv", rows(*(f"a,{i},0,0" for i in range(1000))))
     told = []
-    from entirespace.dataset import prepare as module
+    from entirespace.dataset import writer as module
 
-    def slow(self, part, users, items):
+    def slow(self, part):
         for _ in range(500):
             time.sleep(0.01)
             told.append(part)
-            self._advance(1)
+            self._jobs.advance(1)
 
-    def full(self, vocabulary):
-        raise OSError(28, "No space left on device")
+    def write_part(self, part, *_):
+        if part == 2:
+            raise OSError(28, "No space left on device")
+        slow(self, part)
 
-    monkeypatch.setattr(module._Writer, "_write_vocabulary", full)
-    monkeypatch.setattr(module._Writer, "_write_part", lambda s, p, u, i: slow(s, p, u, i) if p == 0 else {})
-    monkeypatch.setattr(module, "THREADS", 2)
+    monkeypatch.setattr(module.Writer, "_write_part", write_part)
+    monkeypatch.setattr("entirespace.dataset.jobs.THREADS", 3)
     with pytest.raises(OSError, match="No space"):
         log.prepare(PLAIN)
     assert len(told) < 400
@@ -684,7 +686,7 @@ def test_interrupted_by_the_user_it_tidies_up(log, monkeypatch):
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("entirespace.dataset.prepare._Writer._write_manifest", interrupt)
+    monkeypatch.setattr("entirespace.dataset.manifest.Manifest.write", interrupt)
     with pytest.raises(KeyboardInterrupt):
         log.prepare(PLAIN)
     assert left_behind(log.out.parent) == ["raw"]
@@ -728,7 +730,7 @@ def test_the_manifest_is_json_that_any_tool_can_read(log):
     log.write("log.csv", rows("a,1,0,0", "b,2,0,0", "c,3,0,0"))
     dataset = log.prepare(PLAIN)
     manifest = json.loads((dataset.path / "manifest.json").read_text())
-    assert manifest["format"] == "entirespace-dataset/1"
+    assert manifest["format"] == "entirespace-dataset/2"
     on_disk = {str(p.relative_to(dataset.path)) for p in dataset.path.rglob("*") if p.is_file()}
     assert on_disk == {"manifest.json", *manifest["files"]}
     assert manifest["schema"]["impressions"]["order"] == "t"

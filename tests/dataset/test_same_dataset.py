@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from entirespace.dataset.dataset import Dataset
-from entirespace.dataset.prepare import prepare
+from entirespace.dataset.prepare import prepare_source
 from entirespace.logs.aliccp.source import AliCCPSource
 from entirespace.logs.schema import SplitSchema, read_schema
 from entirespace.logs.star import LogSource
@@ -36,14 +36,14 @@ def pair(tmp_path_factory) -> tuple[Dataset, Dataset]:
         simulate(folder / format, **LOG, format=format)
     schema = read_schema(folder / "parquet" / "schema.toml")
     split = SplitSchema(by="file", train=("*_train.csv",), test=("*_test.csv",), validation=0.1)
-    star = prepare(
+    star = prepare_source(
         lambda audit, quarantine: LogSource(schema, folder / "parquet", audit, quarantine),
         folder / "star",
         split=schema.split,
         schema={},
         max_bad=0,
     )
-    raw = prepare(
+    raw = prepare_source(
         lambda audit, quarantine: AliCCPSource(folder / "aliccp", audit, quarantine),
         folder / "raw",
         split=split,
@@ -84,7 +84,7 @@ def test_counts_audit_and_user_grouping(pair, plain):
     for part in PARTS:
         left, right = ({k: v for k, v in m["parts"][part].items() if k != "files"} for m in (star, raw))
         assert left == right
-        assert left["conversions"] > 0 or part == "validation"
+        assert left["reached"]["conversion"] > 0 or part == "validation"
     assert (star["users"], star["items"]) == (raw["users"], raw["items"])
     tables = [m["audit"]["tables"] for m in (star, raw)]
     for counted in ("read", "kept", "left_out", "quarantined"):

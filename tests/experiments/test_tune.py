@@ -11,6 +11,7 @@ import pytest
 
 import entirespace.experiments.tune as tune_module
 from entirespace.config import load
+from entirespace.core.labels import Counts
 from entirespace.dataset.dataset import Dataset
 from entirespace.errors import ConfigError, DataError, RunError
 from entirespace.experiments.space import Searched, Space, default_space, read_space
@@ -245,7 +246,7 @@ def test_errors_name_what_to_do(studied, dataset, brief, tmp_path, monkeypatch):
     with pytest.raises(RunError, match="it holds other files"):
         tune(space, dataset, out=tmp_path)
     none = dataset.validation.__class__(dataset, "validation")
-    none.conversions = 0
+    none.counts = Counts(len(none), {"click": 5, "conversion": 0})
     monkeypatch.setattr(dataset, "validation", none)
     with pytest.raises(DataError, match="a validation part with conversions"):
         tune(space, dataset, out=tmp_path / "study")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from entirespace.core.rows import Field, Ragged
 from entirespace.features.codes import Codes
-from entirespace.features.encoders import bucket_rows, fit_buckets, fit_ids
+from entirespace.features.encoders import Hashed, Knots, Vocabulary, buckets_of, fit_ids, fit_knots
 
 # Codes
 
@@ -51,7 +51,7 @@ def test_integers_have_the_codes_of_their_text(chunks, text_at_last):
     field = Field("f", min_count=1)
     one, rows = fit_ids(field, integers.ids(), counts)
     other, rows_of_text = fit_ids(field, text.ids(), counts)
-    assert one.to_arrow().equals(other.to_arrow())
+    assert one.to_table().equals(other.to_table())
     assert rows.tolist() == rows_of_text.tolist()
 
 
@@ -77,11 +77,13 @@ def test_codes_of_two_fields_are_their_own():
 
 
 def test_a_hashed_field_has_a_row_for_each_bucket_and_none_to_learn():
-    field = Field("a", hash=3)
-    vocabulary, rows = fit_ids(field, pa.array([], pa.string()), np.array([5, 0, 7]))
-    assert vocabulary.size == 4
-    assert rows.tolist() == [1, 2, 3]
-    assert vocabulary.to_arrow().num_rows == 0
+    hashed = Hashed(3)
+    assert hashed.size == 4
+    rows = hashed.encode(pl.Series([f"id{i}" for i in range(100)]))
+    assert set(rows.tolist()) == {1, 2, 3}
+    assert hashed.encode(pl.Series([7, 7])).tolist() == [hashed.encode(pl.Series(["7"]))[0]] * 2
+    assert hashed.to_table().num_rows == 0
+    assert Hashed.from_table(Field("a", hash=3), hashed.to_table()) == hashed
 
 
 # Vocabulary
@@ -90,11 +92,10 @@ def test_a_hashed_field_has_a_row_for_each_bucket_and_none_to_learn():
 def test_the_most_frequent_ids_come_first_and_ties_by_id():
     ids = pa.array(["", "z", "b", "a", "rare", "never"])
     vocabulary, rows = fit_ids(Field("f", min_count=2), ids, np.array([2, 9, 3, 3, 1, 0]))
-    assert vocabulary.ids is not None
-    assert vocabulary.ids.to_pylist() == ["z", "a", "b", ""]
+    assert vocabulary.ids.to_list() == ["z", "a", "b", ""]
     assert vocabulary.size == 5
     assert rows.tolist() == [4, 1, 3, 2, 0, 0]
-    assert vocabulary.to_arrow().to_pydict() == {"id": ["z", "a", "b", ""], "count": [9, 3, 3, 2]}
+    assert vocabulary.to_table().to_pydict() == {"id": ["z", "a", "b", ""], "count": [9, 3, 3, 2]}
 
 
 @given(st.dictionaries(st.text(max_size=3), st.integers(0, 5), max_size=20), st.integers(1, 4), st.randoms())
@@ -106,7 +107,7 @@ def test_a_vocabulary_does_not_hang_on_the_order_of_codes(counts, min_count, ran
     for pairs in (list(counts.items()), items):
         ids = pa.array([i for i, _ in pairs], pa.string())
         vocabulary, rows = fit_ids(field, ids, np.array([c for _, c in pairs], np.int64))
-        table = vocabulary.to_arrow().to_pydict()
+        table = vocabulary.to_table().to_pydict()
         known = [None, *table["id"]]
         for (raw_id, count), row in zip(pairs, rows.tolist(), strict=True):
             assert known[row] == (raw_id if count >= min_count else None)
@@ -133,8 +134,7 @@ NUMBERS = st.lists(st.integers(-5, 5).map(float) | st.floats(-1e9, 1e9) | st.jus
 
 @given(NUMBERS, st.integers(2, 9))
 def test_bucket_edges_are_quantiles(numbers, buckets):
-    edges = fit_buckets(Field("n", kind="number", buckets=buckets), np.array(numbers, np.float64)).edges
-    assert edges is not None
+    edges = fit_knots(Field("n", kind="number", buckets=buckets), np.array(numbers, np.float64)).edges
     if all(map(math.isnan, numbers)):
         assert edges.tolist() == []
     else:
@@ -146,44 +146,72 @@ def test_a_weight_counts_as_that_many_numbers(pairs, buckets):
     field = Field("n", kind="number", buckets=buckets)
     values, weights = (np.array([p[i] for p in pairs], np.float64) for i in (0, 1))
     repeated = np.repeat(values, weights.astype(int))
-    weighted, plain = fit_buckets(field, values, weights.astype(np.int64)), fit_buckets(field, repeated)
-    assert weighted.edges is not None
-    assert plain.edges is not None
+    weighted, plain = fit_knots(field, values, weights.astype(np.int64)), fit_knots(field, repeated)
     assert weighted.edges.tolist() == plain.edges.tolist()
     assert weighted.size == len(weighted.edges) + 2
 
 
 def test_buckets_hold_about_the_same_number(rng):
     values = rng.normal(size=10_000)
-    vocabulary = fit_buckets(Field("n", kind="number", buckets=20), values)
+    vocabulary = fit_knots(Field("n", kind="number", buckets=20), values)
     assert vocabulary.size == 21
-    assert vocabulary.edges is not None
-    counts = np.bincount(bucket_rows(vocabulary.edges, values), minlength=21)
+    counts = np.bincount(buckets_of(vocabulary.encode(values)), minlength=21)
     assert counts[0] == 0
     assert counts[1:].min() == counts[1:].max() == 500
 
 
 def test_a_value_that_most_have_makes_fewer_buckets():
     values = np.array([0.0] * 80 + list(range(1, 21)))
-    vocabulary = fit_buckets(Field("n", kind="number", buckets=10), values)
-    assert vocabulary.edges is not None
+    vocabulary = fit_knots(Field("n", kind="number", buckets=10), values)
     assert vocabulary.edges.tolist() == [0.0, 10.0]
-    assert bucket_rows(vocabulary.edges, np.array([0.0, 0.5, 10.0, 11.0])).tolist() == [1, 2, 2, 3]
+    assert buckets_of(vocabulary.encode(np.array([0.0, 0.5, 10.0, 11.0]))).tolist() == [1, 2, 2, 3]
 
 
 def test_a_number_that_is_never_there_in_training():
-    vocabulary = fit_buckets(Field("n", kind="number", buckets=5), np.array([math.nan, 3.0]), np.array([2, 0]))
-    assert vocabulary.edges is not None
+    vocabulary = fit_knots(Field("n", kind="number", buckets=5), np.array([math.nan, 3.0]), np.array([2, 0]))
     assert (vocabulary.edges.tolist(), vocabulary.size) == ([], 2)
-    assert bucket_rows(vocabulary.edges, np.array([math.nan, 1.0])).tolist() == [0, 1]
+    assert buckets_of(vocabulary.encode(np.array([math.nan, 1.0]))).tolist() == [0, 1]
 
 
-@given(st.lists(st.floats(-100, 100), max_size=6), st.lists(st.floats(allow_nan=True), max_size=20))
-def test_bucket_rows_are_counted(edges, values):
+@given(
+    st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=6),
+    st.lists(st.floats(allow_nan=True), max_size=20),
+)
+def test_a_position_is_a_bucket_and_a_share_of_it(edges, values):
     edges = sorted(set(edges))
-    rows = bucket_rows(np.array(edges, np.float64), np.array(values, np.float64))
-    assert rows.dtype == np.int32
-    assert rows.tolist() == [0 if math.isnan(x) else 1 + sum(e < x for e in edges) for x in values]
+    values = [*values, *edges]
+    positions = Knots(np.array(edges, np.float64)).encode(np.array(values, np.float64))
+    assert positions.dtype == np.float32
+    buckets = [0 if math.isnan(x) else 1 + sum(e < x for e in edges) for x in values]
+    assert buckets_of(positions).tolist() == buckets
+    for x, bucket, position in zip(values, buckets, positions.tolist(), strict=True):
+        if 1 < bucket < len(edges) + 1:
+            low, high = edges[bucket - 2], edges[bucket - 1]
+            assert position - bucket == pytest.approx((x / 2 - low / 2) / (high / 2 - low / 2), abs=1e-6)
+
+
+def test_positions_have_no_step_at_the_knots():
+    """What is drawn as a line through the rows: (1 - t) row k + t row k + 1, here with row k = k."""
+    positions = Knots(np.array([0.0, 1.0, 10.0])).encode(np.array([-5.0, 0.0, 1e-9, 0.5, 1.0, 1.0 + 1e-9, 10.0, 11.0]))
+    assert positions.tolist() == pytest.approx([2, 2, 2, 2.5, 3, 3, 4, 4], abs=1e-6)
+
+
+def test_encoders_come_back_from_their_tables(rng):
+    vocabulary = Vocabulary(pl.Series(["b", "", "ä"]), np.array([3, 2, 1]))
+    raw = pl.Series(["", "b", "c", "ä", "b"])
+    assert vocabulary.encode(raw).tolist() == [2, 1, 0, 3, 1]
+    assert Vocabulary.from_table(Field("f"), vocabulary.to_table()).encode(raw).tolist() == [2, 1, 0, 3, 1]
+    assert Vocabulary(pl.Series([], dtype=pl.String), np.zeros(0, np.int64)).encode(raw).tolist() == [0] * 5
+    knots, values = Knots(np.array([0.25, 0.5])), rng.random(50)
+    assert (Knots.from_table(Field("n"), knots.to_table()).encode(values) == knots.encode(values)).all()
+
+
+def test_a_vocabulary_grows_behind_its_rows():
+    ids, counts = pa.array(["", "a", "b", "new", "newer", "rare"]), np.array([0, 2, 0, 5, 7, 1])
+    known = Vocabulary(pl.Series(["b", "a"]), np.array([9, 8]))
+    grown, rows = fit_ids(Field("f", min_count=2), ids, counts, known)
+    assert grown.to_table().to_pydict() == {"id": ["b", "a", "newer", "new"], "count": [9, 10, 7, 5]}
+    assert rows.tolist() == [0, 2, 1, 4, 3, 0]
 
 
 # Ragged.take, on which every selection of bags stands

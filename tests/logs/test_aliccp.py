@@ -406,8 +406,8 @@ def test_the_pairs_become_one_side_table_and_the_impressions_of_both_parts(tmp_p
     assert log.column(lambda b: b.part) == [0, 0, 0, 1, 1, 1]
     # B is another row in each part, and A is in the training pair only
     assert log.column(lambda b: b.links["common"]) == [1, 0, -1, 2, -1, 3]
-    assert log.column(lambda b: b.click) == [True, False, True, False, False, True]
-    assert log.column(lambda b: b.conversion) == [True, False, False, False, False, False]
+    assert log.column(lambda b: b.labels.click) == [True, False, True, False, False, True]
+    assert log.column(lambda b: b.labels.conversion) == [True, False, False, False, False, False]
     assert log.bags("205") == [[(50, 1.0), (51, 1.0)], [], [(50, 1.0)], [], [], []]
     assert log.audit.met("impressions", "missing_side_row") == 2
     example = log.audit.as_dict()["tables"]["impressions"]["reasons"]["missing_side_row"]["examples"]
@@ -452,7 +452,7 @@ def test_a_conversion_without_a_click(tmp_path, on_orphan, kept):
     log = read(put(tmp_path, (b"".join(lines), common_line(A))), max_bad=0, on_orphan=on_orphan)
     assert log.audit.met("impressions", "conversion_without_click") == 1
     assert log.audit.kept("impressions") == kept
-    assert log.column(lambda b: b.conversion) == [True, False, False][:kept]
+    assert log.column(lambda b: b.labels.conversion) == [True, False, False][:kept]
     assert [bag[0][0] for bag in log.bags("205")] == ([0, 1, 2] if on_orphan == "keep" else [0, 2])
     reason = log.audit.as_dict()["tables"]["impressions"]["reasons"]["conversion_without_click"]
     assert reason["outcome"] == ("changed" if on_orphan == "keep" else "left out")

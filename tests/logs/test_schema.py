@@ -64,12 +64,12 @@ def schema(text: str) -> Schema:
 def test_the_fields_come_impressions_first_then_table_by_table():
     full = schema(FULL)
     assert full.fields() == (
-        Field("hour", "impressions", "id", 3),
+        Field("hour", "impressions", "id", 3, column="hourmin"),
         Field("duration", "impressions", "number", buckets=7),
         Field("length", "impressions", "number", buckets=20),
         Field("session", "impressions", "id", hash=1000),
         Field("user_id", "user", "id", 2),
-        Field("tags", "user", "ids"),
+        Field("tags", "user", "ids", separator=",", weights="tag_weights"),
     )
     assert full.impressions.fields["hour"].source == "hourmin"
     assert full.impressions.fields["duration"].source is None
@@ -159,7 +159,7 @@ SIDE = '\n[tables.u]\nfiles = ["u.csv"]\nkey = "k"\n[tables.u.fields]\n'
         (BASE + "[split]\ntrain = ['a']", "by = 'order' needs a share between 0 and 1 in train"),
         (BASE + "[split]\ntest = ['a']", "column and test go with by = 'column' or 'file'"),
         (BASE + "[split]\nvalidation = 1", "'split.validation' must be valid, however: 1"),
-        (BASE + "[split]\nby = 'time'", "'split.by' must be valid, however: 'time' (input should be 'order', 'column' or 'file')"),
+        (BASE + "[split]\nby = 'time'", "'split.by' must be valid, however: 'time' (input should be 'order', 'column', 'file' or 'all')"),
         (BASE + "[split]\nby = 'file'", "by = 'file' needs lists in train and test"),
         (BASE + "[split]\nby = 'file'\ntrain = ['a']", "by = 'file' needs lists in train and test"),
         (BASE + "[split]\nby = 'column'\ntrain = ['a']\ntest = ['b']", "column goes with by = 'column'"),

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from entirespace.errors import ConfigError, DataError
+from entirespace.logs.schema import STAGES
 
 HEAD = """
 [impressions]
@@ -33,7 +34,8 @@ BAGS = HEAD + '[impressions.fields]\nb = { kind = "ids", separator = "|", weight
 
 
 def joined(blocks: list, name: str) -> list:
-    return np.concatenate([getattr(b, name) for b in blocks]).tolist()
+    of = [b.labels if name in STAGES else b for b in blocks]
+    return np.concatenate([getattr(part, name) for part in of]).tolist()
 
 
 def ids(source: Any, field: str, codes: list[int]) -> list[str]:
@@ -60,8 +62,8 @@ def test_labels_times_and_ids(log):
     log.write("log.csv", "a,t,y,z\nx,10,1,0\nw,11,1,1\nx,12,0,0\n")
     blocks, source = log.read(PLAIN)
     (block,) = blocks["impressions"]
-    assert block.click.tolist() == [True, True, False]
-    assert block.conversion.tolist() == [False, True, False]
+    assert block.labels.click.tolist() == [True, True, False]
+    assert block.labels.conversion.tolist() == [False, True, False]
     assert block.order.tolist() == [10, 11, 12]
     assert ids(source, "a", block.fields["a"].values.tolist()) == ["x", "w", "x"]
     assert (block.part, block.fingerprint, block.truth, block.links) == (None, None, None, {})

@@ -1,4 +1,4 @@
-"""Columns to labels, times, numbers and bags; and which rows could not be read."""
+"""Columns to labels and times; and which rows could not be read."""
 
 from __future__ import annotations
 
@@ -11,15 +11,9 @@ import polars as pl
 import pytest
 
 from entirespace.logs import values
-from entirespace.logs.schema import FieldSchema, LabelSchema
+from entirespace.logs.schema import LabelSchema
 
 DAY = 86_400_000_000
-
-
-def test_text():
-    assert values.text(pl.Series([7, None])).to_list() == ["7", ""]
-    assert values.text(pl.Series(["007", "", None, " x"])).to_list() == ["007", "", "", " x"]
-    assert values.text(pl.Series(["a"], dtype=pl.Categorical)).to_list() == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -114,85 +108,3 @@ def test_a_time_with_ticks_keeps_its_fraction():
     ):
         assert values.ticks(column) == 1
     assert values.time(pl.Series([1, 10**18]), 10**6)[1].tolist() == [False, True]  # no int64: no time
-
-
-@pytest.mark.parametrize(
-    ("column", "numbers", "bad"),
-    [
-        (pl.Series(["1", " 2.5 ", "-1e3", "inf"]), [1, 2.5, -1000, math.inf], []),
-        (pl.Series(["", "  ", None, "nan"]), [math.nan] * 4, []),
-        (pl.Series(["x", "1,5", "1", "1 2"]), [math.nan, math.nan, 1, math.nan], [0, 1, 3]),
-        (pl.Series([1, None]), [1, math.nan], []),
-        (pl.Series([2.5, math.nan, None]), [2.5, math.nan, math.nan], []),
-        (pl.Series([True, None]), [1, math.nan], []),
-        (pl.Series([dt.date(1970, 1, 3)]), [2], []),
-        (pl.Series([], dtype=pl.String), [], []),
-    ],
-)
-def test_number(column, numbers, bad):
-    got, wrong = values.number(column)
-    assert got.dtype == np.float64
-    np.testing.assert_array_equal(got, numbers)
-    assert np.flatnonzero(wrong).tolist() == bad
-
-
-def bags(columns: dict, **schema) -> tuple[list[list[str]], list[list[float]] | None, list[int], list[int]]:
-    """(ids, weights, rows whose numbers do not match, rows with a bad weight)."""
-    read, mismatch, bad = values.bags(pl.DataFrame(columns), "a", FieldSchema(kind="ids", **schema))
-    ends = np.cumsum(read.lengths)[:-1]
-    ids = (
-        [p.tolist() for p in np.split(np.array(values.text(read.ids).to_list(), object), ends)]
-        if len(read.lengths)
-        else []
-    )
-    good = not mismatch.any() and not bad.any()
-    weights = None if read.weights is None or not good else [p.tolist() for p in np.split(read.weights, ends)]
-    assert read.weights is None or read.weights.dtype == np.float32
-    return ids, weights, np.flatnonzero(mismatch).tolist(), np.flatnonzero(bad).tolist()
-
-
-@pytest.mark.parametrize(
-    ("column", "separator", "ids"),
-    [
-        (["1|2", "", None, "3"], "|", [["1", "2"], [], [], ["3"]]),
-        (["1||2", "1|"], "|", [["1", "", "2"], ["1", ""]]),  # an empty id is an id like any other
-        (["1|2"], "||", [["1|2"]]),
-        (["1||2"], "||", [["1", "2"]]),
-        (["1|2", None, ""], None, [["1|2"], [], []]),
-        ([5, None], None, [["5"], []]),
-        ([[5, 6], [], None, [None]], None, [["5", "6"], [], [], [""]]),
-        ([["a", "b"], []], "|", [["a", "b"], []]),
-        ([None, None], "|", [[], []]),
-        (pl.Series([], dtype=pl.String), "|", []),
-        (pl.Series([], dtype=pl.List(pl.Int32)), None, []),
-        (pl.Series([[1, 2], [3, 4]], dtype=pl.Array(pl.Int64, 2)), None, [["1", "2"], ["3", "4"]]),
-    ],
-)
-def test_bags(column, separator, ids):
-    assert bags({"a": column}, separator=separator) == (ids, None, [], [])
-
-
-def test_weights():
-    columns = {"a": ["1|2", "", "3"], "w": ["0.5|2", "", "0"]}
-    ids = [["1", "2"], [], ["3"]]
-    assert bags(columns, separator="|", weights="w") == (ids, [[0.5, 2.0], [], [0.0]], [], [])
-    columns = {"a": [[1, 2], None, [3]], "w": [[0.5, 2], [], [1e-3]]}
-    assert bags(columns, weights="w") == (ids, [[0.5, 2.0], [], [np.float32(1e-3)]], [], [])
-    assert bags({"a": ["1", "2"], "w": [0.5, 2]}, weights="w") == ([["1"], ["2"]], [[0.5], [2.0]], [], [])
-
-
-def test_weights_that_do_not_match_in_number():
-    columns = {"a": ["1|2", "1", "", "1|2"], "w": ["1", "1|1", "1", ""]}
-    assert bags(columns, separator="|", weights="w")[2:] == ([0, 1, 2, 3], [])
-
-
-@pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("bad", ["nan", "inf", "-inf", "-0.001", "x", "", "1e39", "1e400"])
-def test_a_bad_weight_is_found_in_its_row(bad):
-    columns = {"a": ["1", "1|2|3", "2"], "w": ["1", f"1|{bad}|2", "0.5"]}
-    assert bags(columns, separator="|", weights="w")[2:] == ([], [1])
-
-
-def test_a_bad_weight_in_a_list():
-    columns = {"a": [[1], [1, 2], [1, 2]], "w": [[-1.0], [1.0, math.nan], [1.0, None]]}
-    assert bags(columns, weights="w")[2:] == ([], [0, 1, 2])

@@ -34,19 +34,19 @@ REFERENCE = 0.02 + 0.9 * (AT % 10) / 10
 def losses(method: Method) -> list[float]:
     """The losses of ten steps of the paper's Adam, in float64 from float32 starts: alike on any processor."""
     rng = np.random.default_rng(0)
-    counts = Counts(N, int(CLICK.sum()), int(CONVERSION.sum()))
+    labels = support.labels(CLICK, CONVERSION)
     network = Network(
         method.heads,
         OFFSETS,
         ROWS,
         NetworkConfig(embedding_size=4, hidden=(12, 6), embedding_std=0.1),
         share_embedding=method.share_embedding,
-        base_rates=method.base_rates(counts),
+        base_rates=method.base_rates(Counts.of(labels)),
         seed=1,
     ).double()
     tables = {name: nn.Parameter(network.embedding(name).weight) for name in network.embeddings}
     adam = torch.optim.Adam([*network.towers.parameters(), *tables.values()], lr=0.01)
-    rows = np.concatenate([np.repeat(AT, method.samples(CLICK, CONVERSION, rng)) for _ in range(5)])
+    rows = np.concatenate([np.repeat(AT, method.samples(labels, rng)) for _ in range(5)])
     came = []
     for step in range(STEPS):
         r = rows[step * B : (step + 1) * B]

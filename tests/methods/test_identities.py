@@ -19,12 +19,13 @@ RNG = np.random.default_rng(0)
 Y = RNG.random(300) < 0.4
 Z = Y & (RNG.random(300) < 0.3)
 LOGITS = RNG.normal(-1, 2, 300).astype(np.float32)
-COUNTS = Counts(300, int(Y.sum()), int(Z.sum()))
+LABELS = support.labels(Y, Z)
+COUNTS = Counts.of(LABELS)
 
 
 def learned(method: Method, pctr: float = 0.5) -> tuple[torch.Tensor, torch.Tensor]:
     """Loss and gradient of the CVR head over what the method samples of the 300 impressions."""
-    times = method.samples(Y, Z, np.random.default_rng(7))
+    times = method.samples(LABELS, np.random.default_rng(7))
     rows = np.repeat(np.arange(300), times)
     batch = support.labels_only(Y[rows].tolist(), Z[rows].tolist(), [pctr] * len(rows))
     logit = torch.from_numpy(LOGITS).requires_grad_()
@@ -49,7 +50,7 @@ def test_all_negatives_are_the_ctcvr_term_of_division() -> None:
     ctr_term = bce(batch.click, other)
     torch.testing.assert_close(loss, DIVISION().loss(Heads(ctr=other, ctcvr=p), batch) - ctr_term)
     same = np.random.default_rng(1)
-    assert (AMAN(rate=1.0).samples(Y, Z, same) == DIVISION().samples(Y, Z, same)).all()
+    assert (AMAN(rate=1.0).samples(LABELS, same) == DIVISION().samples(LABELS, same)).all()
     assert AMAN(rate=1.0).base_rates(COUNTS)["cvr"] == DIVISION().base_rates(COUNTS)["ctcvr"]
 
 

@@ -30,7 +30,7 @@ class Even:
 
 def minimiser(method: Method) -> np.ndarray:
     """pCVR of each cell at the least loss. Shape: (4,)."""
-    times = method.samples(Y, Z, Even())  # type: ignore[arg-type]
+    times = method.samples(support.labels(Y, Z), Even())  # type: ignore[arg-type]
     rows = np.repeat(np.arange(len(Y)), times)
     cell = torch.from_numpy(CELL[rows])
     batch = support.labels_only(Y[rows].tolist(), Z[rows].tolist(), PCTR[CELL[rows]].tolist())

@@ -37,14 +37,14 @@ class Mine(Method):
     must: int
     alpha: float = 0.5
     heads: ClassVar = ("cvr",)
-    def samples(self, y, z, rng): return y.astype(int)
+    def samples(self, labels, rng): return labels.click.astype(int)
     def loss(self, p, batch): return BASE().loss(p, batch) * self.alpha
     def base_rates(self, counts): return BASE().base_rates(counts)
     def pcvr(self, p): return p.cvr.value
 
 class Plain(Method):
     heads = ("cvr",)
-    def samples(self, y, z, rng): return y.astype(int)
+    def samples(self, labels, rng): return labels.click.astype(int)
     def loss(self, p, batch): return BASE().loss(p, batch)
     def base_rates(self, counts): return BASE().base_rates(counts)
 

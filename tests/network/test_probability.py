@@ -116,10 +116,10 @@ def test_certain_and_impossible_stages() -> None:
 def test_cross_entropy_by_hand() -> None:
     quarter = Prob.of_logit(torch.tensor([3.0, 3.0], dtype=torch.float64).log().neg())
     label = torch.tensor([True, False])
-    # -(ln 1/4 + ln 3/4) / 2, and with weights 2 and 10: -(2 ln 1/4 + 10 ln 3/4) / 2
+    # -(ln 1/4 + ln 3/4) / 2, and with weights 2 and 10: -(2 ln 1/4 + 10 ln 3/4) / 12
     assert bce(label, quarter).item() == pytest.approx((1.3862943611 + 0.2876820724) / 2)
     weight = torch.tensor([2.0, 10.0])
-    assert bce(label, quarter, weight).item() == pytest.approx((2 * 1.3862943611 + 10 * 0.2876820724) / 2)
+    assert bce(label, quarter, weight).item() == pytest.approx((2 * 1.3862943611 + 10 * 0.2876820724) / 12)
 
 
 def test_the_side_that_the_label_does_not_name_cannot_poison() -> None:

@@ -139,8 +139,8 @@ class Mine(Method):
 
     heads: ClassVar = ("cvr",)
 
-    def samples(self, y, z, rng):
-        return y.astype(np.int64)
+    def samples(self, labels, rng):
+        return labels.click.astype(np.int64)
 
     def loss(self, p, batch):
         return -torch.where(batch.conversion, p.cvr.log, p.cvr.log_not).mean()

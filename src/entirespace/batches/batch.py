@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
+
+from ..core.labels import stage_of
 
 
 @dataclass(frozen=True)
@@ -36,24 +39,35 @@ class Group:
 
 @dataclass(frozen=True)
 class Batch:
-    """B impressions. All fields share one table of embedding rows, in which each field has its own range."""
+    """B impressions. All fields share one table of embedding rows, in which each field has its own range.
 
-    click: Tensor  # bool (B,): y
-    conversion: Tensor  # bool (B,): y & z already
+    A stage is also an attribute: `batch.click` is y, `batch.conversion` is y & z.
+    """
+
+    size: int  # B
     rows: Tensor  # int64 (U,): the distinct embedding rows that this batch touches
     groups: tuple[Group, ...]
+    labels: Mapping[str, Tensor] = field(default_factory=dict)  # stage -> bool (B,); empty where outcomes are unknown
+    times: Mapping[str, Tensor] = field(default_factory=dict)  # stage -> int64 (B,), in the log's unit of time
+    observed_until: int | None = None  # the time up to which outcomes are known, in the same unit
+    weight: Tensor | None = None  # float32 (B,); None: every impression weighs 1
     reference_pctr: Tensor | None = None  # float32 (B,): only for methods that read it
 
     def __len__(self) -> int:
-        return len(self.click)
+        return self.size
+
+    def __getattr__(self, stage: str) -> Tensor:
+        return stage_of(self.__dict__.get("labels", {}), stage)
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on a device."""
-        return Batch(
-            click=self.click.to(device, non_blocking=True),
-            conversion=self.conversion.to(device, non_blocking=True),
+        return replace(
+            self,
             rows=self.rows.to(device, non_blocking=True),
             groups=tuple(group.to(device) for group in self.groups),
+            labels={stage: label.to(device, non_blocking=True) for stage, label in self.labels.items()},
+            times={stage: time.to(device, non_blocking=True) for stage, time in self.times.items()},
+            weight=_to(self.weight, device),
             reference_pctr=_to(self.reference_pctr, device),
         )
 

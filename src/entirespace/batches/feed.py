@@ -1,71 +1,94 @@
-"""A part of a dataset -> batches: sampled as the method says, shuffled, side rows named once."""
+"""Rows of the embedding -> batches: sampled as the method says, shuffled, each row of a side table named once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.rows import IMPRESSIONS, Ragged
-from ..dataset.dataset import Columns, Dataset, DatasetField, Part
+from ..core.labels import Labels, Samples
+from ..core.rows import IMPRESSIONS, PlacedField, Ragged, Rows
+from ..dataset.dataset import Dataset, Part
+from ..features.encoders import buckets_of
 from ..kernels.compact import Compactor
 from .batch import Batch, Group
 
-Samples = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
-"""(click, conversion, rng) of n impressions -> int (n,): how many times each is seen in this epoch."""
+Sampling = Callable[[Labels, np.random.Generator], np.ndarray | Samples]
+"""(labels of n impressions, rng) -> int (n,): how many times each is seen in this epoch; or samples with own labels."""
 
 
 class Feed:
-    """Makes batches from a dataset's columns. Holds the side tables, with ids as rows of the one embedding table."""
+    """Makes batches of impressions. Holds the side tables, with ids as rows of the one embedding table.
 
-    def __init__(self, dataset: Dataset) -> None:
+    Args:
+        fields: all fields, in the layout's order.
+        tables: side table -> field -> the bags of all its rows; row 0 is the empty row.
+        rows: rows of the embedding table in all.
+
+    One thread at a time may use it.
+    """
+
+    def __init__(self, fields: Sequence[PlacedField], tables: Mapping[str, Mapping[str, Ragged]], rows: int) -> None:
         self._tables = {
-            table: _TableFields(dataset, table, content)
-            for table, content in ((IMPRESSIONS, None), *dataset.tables.items())
+            table: _TableFields(fields, table, content)
+            for table, content in ((IMPRESSIONS, None), *tables.items())
+            if any(f.table == table for f in fields)
         }
-        self._tables = {name: table for name, table in self._tables.items() if table.fields}
-        self._compactor = Compactor(dataset.rows)
+        self._compactor = Compactor(rows)
         self._used = {name: Compactor(table.rows) for name, table in self._tables.items() if name != IMPRESSIONS}
         self._widest = max(self._used, key=lambda name: self._tables[name].ids_a_row, default=None)
 
-    def batch(self, columns: Columns) -> Batch:
+    @staticmethod
+    def of(dataset: Dataset) -> Feed:
+        """The feed of a dataset: made once, and kept as long as the dataset is."""
+        if dataset not in _feeds:
+            _feeds[dataset] = Feed(dataset.fields, dataset.tables, dataset.rows)
+        return _feeds[dataset]
+
+    def batch(self, rows: Rows) -> Batch:
         """The batch of these impressions. Shape: B rows -> Batch of B."""
         ids: list[np.ndarray] = []
         groups: list[Callable[[Tensor], Group]] = []
         taken = 0
         for name, table in self._tables.items():
             if name == IMPRESSIONS:
-                content, rows, expand = columns.fields, None, None
-                size = len(columns)
+                content, used, expand = rows.fields, None, None
+                size = len(rows)
             else:
-                rows, inverse = self._used[name](columns.links[name])
-                content, expand, size = table.content, torch.from_numpy(inverse), len(rows)
-            for fields, flat, offsets, weights in table.groups(content, rows, size):
+                used, inverse = self._used[name](rows.links[name])
+                content, expand, size = table.content, torch.from_numpy(inverse), len(used)
+            for fields, flat, offsets, weights in table.groups(content, used, size):
                 ids.append(flat)
                 place = slice(taken, taken + len(flat))
                 taken += len(flat)
                 groups.append(_group(fields, place, offsets, weights, expand, size))
-        rows, position = self._compactor(np.concatenate(ids) if ids else np.zeros(0, np.int64))
-        positions = torch.from_numpy(position)
-        return Batch(
-            click=torch.from_numpy(columns.click),
-            conversion=torch.from_numpy(columns.conversion),
-            rows=torch.from_numpy(rows),
-            groups=tuple(group(positions) for group in groups),
+        distinct, position = self._compactor(np.concatenate(ids) if ids else np.zeros(0, np.int64))
+        positions, labels = torch.from_numpy(position), rows.labels
+        made = Batch(len(rows), torch.from_numpy(distinct), tuple(group(positions) for group in groups))
+        if labels is None:
+            return made
+        return replace(
+            made,
+            labels={stage: torch.from_numpy(reached) for stage, reached in labels.reached.items()},
+            times={stage: torch.from_numpy(time) for stage, time in labels.times.items()},
+            observed_until=labels.observed_until,
+            weight=None if labels.weight is None else torch.from_numpy(labels.weight),
         )
 
-    def in_order(self, part: Part, batch_size: int) -> Iterator[Batch]:
-        """Every impression once, in the log's order: for predictions."""
-        for chunk in part.chunks():
+    def in_order(self, chunks: Iterable[Rows], batch_size: int) -> Iterator[Batch]:
+        """Every impression once, in order: for predictions."""
+        for chunk in chunks:
             for start in range(0, len(chunk), batch_size):
                 yield self.batch(chunk.take(np.arange(start, min(start + batch_size, len(chunk)))))
 
     def epoch(
         self,
         part: Part,
-        samples: Samples,
+        samples: Sampling,
         *,
         batch_size: int,
         shuffle_rows: int,
@@ -78,19 +101,18 @@ class Feed:
         by one, or in blocks of at most `block` that share a row of the widest side table, which a batch then reads
         once for all of them. The last batch may be smaller.
         """
-        held: list[Columns] = []
+        held: list[Rows] = []
         chunks, more = part.chunks(rng), True
         while more:
             more = False
             for chunk in chunks:
-                times = samples(chunk.click, chunk.conversion, rng)
-                held.append(chunk.take(np.repeat(np.arange(len(chunk)), times)))
+                held.append(_sample(chunk, samples, rng))
                 if sum(map(len, held)) >= shuffle_rows:
                     more = True
                     break
             if not held:
                 return
-            mixed = concatenate(held)
+            mixed = Rows.concatenate(held)
             if block > 1 and self._widest is not None:
                 order = blocks(mixed.links[self._widest], block, rng)
             else:
@@ -99,6 +121,23 @@ class Feed:
             for start in range(0, stop, batch_size):
                 yield self.batch(mixed.take(order[start : min(start + batch_size, stop)]))
             held = [mixed.take(order[stop:])]
+
+
+_feeds: WeakKeyDictionary[Dataset, Feed] = WeakKeyDictionary()
+
+
+def _sample(chunk: Rows, samples: Sampling, rng: np.random.Generator) -> Rows:
+    """The impressions of a chunk as a method samples them."""
+    assert chunk.labels is not None
+    found = samples(chunk.labels, rng)
+    if isinstance(found, Samples):
+        return replace(chunk.take(found.rows), labels=found.labels)
+    return chunk.take(np.repeat(np.arange(len(chunk)), found))
+
+
+def sampled(found: np.ndarray | Samples) -> int:
+    """How many samples a method takes."""
+    return len(found.rows) if isinstance(found, Samples) else int(found.sum())
 
 
 def blocks(link: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
@@ -127,27 +166,27 @@ def blocks(link: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
 class _TableFields:
     """The fields of one table, single-valued ones together, bags together."""
 
-    def __init__(self, dataset: Dataset, table: str, content: dict[str, Ragged] | None) -> None:
-        index = {f.name: i for i, f in enumerate(dataset.fields)}
-        self.fields = [f for f in dataset.fields if f.table == table]
-        self._single = [f for f in self.fields if f.single]
-        self._bags = [f for f in self.fields if not f.single]
-        self._indices = [tuple(index[f.name] for f in fields) for fields in (self._single, self._bags)]
-        self._first = np.array([f.offset for f in self._single], np.int64)
+    def __init__(self, fields: Sequence[PlacedField], table: str, content: Mapping[str, Ragged] | None) -> None:
+        index = {f.name: i for i, f in enumerate(fields)}
+        mine = [f for f in fields if f.table == table]
+        self._single = [f for f in mine if f.single]
+        self._bags = [f for f in mine if not f.single]
+        self._indices = [tuple(index[f.name] for f in some) for some in (self._single, self._bags)]
         self.content = content or {}
         self.rows = len(next(iter(self.content.values()))) if self.content else 0
         self.ids_a_row = sum(len(bags.values) for bags in self.content.values()) / max(1, self.rows)
         self._matrix = self._stack(self.content) if content is not None and self._single else None
 
-    def _stack(self, content: dict[str, Ragged]) -> np.ndarray:
+    def _stack(self, content: Mapping[str, Ragged]) -> np.ndarray:
         """Rows of the embedding table of the single-valued fields. Shape: int64 (n, F_g)."""
         matrix = np.empty((len(content[self._single[0].name]), len(self._single)), np.int64)
         for i, f in enumerate(self._single):
-            np.add(content[f.name].values, f.offset, out=matrix[:, i])
+            values = content[f.name].values
+            np.add(buckets_of(values) if f.kind == "number" else values, f.offset, out=matrix[:, i])
         return matrix
 
     def groups(
-        self, content: dict[str, Ragged], rows: np.ndarray | None, size: int
+        self, content: Mapping[str, Ragged], rows: np.ndarray | None, size: int
     ) -> Iterator[tuple[tuple[int, ...], np.ndarray, np.ndarray | None, np.ndarray | None]]:
         """(fields, ids, offsets, weights) of the group of single-valued fields and of the group of bags.
 
@@ -165,7 +204,7 @@ class _TableFields:
 
 
 def _joined(
-    fields: list[DatasetField], bags: list[Ragged], size: int
+    fields: list[PlacedField], bags: list[Ragged], size: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Bags of several fields as one run of bags, field-major: ids int64 (n,), offsets int64 (F_g * m + 1,), weights."""
     ids = np.concatenate([b.values.astype(np.int64) + f.offset for f, b in zip(fields, bags, strict=True)])
@@ -201,31 +240,3 @@ def _group(
         expand,
         size,
     )
-
-
-def concatenate(pieces: list[Columns]) -> Columns:
-    """The impressions of several chunks, one after the other."""
-    if len(pieces) == 1:
-        return pieces[0]
-    first = pieces[0]
-    return Columns(
-        np.concatenate([p.click for p in pieces]),
-        np.concatenate([p.conversion for p in pieces]),
-        {name: _concatenate_bags([p.fields[name] for p in pieces]) for name in first.fields},
-        {name: np.concatenate([p.links[name] for p in pieces]) for name in first.links},
-    )
-
-
-def _concatenate_bags(pieces: list[Ragged]) -> Ragged:
-    values = np.concatenate([p.values for p in pieces])
-    weights = None if pieces[0].weights is None else np.concatenate([_weights(p) for p in pieces])
-    if pieces[0].offsets is None:
-        return Ragged(values, None, weights)
-    starts = np.cumsum([0, *(len(p.values) for p in pieces)])
-    offsets = [p.offsets[:-1] + s for p, s in zip(pieces, starts, strict=False) if p.offsets is not None]
-    return Ragged(values, np.concatenate([*offsets, starts[-1:]]), weights)
-
-
-def _weights(bags: Ragged) -> np.ndarray:
-    assert bags.weights is not None
-    return bags.weights

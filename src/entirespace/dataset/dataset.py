@@ -1,39 +1,35 @@
-"""A dataset: a folder that any tool can read, whole or refused (DESIGN, section 3; docs/formats.md).
+"""A dataset: a folder that any tool can read, whole or refused (docs/formats.md).
 
     manifest.json                     written last; schema, counts, audit, SHA-256 of every file
+    layout.json, vocabulary/          what makes rows of raw values (features/layout.py)
     impressions/train-00000.parquet   click, conversion, order, user, one column a field, one a side table
     tables/NAME.parquet               side tables, stored once; row 0 is the empty row, for a missing key
-    vocabulary/FIELD.parquet          entry i is row i + 1 of the field's part of the embedding table
 
-Row 0 of a field's part of the embedding table is "unseen".
+A field's column holds rows of its part of the embedding table, of which row 0 is "unseen"; a number's column holds
+its position among the knots.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..config import digest
-from ..core.rows import IMPRESSIONS, PARTS, Ragged
+from ..core.labels import Counts, Labels
+from ..core.rows import IMPRESSIONS, PARTS, PlacedField, Ragged, Rows
 from ..errors import DataError
+from ..features.frames import Unseen
+from ..features.layout import LAYOUT, Encoders, Layout
+from ..records import sha256
+from .manifest import LINK, TIME, TRUTH, WEIGHT, WEIGHTS, Manifest, PartRecord, damaged
 
-FORMAT = "entirespace-dataset/1"
 ROW_GROUP = 131_072
-MANIFEST = "manifest.json"
-LINK = "link."  # + side table: int32, the impression's row in it
-WEIGHTS = ".weights"  # field + this: list<float32>, beside the field's ids
 SAMPLING = 1807  # seed of the shares of a part
-TRUTH = ("true_pctr", "true_pcvr")
 
 
 def to_arrow(bags: Ragged) -> pa.Array:
@@ -61,56 +57,25 @@ def from_arrow(ids: pa.Array, weights: pa.Array | None = None) -> Ragged:
     )
 
 
-@dataclass(frozen=True)
-class DatasetField:
-    """A field of a dataset, and its place in the one embedding table that all fields share."""
-
-    name: str
-    table: str
-    kind: str
-    size: int  # rows, row 0 ("unseen") included
-    offset: int  # its first row in the table of all fields
-    single: bool  # exactly one id in every row
-    weighted: bool
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Some columns of some impressions, all with one entry a row."""
-
-    click: np.ndarray  # bool (n,)
-    conversion: np.ndarray  # bool (n,), y & z
-    fields: dict[str, Ragged] = field(default_factory=dict)  # those of the impressions themselves
-    links: dict[str, np.ndarray] = field(default_factory=dict)  # side table -> int32 row in it
-
-    def __len__(self) -> int:
-        return len(self.click)
-
-    def take(self, rows: np.ndarray) -> Columns:
-        return Columns(
-            self.click[rows],
-            self.conversion[rows],
-            {name: f.take(rows) for name, f in self.fields.items()},
-            {name: link[rows] for name, link in self.links.items()},
-        )
-
-
 class Part:
     """One part of a dataset (train, validation or test), read out of core in the log's order."""
 
     def __init__(self, dataset: Dataset, name: str) -> None:
         self.dataset, self.name, self.share = dataset, name, 1.0
-        self._manifest: dict[str, Any] = dataset.manifest["parts"][name]
-        self.impressions: int = self._manifest["impressions"]
-        self.clicks: int = self._manifest["clicks"]
-        self.conversions: int = self._manifest["conversions"]
+        self._record: PartRecord = dataset.manifest.parts[name]
+        self.counts: Counts = self._record.counts
 
     def __len__(self) -> int:
-        return self.impressions
+        return self.counts.impressions
 
     def __repr__(self) -> str:
         some = "" if self.share == 1 else f"{100 * self.share:g} % of the "
-        return f"<{some}{self.name} part of {self.dataset.path}: {self.impressions:,} impressions>"
+        return f"<{some}{self.name} part of {self.dataset.path}: {len(self):,} impressions>"
+
+    @property
+    def unseen(self) -> dict[str, Unseen]:
+        """The ids of each field, and how many of them have no row of their own; those of the whole part."""
+        return {f.name: Unseen(f.ids[self.name], f.unseen[self.name]) for f in self.dataset.manifest.fields}
 
     def sampled(self, share: float) -> Part:
         """A random share of the part, in its order: the same at each call, and part of every larger share."""
@@ -118,11 +83,9 @@ class Part:
             return self
         part = Part(self.dataset, self.name)
         part.share = share
-        part.impressions = part.clicks = part.conversions = 0
-        for batch in part.batches(["click", "conversion"]):
-            part.impressions += len(batch)
-            part.clicks += batch["click"].true_count
-            part.conversions += batch["conversion"].true_count
+        part.counts = Counts(0, dict.fromkeys(self.counts.reached, 0))
+        for labels in part.labels():
+            part.counts += Counts.of(labels)
         return part
 
     def batches(self, columns: Sequence[str], rng: np.random.Generator | None = None) -> Iterator[pa.RecordBatch]:
@@ -132,7 +95,7 @@ class Part:
         """
         with ExitStack() as opened:
             files: list[tuple[Path, pq.ParquetFile]] = []
-            for name in self._manifest["files"]:
+            for name in self._record.files:
                 path = self.dataset.checked(name)
                 with _damage(path):
                     file = pq.ParquetFile(path, page_checksum_verification=True)
@@ -147,39 +110,73 @@ class Part:
                     batches = pa.Table.from_batches(batches).filter(pa.array(kept)).combine_chunks().to_batches()
                 yield from batches
 
-    def chunks(self, rng: np.random.Generator | None = None) -> Iterator[Columns]:
+    def labels(self) -> Iterator[Labels]:
+        """What happened after each impression, one chunk a row group."""
+        for batch in self.batches(self._label_columns()):
+            yield self._labels(batch)
+
+    def chunks(self, rng: np.random.Generator | None = None) -> Iterator[Rows]:
         """Labels, fields and links, one chunk a row group; with `rng`, in random order."""
         fields = [f for f in self.dataset.fields if f.table == IMPRESSIONS]
-        columns = ["click", "conversion", *(LINK + table for table in self.dataset.side_tables)]
+        columns = [*self._label_columns(), *(LINK + table for table in self.dataset.side_tables)]
         for f in fields:
             columns += [f.name, f.name + WEIGHTS] if f.weighted else [f.name]
         for batch in self.batches(columns, rng):
-            yield Columns(
-                batch["click"].to_numpy(zero_copy_only=False),
-                batch["conversion"].to_numpy(zero_copy_only=False),
+            yield Rows(
+                batch.num_rows,
                 read_fields(batch, fields),
                 {table: batch[LINK + table].to_numpy() for table in self.dataset.side_tables},
+                self._labels(batch) if self.dataset.manifest.labelled else None,
             )
 
+    def _label_columns(self) -> list[str]:
+        manifest = self.dataset.manifest
+        weight = [WEIGHT] if manifest.weighted else []
+        return [*manifest.stages, *(TIME + stage for stage in manifest.timed), *weight]
+
+    def _labels(self, batch: pa.RecordBatch) -> Labels:
+        manifest = self.dataset.manifest
+        return Labels(
+            {stage: batch[stage].to_numpy(zero_copy_only=False) for stage in manifest.stages},
+            {stage: batch[TIME + stage].to_numpy() for stage in manifest.timed},
+            manifest.observed_until,
+            batch[WEIGHT].to_numpy() if manifest.weighted else None,
+        )
+
     def column(self, name: str) -> np.ndarray:
-        """One flat column, whole: "click", "conversion" (bool), "user" (int32, -1: none), "order" (int64)."""
+        """One flat column, whole: a stage such as "click" (bool), "user" (int32, -1: none), "order" (int64).
+
+        Raises: DataError for a stage of a dataset whose outcomes are not known.
+        """
+        self.must_be_labelled(name)
         pieces = [batch[name].to_numpy(zero_copy_only=False) for batch in self.batches([name])]
         return np.concatenate(pieces) if pieces else np.zeros(0, bool)
 
+    def must_be_labelled(self, name: str | None = None) -> None:
+        """Raises: DataError where outcomes are not known, if `name` is a stage or None."""
+        manifest = self.dataset.manifest
+        if not manifest.labelled and (name is None or name in manifest.stages):
+            raise DataError(
+                "the outcomes of the impressions must be known",
+                "the dataset was prepared with --unlabelled",
+                where=str(self.dataset.path),
+                do="Prepare the log again when they are known",
+            )
+
     def truth(self) -> tuple[np.ndarray, np.ndarray] | None:
         """True pCTR and pCVR, float32 (N,) each, where the log is simulated; else None."""
-        if not self.dataset.manifest["truth"]:
+        if not self.dataset.manifest.truth:
             return None
         return self.column(TRUTH[0]), self.column(TRUTH[1])
 
 
-def read_fields(batch: pa.RecordBatch | pa.Table, fields: Sequence[DatasetField]) -> dict[str, Ragged]:
+def read_fields(batch: pa.RecordBatch | pa.Table, fields: Sequence[PlacedField]) -> dict[str, Ragged]:
     """The fields' columns of a batch as bags."""
     return {f.name: from_arrow(batch[f.name], batch[f.name + WEIGHTS] if f.weighted else None) for f in fields}
 
 
 class Dataset:
-    """Prepared logs: `train`, `validation` and `test`, side tables and vocabularies.
+    """Prepared logs: `train`, `validation` and `test`, side tables and the layout.
 
     Raises: DataError where the folder is no dataset, is not whole, or is of another format.
     """
@@ -187,24 +184,40 @@ class Dataset:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self._checked: set[str] = set()
-        self.manifest: dict[str, Any] = _manifest(self.path)
-        offsets = np.concatenate(([0], np.cumsum([f["size"] for f in self.manifest["fields"]])))
-        self.fields = tuple(
-            DatasetField(f["name"], f["table"], f["kind"], f["size"], int(o), f["single"], f["weighted"])
-            for f, o in zip(self.manifest["fields"], offsets, strict=False)
+        self.manifest = Manifest.open(self.path)
+        self.layout = Layout.open(self.checked(LAYOUT).parent)
+        if self.layout.digest != self.manifest.layout:
+            raise damaged(self.path / LAYOUT, "it is the layout of another dataset")
+        self.fields: tuple[PlacedField, ...] = tuple(
+            PlacedField(f.name, f.table, f.kind, f.size, offset, f.single, f.weighted)
+            for f, offset in zip(self.manifest.fields, self.layout.offsets, strict=True)
         )
-        self.rows = int(offsets[-1])
-        self.side_tables: tuple[str, ...] = tuple(self.manifest["tables"])
+        self.side_tables: tuple[str, ...] = tuple(self.manifest.tables)
         self.train, self.validation, self.test = (Part(self, part) for part in PARTS)
 
     def __repr__(self) -> str:
-        parts = ", ".join(f"{len(p):,} {p.name}" for p in (self.train, self.validation, self.test))
+        parts = ", ".join(f"{len(p):,} {p.name}" for p in self.parts)
         return f"<dataset {self.path}: {parts}>"
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """train, validation and test, also where they are empty."""
+        return self.train, self.validation, self.test
 
     @property
     def digest(self) -> str:
         """SHA-256 of the content: it names the dataset in run caches."""
-        return self.manifest["digest"]
+        return self.manifest.digest
+
+    @property
+    def rows(self) -> int:
+        """Rows of the embedding table in all."""
+        return self.layout.rows
+
+    @cached_property
+    def encoders(self) -> Encoders:
+        """What makes rows of raw values."""
+        return Encoders.open(self.path)
 
     @cached_property
     def tables(self) -> dict[str, dict[str, Ragged]]:
@@ -212,7 +225,7 @@ class Dataset:
         loaded: dict[str, dict[str, Ragged]] = {}
         for table in self.side_tables:
             fields = [f for f in self.fields if f.table == table]
-            path = self.checked(self.manifest["tables"][table]["file"])
+            path = self.checked(self.manifest.tables[table].file)
             with _damage(path):
                 content = pq.read_table(path, page_checksum_verification=True).combine_chunks()
             loaded[table] = read_fields(content.to_batches(max_chunksize=None)[0], fields)
@@ -223,7 +236,7 @@ class Dataset:
 
         Raises: DataError where its file is damaged.
         """
-        path = self.checked(self.manifest["vocabularies"][field])
+        path = self.checked(self.manifest.vocabularies[field])
         with _damage(path):
             return pq.read_table(path, page_checksum_verification=True)
 
@@ -235,14 +248,14 @@ class Dataset:
         """
         path = self.path / name
         if name not in self._checked:
-            _compare(path, self.manifest["files"][name]["sha256"])
+            _compare(path, self.manifest.files[name].sha256)
             self._checked.add(name)
         return path
 
     def verify(self) -> None:
         """Read every file and compare its SHA-256. Raises: DataError naming the first damaged file."""
-        for name, about in self.manifest["files"].items():
-            _compare(self.path / name, about["sha256"])
+        for name, about in self.manifest.files.items():
+            _compare(self.path / name, about.sha256)
 
 
 def open_dataset(path: Path | str) -> Dataset:
@@ -254,11 +267,6 @@ open = open_dataset
 """The public name, `entirespace.open`."""
 
 
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _compare(path: Path, digest: str) -> None:
     try:
         same = sha256(path) == digest
@@ -268,15 +276,6 @@ def _compare(path: Path, digest: str) -> None:
         raise damaged(path, "its SHA-256 is another")
 
 
-def damaged(path: Path, what: str) -> DataError:
-    return DataError(
-        "a dataset's files must be as `prepare` wrote them",
-        what,
-        where=str(path),
-        do="Prepare the dataset again",
-    )
-
-
 @contextmanager
 def _damage(path: Path) -> Iterator[None]:
     """What the Parquet reader says of a damaged file, as a DataError that names it."""
@@ -284,38 +283,3 @@ def _damage(path: Path) -> Iterator[None]:
         yield
     except (OSError, pa.ArrowException) as error:
         raise damaged(path, str(error)) from error
-
-
-def _manifest(path: Path) -> dict[str, Any]:
-    if not path.is_dir():
-        raise DataError(
-            "a dataset is a folder", "no such folder", where=str(path), do="`entirespace prepare` makes one"
-        )
-    try:
-        manifest = json.loads((path / MANIFEST).read_text())
-    except FileNotFoundError as error:
-        raise DataError(
-            f"a dataset holds {MANIFEST}, written last",
-            "there is none: this is another folder, or `prepare` did not finish",
-            where=str(path),
-            do="`entirespace prepare` makes a dataset from raw logs",
-        ) from error
-    except ValueError as error:
-        raise damaged(path / MANIFEST, str(error)) from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        came = f"{manifest.get('format')}" if isinstance(manifest, dict) else "it is no table"
-        raise DataError(
-            f"the dataset's format must be {FORMAT}",
-            came,
-            where=str(path / MANIFEST),
-            do="Prepare the dataset again",
-        )
-    if manifest.pop("checksum", None) != digest(manifest):
-        raise damaged(path / MANIFEST, "its checksum is another")
-    missing = [name for name in manifest["files"] if not (path / name).is_file()]
-    if missing:
-        raise damaged(path / missing[0], "the file is missing")
-    for name, about in manifest["files"].items():
-        if (path / name).stat().st_size != about["bytes"]:
-            raise damaged(path / name, f"{(path / name).stat().st_size:,} bytes, not {about['bytes']:,}")
-    return manifest

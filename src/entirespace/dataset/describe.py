@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import add
 from typing import Any
 
-from ..core.rows import PARTS
+from ..core.labels import Counts
 from ..logs.audit import report
 from ..tables import text_table
 from .dataset import Dataset
@@ -15,50 +17,60 @@ def describe(dataset: Dataset) -> dict[str, Any]:
 
     `table1` has users, items, impressions, clicks and conversions as the paper's Table 1, of all parts together.
     """
-    manifest = dataset.manifest
-    totals = {k: sum(manifest["parts"][p][k] for p in PARTS) for k in ("impressions", "clicks", "conversions")}
-    roles = manifest["roles"]
+    manifest, roles = dataset.manifest, dataset.manifest.roles
+    everything = reduce(add, (part.counts for part in dataset.parts))
+    train = manifest.parts["train"]
     return {
         "path": str(dataset.path),
         "digest": dataset.digest,
+        "layout": manifest.layout,
         "table1": {
-            "users": manifest["users"] if roles["user"] else None,
-            "items": manifest["items"] if roles["item"] else None,
-            **totals,
+            "users": manifest.users if roles.user else None,
+            "items": manifest.items if roles.item else None,
+            **_counts(everything),
         },
-        "rates": _rates(totals),
+        "rates": _rates(everything),
         "parts": {
-            part: {
-                **{k: manifest["parts"][part][k] for k in ("impressions", "clicks", "conversions")},
-                "users": manifest["parts"][part]["users"] if roles["user"] else None,
-                "items": manifest["parts"][part]["items"] if roles["item"] else None,
-                **_rates(manifest["parts"][part]),
+            name: {
+                **_counts(part.counts),
+                "users": part.users if roles.user else None,
+                "items": part.items if roles.item else None,
+                **_rates(part.counts),
             }
-            for part in PARTS
+            for name, part in manifest.parts.items()
         },
         "fields": [
             {
-                "field": f["name"],
-                "table": f["table"],
-                "kind": f["kind"],
-                "rows": f["size"],
-                "weighted": f["weighted"],
-                "ids_per_impression": f["ids"]["train"] / max(1, manifest["parts"]["train"]["impressions"]),
-                "unseen_in_test": f["unseen"]["test"] / f["ids"]["test"] if f["ids"]["test"] else 0.0,
+                "field": f.name,
+                "table": f.table,
+                "kind": f.kind,
+                "rows": f.size,
+                "weighted": f.weighted,
+                "ids_per_impression": f.ids["train"] / max(1, train.impressions),
+                "unseen_in_test": f.unseen["test"] / f.ids["test"] if f.ids["test"] else 0.0,
             }
-            for f in manifest["fields"]
+            for f in manifest.fields
         ],
-        "truth": manifest["truth"],
-        "audit": manifest["audit"],
+        "truth": manifest.truth,
+        "audit": manifest.audit,
     }
 
 
-def _rates(counts: dict[str, int]) -> dict[str, float | None]:
-    impressions, clicks, conversions = counts["impressions"], counts["clicks"], counts["conversions"]
+def _counts(counts: Counts) -> dict[str, int]:
+    return {"impressions": counts.impressions, **{f"{stage}s": n for stage, n in counts.reached.items()}}
+
+
+def _rates(counts: Counts) -> dict[str, float | None]:
+    """CTR = clicks / impressions, CVR = conversions / clicks, CTCVR = conversions / impressions."""
+    impressions, clicks, conversions = counts.impressions, counts["click"], counts["conversion"]
+
+    def rate(part: int, whole: int) -> float | None:
+        return part / whole if whole else None
+
     return {
-        "ctr": clicks / impressions if impressions else None,
-        "cvr": conversions / clicks if clicks else None,
-        "ctcvr": conversions / impressions if impressions else None,
+        "ctr": rate(clicks, impressions),
+        "cvr": rate(conversions, clicks),
+        "ctcvr": rate(conversions, impressions),
     }
 
 

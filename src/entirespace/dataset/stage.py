@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from ..core.rows import Field, Ragged
 from ..logs.source import Block
-from .dataset import LINK, TRUTH, WEIGHTS, bags_of, from_arrow, to_arrow
+from .dataset import bags_of, from_arrow, to_arrow
+from .manifest import LINK, ORDER, TIME, TRUTH, WEIGHT, WEIGHTS
 
 
 class Stage:
@@ -28,6 +29,7 @@ class Stage:
         self._path, self._fields = path, fields
         self._writer: pa.RecordBatchFileWriter | None = None
         self._sink: pa.OSFile | None = None
+        self._schema: pa.Schema | None = None
         self.rows = 0
         self.weighted = {f.name: False for f in fields}  # some weight is not 1
         self.single = {f.name: True for f in fields}  # every row has exactly one id
@@ -43,9 +45,13 @@ class Stage:
                 columns[f.name + WEIGHTS] = nothing if weights is None else to_arrow(weights)
                 self.weighted[f.name] |= bags.weights is not None and bool((bags.weights != 1).any())
             self.single[f.name] &= bags.offsets is None
-        for name, values in (("click", block.click), ("conversion", block.conversion), ("order", block.order)):
-            if values is not None:
-                columns[name] = pa.array(values)
+        if block.labels is not None:
+            columns.update((stage, pa.array(reached)) for stage, reached in block.labels.reached.items())
+            columns.update((TIME + stage, pa.array(time)) for stage, time in block.labels.times.items())
+            if block.labels.weight is not None:
+                columns[WEIGHT] = pa.array(block.labels.weight)
+        if block.order is not None:
+            columns[ORDER] = pa.array(block.order)
         if block.part is not None:
             columns["part"] = pa.array(block.part)
         for table, link in block.links.items():
@@ -59,6 +65,7 @@ class Stage:
         if self._writer is None:
             self._sink = pa.OSFile(str(self._path), "wb")
             self._writer = pa.ipc.new_file(self._sink, batch.schema)
+            self._schema = batch.schema
         self._writer.write_batch(batch)
         self.rows += block.rows
 
@@ -67,6 +74,11 @@ class Stage:
         if self._writer is not None and self._sink is not None:
             self._writer.close()
             self._sink.close()
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of its columns; none where no block was written."""
+        return [] if self._schema is None else self._schema.names
 
     def batches(self) -> Iterator[tuple[int, pa.RecordBatch]]:
         """(rows before it, the block's columns), in order."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..core.rows import IMPRESSIONS, Field, Ragged
-from .dataset import LINK, ROW_GROUP, WEIGHTS, from_arrow, to_arrow
+from .dataset import ROW_GROUP, from_arrow, to_arrow
+from .manifest import LINK, USER, WEIGHTS, PartRecord
 from .stage import Stage
 
 FILE_ROWS = 32 * ROW_GROUP
@@ -107,12 +108,12 @@ class TableFile:
 class PartFiles:
     """The files of one part, and its counts for Table 1."""
 
-    def __init__(self, out: Path, part: str, stage: Stage, small: list[str]) -> None:
+    def __init__(self, out: Path, part: str, stage: Stage, small: list[str], stages: tuple[str, ...]) -> None:
         self._out, self._part, self._stage, self._small = out, part, stage, small
         self._file: TableFile | None = None
         self._names: list[str] = []
-        self._counts = {"impressions": 0, "clicks": 0, "conversions": 0}
-        self._seen = {"users": np.zeros(0, bool), "items": np.zeros(0, bool)}
+        self._impressions, self._reached = 0, dict.fromkeys(stages, 0)
+        self.seen = {"users": np.zeros(0, bool), "items": np.zeros(0, bool)}
 
     def write(self, fields: dict[str, Ragged], flat: dict[str, np.ndarray], item: np.ndarray) -> None:
         if self._file is None or self._file.rows >= FILE_ROWS:
@@ -121,17 +122,27 @@ class PartFiles:
             self._names.append(f"impressions/{self._part}-{len(self._names):05d}.parquet")
             self._file = TableFile(self._out / self._names[-1], self._stage, self._small)
         self._file.write(fields, flat)
-        self._counts["impressions"] += len(flat["click"])
-        self._counts["clicks"] += int(flat["click"].sum())
-        self._counts["conversions"] += int(flat["conversion"].sum())
-        for role, codes in (("users", flat["user"]), ("items", item)):
-            self._seen[role] = _mark(self._seen[role], codes)
+        self._impressions += len(item)
+        for stage in self._reached:
+            self._reached[stage] += int(flat[stage].sum())
+        for role, codes in (("users", flat[USER]), ("items", item)):
+            self.seen[role] = _mark(self.seen[role], codes)
 
-    def close(self) -> dict[str, Any]:
+    def finish(self) -> None:
+        """End the last file."""
         if self._file is not None:
             self._file.close()
-        seen = {role + ".seen": marks for role, marks in self._seen.items()}
-        return {**self._counts, "files": self._names, **seen}
+
+    def record(self) -> PartRecord:
+        """What the manifest says of the part."""
+        users, items = (int(marks.sum()) for marks in self.seen.values())
+        return PartRecord(
+            files=tuple(self._names),
+            impressions=self._impressions,
+            reached=self._reached,
+            users=users,
+            items=items,
+        )
 
 
 def _mark(seen: np.ndarray, codes: np.ndarray) -> np.ndarray:
@@ -142,9 +153,9 @@ def _mark(seen: np.ndarray, codes: np.ndarray) -> np.ndarray:
     return seen
 
 
-def distinct(parts: dict[str, Any], role: str) -> int:
+def distinct(parts: Sequence[PartFiles], role: str) -> int:
     """How many users or items all parts have together."""
-    marks = [about[role + ".seen"] for about in parts.values()]
+    marks = [part.seen[role] for part in parts]
     together = np.zeros(max(map(len, marks)), bool)
     for seen in marks:
         together[: len(seen)] |= seen

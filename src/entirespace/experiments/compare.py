@@ -23,10 +23,10 @@ from ..metrics.metrics import Undefined
 from ..metrics.segments import Segments, by_field
 from ..metrics.significance import Difference, Paired, holm, paired
 from ..progress import SILENT, Progress
+from ..records import save_json
 from ..reports.diagnosis_report import details
 from ..reports.page import page
 from ..reports.report import markdown, text
-from ..runs.checkpoint import save_json
 from ..tables import markdown_table
 from .diagnosis import diagnose, edges, true_histogram
 from .protocol import Truths
@@ -298,6 +298,10 @@ def _values(found: Paired | Difference) -> dict[str, Any]:
 
 def _table1(data: Dataset) -> dict[str, Any]:
     return {
-        part.name: {"impressions": part.impressions, "clicks": part.clicks, "conversions": part.conversions}
+        part.name: {
+            "impressions": len(part),
+            "clicks": part.counts["click"],
+            "conversions": part.counts["conversion"],
+        }
         for part in (data.train, data.validation, data.test)
     }

@@ -51,7 +51,7 @@ class Truths:
     @staticmethod
     def of(part: Part) -> Truths:
         truth = part.truth()
-        named = part.dataset.manifest["roles"]["user"] is not None
+        named = part.dataset.manifest.roles.user is not None
         return Truths(
             part.column("click"),
             part.column("conversion"),

@@ -26,7 +26,7 @@ from ..errors import RunError
 from ..kernels.threads import use_threads
 from ..methods import CTR, Method
 from ..progress import SILENT, Hushed, Progress
-from ..runs.checkpoint import save_json
+from ..records import save_json
 from ..runs.run import METRICS
 from ..training import Run, fit, reference_ctr
 from .protocol import Truths, measure

@@ -31,8 +31,8 @@ from ..methods import Method
 from ..metrics.auc import auc
 from ..metrics.metrics import Undefined, log_loss
 from ..progress import SILENT, Hushed, Progress
+from ..records import save_json
 from ..reports.tune_report import OBJECTIVES, markdown, plot, text, told
-from ..runs.checkpoint import save_json
 from ..runs.run import METRICS, REFERENCE
 from ..training import Run, fit, reference_ctr
 from ..training.tracking import flat
@@ -104,8 +104,8 @@ class _Study:
         self._up = OBJECTIVES[objective].up
         self._sign = -1 if self._up else 1  # of a loss, so that its better is the objective's
         part = data.validation
-        if not 0 < part.conversions < part.clicks:
-            came = f"{part.impressions:,} impressions, {part.clicks:,} clicks, {part.conversions:,} conversions"
+        if not 0 < part.counts["conversion"] < part.counts["click"]:
+            came = str(part.counts)
             raise DataError(
                 "tuning needs a validation part with conversions and clicks without",
                 came,

@@ -1,56 +1,189 @@
-"""Raw ids -> provisional codes while a log is read; -> rows of the embedding when the training part is known.
+"""Raw values of a field -> rows of its part of the embedding table; row 0 is "unseen".
 
-Three rules make a row of a raw value, all fitted on the training part only; row 0 is "unseen":
+    Vocabulary   raw ids seen at least `min_count` times in training impressions, the most frequent first
+    Hashed       1 + a hash of the raw id mod buckets (kernels/hashing.py)
+    Knots        a number's position among quantile knots: k + t, in bucket k at share t of the way to the next knot
 
-    vocabulary   ids seen at least `min_count` times in training impressions, the most frequent first
-    hash         1 + a hash of the id mod buckets (see hashing.py)
-    buckets      1 + the number of quantile edges below the number (a missing number is row 0)
+All three are fitted on the training part only. A new kind of encoder is a class with the four members of `Encoder`,
+its name in `layout.KINDS`, and a line in `fit`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol, Self
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
 from ..core.rows import Field
+from .codes import hash_buckets
+from .values import text
+
+
+class Encoder(Protocol):
+    """Turns the raw values of one field into rows of its part of the embedding table."""
+
+    @property
+    def size(self) -> int:
+        """Rows of the embedding, row 0 ("unseen") included."""
+        ...
+
+    def encode(self, values: pl.Series | np.ndarray) -> np.ndarray:
+        """Rows int32 (n,) of raw ids, or positions float32 (n,) of numbers. Shape: (n,) -> (n,)."""
+        ...
+
+    def to_table(self) -> pa.Table:
+        """What must be stored of it; `from_table` reads it back."""
+        ...
+
+    @classmethod
+    def from_table(cls, field: Field, table: pa.Table) -> Self: ...
+
+
+class Lookup:
+    """Finds texts among many, by a binary search over their order. Of texts that are equal the first is found."""
+
+    def __init__(self, texts: pl.Series) -> None:
+        ordered = texts.rename("text").to_frame().with_row_index("row").sort("text", "row")
+        self._order, self._sorted = ordered["row"], ordered["text"].set_sorted()
+
+    def find(self, texts: pl.Series) -> np.ndarray:
+        """Where each text stands, -1 for one that is not there. Shape: text (n,) -> int64 (n,)."""
+        if not len(self._sorted) or not len(texts):
+            return np.full(len(texts), -1, np.int64)
+        place = self._sorted.search_sorted(texts, side="left").clip(0, len(self._sorted) - 1)
+        found = (self._sorted.gather(place) == texts).to_numpy()
+        return np.where(found, self._order.gather(place).to_numpy().astype(np.int64), -1)
+
+
+@dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """Raw ids that have a row of their own.
+
+    >>> Vocabulary(pl.Series(["b", "a"]), np.array([5, 2])).encode(pl.Series(["a", "x", "b"]))
+    array([2, 0, 1], dtype=int32)
+    """
+
+    ids: pl.Series  # text: entry i is the raw id of row i + 1
+    counts: np.ndarray  # int64: the training impressions of each
+
+    @property
+    def size(self) -> int:
+        return len(self.ids) + 1
+
+    @cached_property
+    def _lookup(self) -> Lookup:
+        return Lookup(self.ids)
+
+    def encode(self, values: pl.Series | np.ndarray) -> np.ndarray:
+        """Shape: text or integers (n,) -> int32 (n,)."""
+        return (self._lookup.find(text(pl.Series(values))) + 1).astype(np.int32)
+
+    def to_table(self) -> pa.Table:
+        return pa.table({"id": self.ids.to_arrow().cast(pa.string()), "count": pa.array(self.counts, pa.int64())})
+
+    @classmethod
+    def from_table(cls, field: Field, table: pa.Table) -> Self:
+        return cls(pl.Series(table["id"]), table["count"].to_numpy())
 
 
 @dataclass(frozen=True)
-class Vocabulary:
-    """What turns the raw values of one field into rows of its part of the embedding table."""
+class Hashed:
+    """Raw ids share rows as their hashes fall: nothing is fitted or remembered."""
 
-    field: Field
-    size: int  # rows, row 0 ("unseen") included
-    ids: pa.Array | None = None  # kind id and ids: the raw id of row i + 1
-    counts: np.ndarray | None = None  # int64: its training impressions
-    edges: np.ndarray | None = None  # kind number: float64, ascending
+    buckets: int
 
-    def to_arrow(self) -> pa.Table:
-        """The table that stands in the dataset's folder; row i of it is row i + 1 of the embedding."""
-        if self.edges is not None:
-            return pa.table({"edge": pa.array(self.edges, pa.float64())})
-        ids = self.ids if self.ids is not None else pa.array([], pa.string())
-        counts = self.counts if self.counts is not None else np.zeros(0, np.int64)
-        return pa.table({"id": ids, "count": pa.array(counts, pa.int64())})
+    @property
+    def size(self) -> int:
+        return self.buckets + 1
+
+    def encode(self, values: pl.Series | np.ndarray) -> np.ndarray:
+        """Shape: text or integers (n,) -> int32 (n,)."""
+        return 1 + hash_buckets(pl.Series(values), self.buckets)
+
+    def to_table(self) -> pa.Table:
+        return pa.table({"id": pa.array([], pa.string()), "count": pa.array([], pa.int64())})
+
+    @classmethod
+    def from_table(cls, field: Field, table: pa.Table) -> Self:
+        assert field.hash is not None
+        return cls(field.hash)
 
 
-def fit_ids(field: Field, ids: pa.Array, counts: np.ndarray) -> tuple[Vocabulary, np.ndarray]:
+@dataclass(frozen=True, eq=False)
+class Knots:
+    """Quantile knots of a number, which cut it into buckets; a missing number is row 0.
+
+    Bucket k = 1 .. E + 1 holds the numbers above knot k - 1 up to knot k. The position k + t of a number says its
+    bucket and, by t in [0, 1), where in it the number lies. Buckets 1 and E + 1 have one end only: t is just below 1
+    in the first and 0 in the last, so that a line drawn through the rows has no step at the knots.
+
+    >>> Knots(np.array([0.0, 10.0])).encode(np.array([5.0, 11.0, np.nan]))
+    array([2.5, 3. , 0. ], dtype=float32)
+    """
+
+    edges: np.ndarray  # float64 (E,), ascending
+
+    @property
+    def size(self) -> int:
+        return len(self.edges) + 2
+
+    def encode(self, values: pl.Series | np.ndarray) -> np.ndarray:
+        """Shape: float64 (n,) -> float32 (n,), in 0 .. E + 1."""
+        values = np.asarray(values, np.float64)
+        bucket = 1 + np.searchsorted(self.edges, values, side="left")  # NaN is put behind all edges
+        last = len(self.edges) + 1
+        share = np.zeros(len(values))
+        share[bucket < last] = 1.0
+        inside = (bucket > 1) & (bucket < last)
+        low, high = self.edges[bucket[inside] - 2], self.edges[bucket[inside] - 1]
+        with np.errstate(over="ignore", invalid="ignore"):  # the edges may be as far apart as floats can be
+            share[inside] = np.nan_to_num(values[inside] / 2 - low / 2) / (high / 2 - low / 2)
+        position = (bucket + share).astype(np.float32)
+        position = np.minimum(position, np.nextafter((bucket + 1).astype(np.float32), np.float32(0)))
+        position[np.isnan(values)] = 0
+        return position
+
+    def to_table(self) -> pa.Table:
+        return pa.table({"edge": pa.array(self.edges, pa.float64())})
+
+    @classmethod
+    def from_table(cls, field: Field, table: pa.Table) -> Self:
+        return cls(table["edge"].to_numpy())
+
+
+def buckets_of(positions: np.ndarray) -> np.ndarray:
+    """The bucket of each position: its whole part. Shape: float32 (n,) -> int32 (n,)."""
+    return positions.astype(np.int32)
+
+
+def fit_ids(
+    field: Field, ids: pa.Array, counts: np.ndarray, known: Vocabulary | None = None
+) -> tuple[Vocabulary, np.ndarray]:
     """The vocabulary of a field from its training counts, and the row of each code.
 
-    Shape: ids text or int64 (C,), null for the empty id, counts int (C,) -> rows int32 (C,). The order is by
-    count, then by the id's text, so that it does not hang on the order in which a reader met the ids.
+    Shape: ids text or int64 (C,), null for the empty id, counts int (C,) -> rows int32 (C,). The order is by count,
+    then by the id's text, whatever the order in which a reader met the ids.
+
+    Args:
+        known: a vocabulary to grow: its ids keep their rows, and new ones come after them.
     """
-    if field.hash is not None:
-        return Vocabulary(field, field.hash + 1), np.arange(1, field.hash + 1, dtype=np.int32)
-    code = np.flatnonzero(counts >= field.min_count)
-    code = code[_most_first(counts[code], ids if len(code) == len(ids) else ids.take(pa.array(code)))]
     rows = np.zeros(len(counts), np.int32)
-    rows[code] = np.arange(1, len(code) + 1, dtype=np.int32)
-    kept = ids.take(pa.array(code)).cast(pa.string()).fill_null("")
-    return Vocabulary(field, len(code) + 1, kept, counts[code]), rows
+    if known is not None:
+        rows = known.encode(pl.Series(ids.cast(pa.string()).fill_null("")))
+    code = np.flatnonzero((counts >= field.min_count) & (rows == 0))
+    code = code[_most_first(counts[code], ids if len(code) == len(ids) else ids.take(pa.array(code)))]
+    kept = pl.Series(ids.take(pa.array(code)).cast(pa.string()).fill_null(""), dtype=pl.String)
+    first = 1 if known is None else known.size
+    rows[code] = np.arange(first, first + len(code), dtype=np.int32)
+    if known is None:
+        return Vocabulary(kept, counts[code]), rows
+    # what was known is counted on
+    before = known.counts + np.bincount(rows, weights=counts, minlength=first)[1:first].astype(np.int64)
+    return Vocabulary(pl.concat([known.ids, kept]), np.concatenate([before, counts[code]])), rows
 
 
 def _most_first(counts: np.ndarray, ids: pa.Array) -> np.ndarray:
@@ -90,8 +223,8 @@ def decimal_order(numbers: np.ndarray) -> np.ndarray | None:
     return (numbers * (10 ** np.arange(17))[17 - digits]).astype(np.uint64) * np.uint64(20) + digits.astype(np.uint64)
 
 
-def fit_buckets(field: Field, values: np.ndarray, weights: np.ndarray | None = None) -> Vocabulary:
-    """Quantile edges of a number: each bucket holds about the same weight of training impressions.
+def fit_knots(field: Field, values: np.ndarray, weights: np.ndarray | None = None) -> Knots:
+    """Quantile knots of a number: each bucket holds about the same weight of training impressions.
 
     Shape: values float (n,), weights float (n,). NaN, "missing", is left out. Equal
     numbers share a bucket: where many are equal (often zero) there are fewer buckets.
@@ -105,18 +238,7 @@ def fit_buckets(field: Field, values: np.ndarray, weights: np.ndarray | None = N
         order = np.argsort(values, kind="stable")
         values, mass = values[order], np.cumsum(weights[present][order].astype(np.float64))
     if not len(values) or mass[-1] == 0:
-        return Vocabulary(field, 2, edges=np.zeros(0))
+        return Knots(np.zeros(0))
     targets = mass[-1] * np.arange(1, field.buckets) / field.buckets
     edges = np.unique(values[np.searchsorted(mass, targets, side="left").clip(max=len(values) - 1)])
-    return Vocabulary(field, len(edges) + 2, edges=edges)
-
-
-def bucket_rows(edges: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """The rows of numbers. Shape: edges float (E,), values float (n,) -> int32 (n,) in 0 .. E + 1.
-
-    >>> bucket_rows(np.array([0.0, 10.0]), np.array([-1.0, 0.0, 5.0, 11.0, np.nan]))
-    array([1, 1, 2, 3, 0], dtype=int32)
-    """
-    rows = 1 + np.searchsorted(edges, values, side="left").astype(np.int32)
-    rows[np.isnan(values)] = 0
-    return rows
+    return Knots(edges)

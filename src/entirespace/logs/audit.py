@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from entirespace.errors import DataError
+from ..errors import DataError
 
 Outcome = Literal["kept", "changed", "left out", "quarantined"]
 """What becomes of a row: kept as it is, kept but changed, left out as the user asked, or put aside as bad."""
@@ -38,6 +38,7 @@ REASONS: dict[str, Reason] = {
     "bad_label": Reason("a label is neither 0 nor 1", "quarantined"),
     "bad_value": Reason("a value is not of its column's kind", "quarantined"),
     "bad_key": Reason("the row's key or time is missing", "quarantined"),
+    "bad_time": Reason("the time of a stage that was reached is missing", "quarantined"),
     "duplicate_key": Reason("the side table has the key in an earlier row; that one is used", "quarantined"),
     # Rows that stay, and are only told of.
     "conversion_without_click": Reason("conversion = 1 where click = 0; read as z := y & z", "changed"),

@@ -10,16 +10,17 @@ from pydantic import Field as Value
 
 from ..config import Model, nearest, parse, read_toml
 from ..core.rows import IMPRESSIONS, Field
+from ..features.layout import Key
 
-TAKEN = ("click", "conversion", "order", "user", "part", "true_pctr", "true_pcvr")
-"""Columns that `prepare` itself writes beside the fields of the impressions."""
+TAKEN = ("order", "user", "part", "weight", "true_pctr", "true_pcvr")
+"""Columns that `prepare` itself writes beside the stages and the fields of the impressions."""
 
 
 def _usable(name: str) -> str:
     """The name of a field or a table: it names files and columns of the dataset."""
     if not name or name.startswith(".") or any(c in name for c in "/\\\0"):
         raise ValueError("the name of a field or a table names a file: it has no slash and does not begin with a dot")
-    if name.startswith(("link.", "fingerprint.")) or name.endswith(".weights"):
+    if name.startswith(("link.", "fingerprint.", "time.")) or name.endswith(".weights"):
         raise ValueError("names such as link.X, fingerprint.X and X.weights are those of the dataset's own columns")
     return name
 
@@ -76,11 +77,21 @@ class LabelSchema(Model):
         return self
 
 
-class Labels(Model):
-    """Where the click and the conversion stand. What is learned of a conversion is click & conversion."""
+class LabelsSchema(Model):
+    """The columns of the funnel's stages, in order. A stage counts as reached only where every earlier one is."""
 
     click: str | LabelSchema
+    """y: was the impression clicked."""
     conversion: str | LabelSchema
+    """z: did a conversion follow. What is learned is y & z."""
+
+    def by_stage(self) -> dict[str, str | LabelSchema]:
+        """Stage -> its column, in the funnel's order."""
+        return {stage: getattr(self, stage) for stage in STAGES}
+
+
+STAGES: tuple[str, ...] = tuple(LabelsSchema.model_fields)
+"""The funnel's stages, in order."""
 
 
 class TableSchema(Model):
@@ -107,10 +118,21 @@ class ImpressionsSchema(TableSchema):
 
     order: str | None = None
     """The column of time; absent: the order of the rows."""
-    labels: Labels
+    labels: LabelsSchema
     """The columns of the click and the conversion."""
+    times: dict[str, str] = Value(default_factory=dict)
+    """Stage -> the column of the time when it was reached, told as `order` is."""
+    weight: str | None = None
+    """The column of how much an impression weighs in every loss; absent: 1. Metrics do not weigh."""
     unique: tuple[str, ...] = ()
     """Columns that together name an impression: an exact repeat is dropped and counted."""
+
+    @model_validator(mode="after")
+    def _times_are_of_stages(self) -> Self:
+        for stage in self.times:
+            if stage not in STAGES:
+                raise ValueError(f"times has no stage '{stage}'. {nearest(stage, STAGES)}")
+        return self
 
 
 class SideSchema(TableSchema):
@@ -125,8 +147,10 @@ class SideSchema(TableSchema):
 class SplitSchema(Model):
     """Who trains and who tests; known before any vocabulary is fitted."""
 
-    by: Literal["order", "column", "file"] = "order"
-    """order: the first share in time trains; column: a column names the part; file: file names do."""
+    by: Literal["order", "column", "file", "all"] = "order"
+    """order: the first share in time trains; column: a column names the part; file: file names do; all: one part."""
+    part: Literal["train", "validation", "test"] | None = None
+    """by = all: the part that holds all impressions."""
     column: str | None = None
     """by = column: the column."""
     train: float | tuple[str, ...] = 0.5
@@ -138,7 +162,9 @@ class SplitSchema(Model):
 
     @model_validator(mode="after")
     def _fits_its_way(self) -> Self:
-        if self.by == "order":
+        if (self.by == "all") != (self.part is not None):
+            raise ValueError("part goes with by = 'all'")
+        if self.by in ("order", "all"):
             if not isinstance(self.train, float | int) or not 0 < self.train < 1:
                 raise ValueError("by = 'order' needs a share between 0 and 1 in train")
             if self.column or self.test:
@@ -191,7 +217,7 @@ class Schema(Model):
         for name, table in self.tables.items():
             if not table.fields:
                 raise ValueError(f"no fields in table '{name}': name one in [tables.{name}.fields], or leave it out")
-        taken = [name for name in self.impressions.fields if name in TAKEN]
+        taken = [name for name in self.impressions.fields if name in (*STAGES, *TAKEN)]
         if taken:
             raise ValueError(
                 f"field '{taken[0]}' of the impressions has the name of one of the dataset's own columns; "
@@ -218,10 +244,17 @@ class Schema(Model):
                 f.min_count,
                 f.hash,
                 (f.buckets or 20) if f.kind == "number" else None,
+                f.source,
+                f.separator,
+                f.weights,
             )
             for table, schema in tables.items()
             for name, f in schema.fields.items()
         )
+
+    def keys(self) -> dict[str, Key]:
+        """Side table -> the columns that join it."""
+        return {name: Key(key=table.key, on=table.on or table.key) for name, table in self.tables.items()}
 
 
 def read_schema(path: Path) -> Schema:

@@ -7,14 +7,16 @@ training part is. `prepare` turns codes into vocabulary rows, and asks the reade
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 
+from ..core.labels import Labels
 from ..core.rows import Field, Ragged
+from ..features.layout import Key
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,7 @@ class Block:
     fields: dict[str, Ragged]
     rows: int
     # side tables: nothing more. Impressions:
-    click: np.ndarray | None = None  # bool
-    conversion: np.ndarray | None = None  # bool; already y & z
+    labels: Labels | None = None  # None: outcomes are not known
     order: np.ndarray | None = None  # int64; None: the order of the rows
     part: np.ndarray | None = None  # int8, 0 train / 1 test, where a column or the file says it
     links: dict[str, np.ndarray] = field(default_factory=dict)  # side table -> int32 row in it; -1: no such row
@@ -38,6 +39,16 @@ class Source(Protocol):
 
     @property
     def fields(self) -> tuple[Field, ...]: ...
+    @property
+    def keys(self) -> Mapping[str, Key]:
+        """Side table -> the columns that join it."""
+        ...
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The funnel's stages, in order."""
+        ...
+
     @property
     def user(self) -> str | None:
         """The field that names a user (grouped AUC, Table 1), or None."""

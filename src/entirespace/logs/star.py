@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -12,14 +13,17 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from ..core.labels import Labels
 from ..core.rows import IMPRESSIONS, Ragged
 from ..errors import ConfigError, DataError
 from ..features.codes import Codes, HashedCodes
+from ..features.layout import Encoders
+from ..features.values import Content, number, raw_ids, read, text
 from ..progress import SILENT, Progress
 from . import values
 from .audit import EXAMPLES, Audit, Outcome, Quarantine
 from .files import File, Frame, columns_of, find, frames
-from .schema import FieldSchema, LabelSchema, Schema, TableSchema
+from .schema import STAGES, LabelSchema, Schema, SplitSchema, TableSchema
 from .source import Block
 
 OnOrphan = Literal["keep", "drop", "error"]
@@ -33,6 +37,9 @@ class LogSource:
         raw: the folder that file patterns are relative to.
         on_orphan: a conversion without a click becomes no conversion (keep), its row is left out (drop), or
             it ends the reading (error).
+        split: who trains and who tests, where it is not as the schema says.
+        labelled: False: the log has no columns of outcomes yet.
+        encoders: those of an earlier layout: its fields, in its order.
     """
 
     def __init__(
@@ -43,12 +50,16 @@ class LogSource:
         quarantine: Quarantine,
         *,
         on_orphan: OnOrphan = "keep",
+        split: SplitSchema | None = None,
+        labelled: bool = True,
+        encoders: Encoders | None = None,
         progress: Progress = SILENT,
     ) -> None:
         self._schema, self._raw, self._audit, self._quarantine = schema, raw, audit, quarantine
         self._on_orphan: OnOrphan = on_orphan
-        self._progress = progress
-        self.fields = schema.fields()
+        self._split, self._labelled, self._progress = split or schema.split, labelled, progress
+        self.fields = schema.fields() if encoders is None else encoders.adopted(schema.fields(), "the schema")
+        self.keys, self.stages = schema.keys(), STAGES
         self.user, self.item = schema.roles.user, schema.roles.item
         self._codes = {
             f.name: HashedCodes(f.hash) if f.hash is not None else Codes() for f in self.fields if f.kind != "number"
@@ -67,13 +78,13 @@ class LogSource:
             rows_before = 0
             row_of_key = np.full(0, -1, np.int32)
             for frame in self._frames(name, table, {"key": table.key}):
-                keys = values.raw_ids(frame.rows[table.key])
+                keys = raw_ids(frame.rows[table.key])
                 missing = keys == "" if keys.dtype == pl.String else keys.is_null()
                 bad = self._put_aside(frame, name, [("bad_key", missing.to_numpy())], None)
                 codes = self._keys[name].encode(keys)
                 row_of_key = _grown(row_of_key, len(self._keys[name]))
                 # of several rows with one key the first good one is used
-                fields, bad = self._fields(frame, name, table, bad, partial(_repeated, codes, row_of_key[codes] >= 0))
+                fields, bad = self._fields(frame, name, bad, partial(_repeated, codes, row_of_key[codes] >= 0))
                 kept = codes[~bad]
                 row_of_key[kept] = np.arange(rows_before, rows_before + len(kept), dtype=np.int32)
                 rows_before += len(kept)
@@ -88,9 +99,7 @@ class LogSource:
         latest = np.iinfo(np.int64).min
         for frame in self._frames(IMPRESSIONS, schema, self._columns()):
             rows = frame.rows
-            click, bad_click = values.label(rows[_column(schema.labels.click)], schema.labels.click)
-            wants, bad_conversion = values.label(rows[_column(schema.labels.conversion)], schema.labels.conversion)
-            checks = [("bad_label", bad_click | bad_conversion)]
+            said, checks = self._labels(rows)
             order = None
             if schema.order is not None:
                 order, missing = values.time(rows[schema.order], self._ticks_of(rows[schema.order]))
@@ -98,9 +107,8 @@ class LogSource:
             bad = self._put_aside(frame, IMPRESSIONS, checks, None)
             part, neither = self._part(frame)
             self._tell(frame, "other_part", neither & ~bad)
-            fields, bad = self._fields(frame, IMPRESSIONS, schema, bad | neither)
-            orphan = wants & ~click & ~bad
-            self._orphans(frame, orphan)
+            fields, bad = self._fields(frame, IMPRESSIONS, bad | neither)
+            orphan = self._orphans(frame, said, bad)
             good = ~bad & ~orphan if self._on_orphan == "drop" else ~bad
             if not np.array_equal(good, ~bad):
                 fields = {name: f.take(np.flatnonzero(good[~bad])) for name, f in fields.items()}
@@ -111,7 +119,7 @@ class LogSource:
                 latest = max(latest, int(order.max(initial=latest)))
             links = {}
             for name, side in self._schema.tables.items():
-                codes = self._keys[name].encode(values.raw_ids(rows[side.on or side.key]))[good]
+                codes = self._keys[name].encode(raw_ids(rows[side.on or side.key]))[good]
                 self._row_of_key[name] = _grown(self._row_of_key[name], len(self._keys[name]))
                 links[name] = self._row_of_key[name][codes]
                 self._tell(frame, "missing_side_row", _among(good, links[name] < 0))
@@ -122,8 +130,7 @@ class LogSource:
             yield Block(
                 fields,
                 int(good.sum()),
-                click=click[good],
-                conversion=(wants & click)[good],
+                labels=None if said is None else said.labels.take(good),
                 order=order,
                 part=None if part is None else part[good],
                 links=links,
@@ -146,31 +153,62 @@ class LogSource:
     def _columns(self) -> dict[str, str]:
         """The columns of the impressions that are no fields, by what they are for."""
         schema = self._schema.impressions
-        columns = {"click": _column(schema.labels.click), "conversion": _column(schema.labels.conversion)}
+        columns = {}
+        if self._labelled:
+            columns = {stage: _column(label) for stage, label in schema.labels.by_stage().items()}
+            columns |= {f"times.{stage}": column for stage, column in schema.times.items()}
+            columns |= {"weight": schema.weight} if schema.weight else {}
         if schema.order:
             columns["order"] = schema.order
-        if self._schema.split.column:
-            columns["split.column"] = self._schema.split.column
+        if self._split.column:
+            columns["split.column"] = self._split.column
         columns.update({f"tables.{name}.on": side.on or side.key for name, side in self._schema.tables.items()})
         columns.update({f"unique.{i}": column for i, column in enumerate(schema.unique)})
         return columns
 
     def _part(self, frame: Frame) -> tuple[np.ndarray | None, np.ndarray]:
         """0 train, 1 test, where the schema says it by column or by file; and the rows that are neither."""
-        split, n = self._schema.split, len(frame.rows)
-        if split.by == "order":
+        split, n = self._split, len(frame.rows)
+        if split.by in ("order", "all"):
             return None, np.zeros(n, bool)
         assert isinstance(split.train, tuple)
         if split.by == "column":
             assert split.column is not None
-            column = values.text(frame.rows[split.column])
+            column = text(frame.rows[split.column])
             test, train = column.is_in(split.test).to_numpy(), column.is_in(split.train).to_numpy()
         else:
             test = np.full(n, any(fnmatch.fnmatch(frame.file, p) for p in split.test))
             train = np.full(n, any(fnmatch.fnmatch(frame.file, p) for p in split.train))
         return test.astype(np.int8), ~(train | test)
 
-    def _orphans(self, frame: Frame, orphan: np.ndarray) -> None:
+    def _labels(self, rows: pl.DataFrame) -> tuple[_Said | None, list[tuple[str, np.ndarray]]]:
+        """What the log says of each stage, and the rows in which it cannot be read."""
+        schema = self._schema.impressions
+        if not self._labelled:
+            return None, []
+        happened, times, bad = {}, {}, np.zeros(len(rows), bool)
+        for stage, label in schema.labels.by_stage().items():
+            happened[stage], unread = values.label(rows[_column(label)], label)
+            bad |= unread
+        checks = [("bad_label", bad)]
+        for stage, column in schema.times.items():
+            times[stage], missing = values.time(rows[column], self._ticks_of(rows[column]))
+            checks.append(("bad_time", missing & happened[stage]))
+        weight = None
+        if schema.weight is not None:
+            weight, unread = number(rows[schema.weight])
+            checks.append(("bad_weight", unread | ~((weight >= 0) & np.isfinite(weight))))
+            weight = weight.astype(np.float32)
+        return _Said(happened, Labels.of(happened, times, None, weight)), checks
+
+    def _orphans(self, frame: Frame, said: _Said | None, bad: np.ndarray) -> np.ndarray:
+        """Good rows that reached a stage without the one before. Shape: bool (n,)."""
+        orphan = np.zeros(len(bad), bool)
+        if said is None:
+            return orphan
+        for stage, happened in said.happened.items():
+            orphan |= happened & ~said.labels[stage]
+        orphan &= ~bad
         if self._on_orphan == "error" and orphan.any():
             raise DataError(
                 "a conversion needs a click",
@@ -180,6 +218,7 @@ class LogSource:
             )
         outcome = "left out" if self._on_orphan == "drop" else None
         self._tell(frame, "conversion_without_click", orphan, outcome)
+        return orphan
 
     def _tell(self, frame: Frame, reason: str, which: np.ndarray, outcome: Outcome | None = None) -> None:
         """Count rows that are not bad but worth telling of. Shape: which bool (n,)."""
@@ -270,7 +309,6 @@ class LogSource:
         self,
         frame: Frame,
         table: str,
-        schema: TableSchema,
         bad: np.ndarray,
         repeated: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> tuple[dict[str, Ragged], np.ndarray]:
@@ -278,14 +316,15 @@ class LogSource:
 
         `repeated` says which of the rows that are good so far stand for a key that another one has.
         """
-        read = {name: _read_field(frame.rows, name, f) for name, f in schema.fields.items()}
-        bad = self._put_aside(frame, table, [c for _, checks in read.values() for c in checks], bad)
+        mine = [f for f in self.fields if f.table == table]
+        found = {f.name: read(frame.rows, f) for f in mine}
+        bad = self._put_aside(frame, table, [c for _, checks in found.values() for c in checks], bad)
         if repeated is not None:
             bad = self._put_aside(frame, table, [("duplicate_key", repeated(bad))], bad)
         if bad.any():
             good = frame.rows.filter(pl.Series(~bad))
-            read = {name: _read_field(good, name, f) for name, f in schema.fields.items()}
-        return {name: self._coded(name, content) for name, (content, _) in read.items()}, bad
+            found = {f.name: read(good, f) for f in mine}
+        return {name: self._coded(name, content) for name, (content, _) in found.items()}, bad
 
     def _coded(self, name: str, content: Content) -> Ragged:
         if isinstance(content, np.ndarray):
@@ -353,20 +392,12 @@ class _Truth:
             raise DataError("the truth must have one row for each impression", came)
 
 
-Content = np.ndarray | pl.Series | values.Bags
-"""A field before it is coded: numbers, one raw id a row, or bags of raw ids."""
+@dataclass(frozen=True)
+class _Said:
+    """What the log says of each stage alone, and the labels that come of it."""
 
-
-def _read_field(rows: pl.DataFrame, name: str, schema: FieldSchema) -> tuple[Content, list[tuple[str, np.ndarray]]]:
-    """A field's content, and which rows have something wrong in it."""
-    source = schema.source or name
-    if schema.kind == "number":
-        numbers, bad = values.number(rows[source])
-        return numbers, [("bad_value", bad)]
-    if schema.kind == "id":
-        return values.raw_ids(rows[source]), []
-    bags, mismatch, bad_weight = values.bags(rows, source, schema)
-    return bags, [("wrong_feature_count", mismatch), ("bad_weight", bad_weight)]
+    happened: Mapping[str, np.ndarray]  # stage -> bool (n,)
+    labels: Labels
 
 
 def _repeated(codes: np.ndarray, known: np.ndarray, bad: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """The methods of the paper, one a file: which samples, which loss, how pCVR is read."""
 
-from ._method import Counts, Method
+from ..core.labels import Counts
+from ._method import Method
 from .aman import AMAN
 from .base import BASE
 from .ctr import CTR

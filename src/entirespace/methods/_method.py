@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from itertools import product
 from typing import Any, ClassVar, Self
 
@@ -12,16 +12,8 @@ import numpy as np
 from torch import Tensor
 
 from ..batches.batch import Batch
+from ..core.labels import Counts, Labels, Samples
 from ..network.towers import Heads
-
-
-@dataclass(frozen=True)
-class Counts:
-    """How many impressions, clicks and conversions (after a click) a training part has."""
-
-    impressions: int
-    clicks: int
-    conversions: int
 
 
 class Method(ABC):
@@ -46,15 +38,16 @@ class Method(ABC):
     """How pCVR is read."""
 
     @abstractmethod
-    def samples(self, y: np.ndarray, z: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def samples(self, labels: Labels, rng: np.random.Generator) -> np.ndarray | Samples:
         """How many times each impression is seen this epoch. A rule on labels, called chunk by chunk.
 
-        Shape: y (click), z (click and conversion) bool (n,) -> int (n,).
+        A method whose copies of an impression have other labels than the log returns `Samples` instead.
+        Shape: labels of n impressions -> int (n,).
         """
 
     @abstractmethod
     def loss(self, p: Heads, batch: Batch) -> Tensor:
-        """The mean loss over the batch's B samples. Shape: -> scalar."""
+        """The mean loss over the batch's B samples, each weighing `batch.weight`. Shape: -> scalar."""
 
     @abstractmethod
     def base_rates(self, counts: Counts) -> dict[str, float]:
@@ -113,9 +106,9 @@ class Method(ABC):
         return [(f, getattr(self, f.name)) for f in fields(self)] if is_dataclass(self) else []
 
 
-def once(y: np.ndarray) -> np.ndarray:
-    """Every impression once: the entire space. Shape: (n,) -> int64 (n,)."""
-    return np.ones(len(y), np.int64)
+def once(labels: Labels) -> np.ndarray:
+    """Every impression once: the entire space. Shape: n impressions -> int64 (n,)."""
+    return np.ones(len(labels), np.int64)
 
 
 def base_rate(positives: float, samples: float) -> float:

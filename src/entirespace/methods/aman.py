@@ -9,10 +9,11 @@ import numpy as np
 from torch import Tensor
 
 from ..batches.batch import Batch
+from ..core.labels import Counts, Labels
 from ..errors import ConfigError
 from ..network.probability import bce
 from ..network.towers import Heads
-from ._method import Counts, Method, base_rate, is_number
+from ._method import Method, base_rate, is_number
 
 
 @final
@@ -25,7 +26,7 @@ class AMAN(Method):
     Expected loss at step 0: the entropy of conversions / (clicks + rate * un-clicked).
     Raises: ConfigError for a rate outside [0, 1].
 
-    >>> AMAN(rate=1.0).base_rates(Counts(impressions=9_999, clicks=400, conversions=2))
+    >>> AMAN(rate=1.0).base_rates(Counts(9_999, {"click": 400, "conversion": 2}))
     {'cvr': 0.00025}
     """
 
@@ -42,17 +43,17 @@ class AMAN(Method):
             raise ConfigError("AMAN's rate must be a share from 0 to 1", repr(self.rate))
         object.__setattr__(self, "rate", float(self.rate))
 
-    def samples(self, y: np.ndarray, z: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def samples(self, labels: Labels, rng: np.random.Generator) -> np.ndarray:
         # NOTE[UNSAID]: whether the un-clicked are drawn once or each epoch; here anew each epoch.
         # random() lies in [0, 1): rate 0 draws none, rate 1 draws all, whatever the seed.
-        return (y | (rng.random(len(y)) < self.rate)).astype(np.int64)
+        return (labels.click | (rng.random(len(labels)) < self.rate)).astype(np.int64)
 
     def loss(self, p: Heads, batch: Batch) -> Tensor:
-        return bce(batch.conversion, p.cvr)  # an un-clicked impression has no conversion: a negative
+        return bce(batch.conversion, p.cvr, batch.weight)  # an un-clicked impression has no conversion: a negative
 
     def base_rates(self, counts: Counts) -> dict[str, float]:
-        unclicked = counts.impressions - counts.clicks
-        return {"cvr": base_rate(counts.conversions, counts.clicks + self.rate * unclicked)}
+        unclicked = counts.impressions - counts["click"]
+        return {"cvr": base_rate(counts["conversion"], counts["click"] + self.rate * unclicked)}
 
     def pcvr(self, p: Heads) -> Tensor:
         return p.cvr.value

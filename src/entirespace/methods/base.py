@@ -9,9 +9,10 @@ import numpy as np
 from torch import Tensor
 
 from ..batches.batch import Batch
+from ..core.labels import Counts, Labels
 from ..network.probability import bce
 from ..network.towers import Heads
-from ._method import Counts, Method, base_rate
+from ._method import Method, base_rate
 
 
 @final
@@ -21,7 +22,7 @@ class BASE(Method):
 
     Expected loss at step 0: the entropy of the CVR (CVR 0.005: 0.0315).
 
-    >>> BASE().base_rates(Counts(impressions=9_999, clicks=399, conversions=2))
+    >>> BASE().base_rates(Counts(9_999, {"click": 399, "conversion": 2}))
     {'cvr': 0.00625}
     """
 
@@ -30,14 +31,14 @@ class BASE(Method):
     equation: ClassVar[str] = "l(z, pCVR)"
     reading: ClassVar[str] = "pCVR"
 
-    def samples(self, y: np.ndarray, z: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return y.astype(np.int64)
+    def samples(self, labels: Labels, rng: np.random.Generator) -> np.ndarray:
+        return labels.click.astype(np.int64)
 
     def loss(self, p: Heads, batch: Batch) -> Tensor:
-        return bce(batch.conversion, p.cvr)
+        return bce(batch.conversion, p.cvr, batch.weight)
 
     def base_rates(self, counts: Counts) -> dict[str, float]:
-        return {"cvr": base_rate(counts.conversions, counts.clicks)}
+        return {"cvr": base_rate(counts["conversion"], counts["click"])}
 
     def pcvr(self, p: Heads) -> Tensor:
         return p.cvr.value

@@ -9,9 +9,10 @@ import numpy as np
 from torch import Tensor
 
 from ..batches.batch import Batch
+from ..core.labels import Counts, Labels
 from ..network.probability import bce
 from ..network.towers import Heads
-from ._method import Counts, Method, base_rate, once
+from ._method import Method, base_rate, once
 
 
 @final
@@ -21,7 +22,7 @@ class CTR(Method):
 
     Expected loss at step 0: the entropy of the CTR (0.04: 0.168).
 
-    >>> CTR().base_rates(Counts(impressions=9_999, clicks=400, conversions=2))
+    >>> CTR().base_rates(Counts(9_999, {"click": 400, "conversion": 2}))
     {'ctr': 0.04005}
     """
 
@@ -29,14 +30,14 @@ class CTR(Method):
     equation: ClassVar[str] = "l(y, pCTR)"
     reading: ClassVar[str] = "none"
 
-    def samples(self, y: np.ndarray, z: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return once(y)
+    def samples(self, labels: Labels, rng: np.random.Generator) -> np.ndarray:
+        return once(labels)
 
     def loss(self, p: Heads, batch: Batch) -> Tensor:
-        return bce(batch.click, p.ctr)
+        return bce(batch.click, p.ctr, batch.weight)
 
     def base_rates(self, counts: Counts) -> dict[str, float]:
-        return {"ctr": base_rate(counts.clicks, counts.impressions)}
+        return {"ctr": base_rate(counts["click"], counts.impressions)}
 
     def pctr(self, p: Heads) -> Tensor:
         return p.ctr.value

@@ -9,9 +9,10 @@ import numpy as np
 from torch import Tensor
 
 from ..batches.batch import Batch
+from ..core.labels import Counts, Labels
 from ..network.probability import bce
 from ..network.towers import Heads
-from ._method import Counts, Method, base_rate, once
+from ._method import Method, base_rate, once
 
 
 @final
@@ -22,7 +23,7 @@ class DIVISION(Method):
     The two networks share no parameter, so the sum of the losses trains each as if it were alone.
     Expected loss at step 0: the entropy of the CTR plus that of the CTCVR (0.04, 2e-4: 0.168 + 0.0019).
 
-    >>> DIVISION().base_rates(Counts(impressions=9_999, clicks=400, conversions=2))
+    >>> DIVISION().base_rates(Counts(9_999, {"click": 400, "conversion": 2}))
     {'ctr': 0.04005, 'ctcvr': 0.00025}
     """
 
@@ -30,15 +31,15 @@ class DIVISION(Method):
     equation: ClassVar[str] = "l(y, pCTR) + l(y&z, pCTCVR)"
     reading: ClassVar[str] = "pCTCVR / pCTR"
 
-    def samples(self, y: np.ndarray, z: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return once(y)
+    def samples(self, labels: Labels, rng: np.random.Generator) -> np.ndarray:
+        return once(labels)
 
     def loss(self, p: Heads, batch: Batch) -> Tensor:
-        return bce(batch.click, p.ctr) + bce(batch.conversion, p.ctcvr)
+        return bce(batch.click, p.ctr, batch.weight) + bce(batch.conversion, p.ctcvr, batch.weight)
 
     def base_rates(self, counts: Counts) -> dict[str, float]:
         n = counts.impressions
-        return {"ctr": base_rate(counts.clicks, n), "ctcvr": base_rate(counts.conversions, n)}
+        return {"ctr": base_rate(counts["click"], n), "ctcvr": base_rate(counts["conversion"], n)}
 
     def pctr(self, p: Heads) -> Tensor:
         return p.ctr.value

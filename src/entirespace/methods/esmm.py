@@ -9,10 +9,11 @@ import numpy as np
 from torch import Tensor
 
 from ..batches.batch import Batch
+from ..core.labels import Counts, Labels
 from ..errors import ConfigError
 from ..network.probability import bce
 from ..network.towers import Heads
-from ._method import Counts, Method, base_rate, once
+from ._method import Method, base_rate, once
 
 
 @final
@@ -38,17 +39,17 @@ class ESMM(Method):
         if not isinstance(self.share_embedding, bool):
             raise ConfigError("ESMM's share_embedding must be true or false", repr(self.share_embedding))
 
-    def samples(self, y: np.ndarray, z: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return once(y)
+    def samples(self, labels: Labels, rng: np.random.Generator) -> np.ndarray:
+        return once(labels)
 
     def loss(self, p: Heads, batch: Batch) -> Tensor:
         y, yz = batch.click, batch.conversion  # y & z
-        return bce(y, p.ctr) + bce(yz, p.ctr * p.cvr)  # Eq. (3)
+        return bce(y, p.ctr, batch.weight) + bce(yz, p.ctr * p.cvr, batch.weight)  # Eq. (3)
 
     def base_rates(self, counts: Counts) -> dict[str, float]:
         return {
-            "ctr": base_rate(counts.clicks, counts.impressions),
-            "cvr": base_rate(counts.conversions, counts.clicks),
+            "ctr": base_rate(counts["click"], counts.impressions),
+            "cvr": base_rate(counts["conversion"], counts["click"]),
         }
 
     def pctr(self, p: Heads) -> Tensor:

@@ -9,10 +9,11 @@ import numpy as np
 from torch import Tensor
 
 from ..batches.batch import Batch
+from ..core.labels import Counts, Labels
 from ..errors import ConfigError
 from ..network.probability import bce
 from ..network.towers import Heads
-from ._method import Counts, Method, base_rate
+from ._method import Method, base_rate
 
 
 @final
@@ -25,7 +26,7 @@ class OVERSAMPLING(Method):
     Expected loss at step 0: the entropy of copies * conversions / (clicks + (copies - 1) * conversions).
     Raises: ConfigError for copies that are no whole number from 1 up.
 
-    >>> OVERSAMPLING(copies=5).base_rates(Counts(impressions=9_999, clicks=391, conversions=2))
+    >>> OVERSAMPLING(copies=5).base_rates(Counts(9_999, {"click": 391, "conversion": 2}))
     {'cvr': 0.02625}
     """
 
@@ -43,15 +44,15 @@ class OVERSAMPLING(Method):
         if not isinstance(self.copies, int) or isinstance(self.copies, bool) or self.copies < 1:
             raise ConfigError("OVERSAMPLING's copies must be a whole number from 1 up", repr(self.copies))
 
-    def samples(self, y: np.ndarray, z: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return np.where(z, self.copies, y)
+    def samples(self, labels: Labels, rng: np.random.Generator) -> np.ndarray:
+        return np.where(labels.conversion, self.copies, labels.click)
 
     def loss(self, p: Heads, batch: Batch) -> Tensor:
-        return bce(batch.conversion, p.cvr)
+        return bce(batch.conversion, p.cvr, batch.weight)
 
     def base_rates(self, counts: Counts) -> dict[str, float]:
-        copied = self.copies * counts.conversions
-        return {"cvr": base_rate(copied, counts.clicks - counts.conversions + copied)}
+        copied = self.copies * counts["conversion"]
+        return {"cvr": base_rate(copied, counts["click"] - counts["conversion"] + copied)}
 
     def pcvr(self, p: Heads) -> Tensor:
         return p.cvr.value

@@ -9,10 +9,11 @@ import numpy as np
 from torch import Tensor
 
 from ..batches.batch import Batch
+from ..core.labels import Counts, Labels
 from ..errors import ConfigError
-from ..network.probability import bce
+from ..network.probability import cross_entropy, mean
 from ..network.towers import Heads
-from ._method import Counts, Method, base_rate, is_number
+from ._method import Method, base_rate, is_number
 
 
 @final
@@ -44,11 +45,11 @@ class UNBIAS(Method):
             raise ConfigError("UNBIAS's floor must be a probability above 0", repr(self.floor))
         object.__setattr__(self, "floor", float(self.floor))
 
-    def samples(self, y: np.ndarray, z: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return y.astype(np.int64)
+    def samples(self, labels: Labels, rng: np.random.Generator) -> np.ndarray:
+        return labels.click.astype(np.int64)
 
     def loss(self, p: Heads, batch: Batch) -> Tensor:
-        return bce(batch.conversion, p.cvr, self.weight(batch))
+        return mean(self.weight(batch) * cross_entropy(batch.conversion, p.cvr), batch.weight)
 
     def weight(self, batch: Batch) -> Tensor:
         """1 / max(pCTR, floor). Shape: (B,)."""
@@ -57,7 +58,7 @@ class UNBIAS(Method):
 
     def base_rates(self, counts: Counts) -> dict[str, float]:
         # the rate over the clicked: the weights' share of it is not known before the reference CTR is
-        return {"cvr": base_rate(counts.conversions, counts.clicks)}
+        return {"cvr": base_rate(counts["conversion"], counts["click"])}
 
     def pcvr(self, p: Heads) -> Tensor:
         return p.cvr.value

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from ..config import nearest
-from ..core.rows import IMPRESSIONS, Ragged
-from ..dataset.dataset import LINK, DatasetField, Part, from_arrow
+from ..core.rows import IMPRESSIONS, PlacedField, Ragged
+from ..dataset.dataset import Part, from_arrow
+from ..dataset.manifest import LINK
 from ..errors import ConfigError
 from ..tables import text_table
 from .calibration import chance, coded, equal_mass_codes, holm, pcoc_interval, sums_by_code
@@ -40,7 +41,7 @@ def by_pctr(pctr: np.ndarray, tenths: int = 10) -> Segments:
     return Segments(DECILE, tuple(str(i + 1) for i in range(tenths)), equal_mass_codes(pctr, tenths))
 
 
-def checked_field(part: Part, name: str) -> DatasetField:
+def checked_field(part: Part, name: str) -> PlacedField:
     """A field by its name. Raises: ConfigError for one that is unknown."""
     fields = {f.name: f for f in part.dataset.fields}
     if name not in fields:
@@ -73,9 +74,9 @@ def by_field(part: Part, name: str) -> Segments:
 
 
 def _one(bags: Ragged, name: str) -> np.ndarray:
-    """The row of the vocabulary of each entry; -1 where there is none. Shape: int32 (n,)."""
+    """The row of the vocabulary, or the bucket, of each entry; -1 where there is none. Shape: int32 (n,)."""
     if bags.offsets is None:
-        return bags.values
+        return bags.values.astype(np.int32)  # of a number's position the bucket
     length = np.diff(bags.offsets)
     if length.max(initial=0) > 1:
         raise ConfigError(
@@ -86,7 +87,7 @@ def _one(bags: Ragged, name: str) -> np.ndarray:
     return row
 
 
-def _names(part: Part, field: DatasetField, rows: np.ndarray) -> list[str]:
+def _names(part: Part, field: PlacedField, rows: np.ndarray) -> list[str]:
     """What the rows of a vocabulary stand for; -1: no value, 0: unseen in training."""
     table = part.dataset.vocabulary(field.name)
     special = {-1: "no value", 0: "missing" if field.kind == "number" else "unseen"}

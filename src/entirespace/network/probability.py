@@ -74,8 +74,23 @@ class Prob:
         return (self.log - given.log).exp()
 
 
+def cross_entropy(label: Tensor, p: Prob) -> Tensor:
+    """l(y, p) of Eq. (3), one a sample: -(y log p + (1 - y) log(1 - p)), in nats.
+
+    Shape: label y bool (B,), p (B,) -> (B,).
+    """
+    # where(), not label * log + ...: the side the label does not name may be -inf, and 0 * -inf is not 0.
+    return -torch.where(label, p.log, p.log_not)
+
+
+def mean(values: Tensor, weight: Tensor | None = None) -> Tensor:
+    """The mean over the batch, each sample weighing `weight`: sum_i w_i v_i / sum_i w_i. Shape: (B,) -> scalar."""
+    # NOTE[DIFF]: Eq. (3) sums over the N impressions; a mean keeps the learning rate free of the batch size.
+    return values.mean() if weight is None else (weight * values).sum() / weight.sum()
+
+
 def bce(label: Tensor, p: Prob, weight: Tensor | None = None) -> Tensor:
-    """Cross entropy l(., .) of Eq. (3), a mean: -(1/B) sum_i weight_i [y_i log p_i + (1 - y_i) log(1 - p_i)].
+    """The weighted mean of the cross entropy: sum_i w_i l(y_i, p_i) / sum_i w_i.
 
     Shape: label y bool (B,), p (B,), weight float (B,) or None for 1 -> scalar, in nats.
     Expected at step 0, where p is the label's base rate r: the entropy of r (r = 0.5: 0.693, 0.04: 0.168).
@@ -84,7 +99,4 @@ def bce(label: Tensor, p: Prob, weight: Tensor | None = None) -> Tensor:
     >>> bce(torch.tensor([True, False]), even)
     tensor(0.6931)
     """
-    # NOTE[DIFF]: Eq. (3) sums over the N impressions; a mean keeps the learning rate free of the batch size.
-    # where(), not label * log + ...: the side the label does not name may be -inf, and 0 * -inf is not 0.
-    loss = torch.where(label, p.log, p.log_not)
-    return -(loss if weight is None else weight * loss).mean()
+    return mean(cross_entropy(label, p), weight)

@@ -21,7 +21,7 @@ from ..core.calibrators import Calibrator, Kind, Sampling, fit_calibrator, from_
 from ..dataset.dataset import Part
 from ..errors import ConfigError, RunError
 from ..progress import SILENT, Progress
-from .checkpoint import save_json
+from ..records import save_json
 
 if TYPE_CHECKING:
     from .outputs import Outputs
@@ -113,7 +113,11 @@ def calibrate(
                 where=str(validation.dataset.path),
                 do="Prepare the dataset with a larger [split] validation, or choose another calibrator",
             ) from error
-    counts = {name: getattr(validation, name) for name in ("impressions", "clicks", "conversions")}
+    counts = {
+        "impressions": len(validation),
+        "clicks": validation.counts["click"],
+        "conversions": validation.counts["conversion"],
+    }
     return Calibration(kind, negatives_kept, found, {"part": validation.name, **counts})
 
 

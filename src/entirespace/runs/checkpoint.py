@@ -6,17 +6,14 @@ own JSON holds: that file, replaced in one rename, always names tensors that are
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..dataset.dataset import sha256
 from ..errors import RunError
+from ..records import settle, sha256
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor]) -> str:
@@ -24,7 +21,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor]) -> str:
     aside = path.with_name(path.name + ".partial")
     save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, aside)
     digest = sha256(aside)
-    _settle(aside, path)
+    settle(aside, path)
     return digest
 
 
@@ -41,19 +38,6 @@ def load_tensors(path: Path, digest: str, prefix: str = "") -> dict[str, Tensor]
             return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
     except (OSError, SafetensorError) as error:
         raise RunError("a checkpoint must be readable", str(error), where=str(path)) from error
-
-
-def save_json(path: Path, content: Any) -> None:
-    """Write JSON so that `path` is whole or as before."""
-    aside = path.with_name(path.name + ".partial")
-    aside.write_text(json.dumps(content, indent=1))
-    _settle(aside, path)
-
-
-def _settle(aside: Path, path: Path) -> None:
-    with aside.open("rb") as file:
-        os.fsync(file.fileno())
-    aside.rename(path)
 
 
 def flat(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

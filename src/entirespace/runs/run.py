@@ -25,7 +25,7 @@ from ..core.calibrators import Kind
 from ..dataset.dataset import Dataset, Part
 from ..errors import RunError
 from ..methods import from_spec
-from ..methods._method import Counts, Method
+from ..methods._method import Method
 from ..network import Heads, Network
 from ..progress import SILENT, Progress
 from .calibration import CALIBRATION, Calibration, calibrate, load, save
@@ -97,7 +97,7 @@ class Run:
     @torch.inference_mode()
     def _heads(self, part: Part) -> Iterator[Heads]:
         device = next(self.network.parameters()).device
-        for batch in Feed(part.dataset).in_order(part, PREDICT_ROWS):
+        for batch in Feed.of(part.dataset).in_order(part.chunks(), PREDICT_ROWS):
             yield self.network(batch.to(device))
 
     def evaluate(self, part: Part, by: Sequence[str] = ()) -> Evaluation:
@@ -190,6 +190,6 @@ def build_network(method: Method, dataset: Dataset, config: Config, seed: int) -
         dataset.rows,
         config.network,
         share_embedding=method.share_embedding,
-        base_rates=method.base_rates(Counts(train.impressions, train.clicks, train.conversions)),
+        base_rates=method.base_rates(train.counts),
         seed=seed,
     )

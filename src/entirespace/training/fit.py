@@ -16,14 +16,15 @@ import numpy as np
 import torch
 
 from ..batches.batch import Batch
-from ..batches.feed import Feed
+from ..batches.feed import Feed, sampled
 from ..config import Config
 from ..dataset.dataset import Part
 from ..errors import ConfigError, RunError
 from ..kernels.threads import use_threads
 from ..methods._method import Method
 from ..progress import SILENT, Progress
-from ..runs.checkpoint import flat, load_tensors, save_json, save_tensors
+from ..records import save_json
+from ..runs.checkpoint import flat, load_tensors, save_tensors
 from ..runs.run import FORMAT, METRICS, REFERENCE, RUN, WEIGHTS, Run, read_about
 from .learner import Learner
 from .tracking import MLFLOW, TENSORBOARD, UNTRACKED, Tracker
@@ -123,7 +124,8 @@ class _Trainer:
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
             use_threads(settings.threads)
-        self._feed = Feed(self._train.dataset)
+        self._train.must_be_labelled()
+        self._feed = Feed.of(self._train.dataset)
         self._learner = Learner(self._method, self._train.dataset, self._config, self._seed)
         if self._last is not None:
             self._learner.load(load_tensors(self._out / self._last["file"], self._last["sha256"]))
@@ -210,16 +212,7 @@ class _Trainer:
     def _expected(self) -> int:
         """About how many impressions an epoch has, after the method's sampling."""
         rng = np.random.default_rng(self._seed)
-        return sum(
-            int(
-                self._method.samples(
-                    batch["click"].to_numpy(zero_copy_only=False),
-                    batch["conversion"].to_numpy(zero_copy_only=False),
-                    rng,
-                ).sum()
-            )
-            for batch in self._train.batches(["click", "conversion"])
-        )
+        return sum(sampled(self._method.samples(labels, rng)) for labels in self._train.labels())
 
     def _batches_per_epoch(self) -> int:
         return max(1, math.ceil(self._per_epoch / self._config.training.batch_size))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from ..errors import ConfigError
-from ..runs.checkpoint import save_json
+from ..records import save_json
 
 Kind = Literal["tensorboard", "mlflow", "none"]
 TENSORBOARD, MLFLOW = "tensorboard", "mlflow.json"  # in the run's folder

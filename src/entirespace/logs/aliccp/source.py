@@ -19,16 +19,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ...core.labels import Labels
 from ...core.rows import IMPRESSIONS, TEST, TRAIN, Field
 from ...errors import DataError
+from ...features.layout import Encoders, Key
 from ...progress import SILENT, Progress
 from ..audit import EXAMPLES, Audit, Outcome, Quarantine
+from ..schema import STAGES
 from ..source import Block
 from .chunks import Chunk, Chunks
 
 OnOrphan = Literal["keep", "drop", "error"]
 
-COMMON = "common"
+COMMON, COMMON_KEY = "common", "common_feature_index"
+WEIGHTS = ".weights"
+"""A data frame of Ali-CCP's fields holds lists of ids in columns named as the fields, and weights in FIELD.weights."""
 COMMON_FIELDS = (
     *("101", "109_14", "110_14", "127_14", "150_14"),
     *("121", "122", "124", "125", "126", "127", "128", "129"),
@@ -47,6 +52,8 @@ class AliCCPSource:
         raw: the folder that holds the pairs; the training pair alone will do.
         on_orphan: a conversion without a click becomes no conversion (keep), its row is left out (drop), or
             it ends the reading (error).
+        labelled: False: the columns of outcomes are not used.
+        encoders: those of an earlier layout.
         min_count: training impressions an id needs to get a row of the embedding of its own.
         truth: a Parquet file with columns pctr and pcvr, a row for each line of the training skeleton, then
             of the test skeleton; None: `truth.parquet` in `raw`, if it is there.
@@ -66,16 +73,21 @@ class AliCCPSource:
         on_orphan: OnOrphan = "keep",
         min_count: int = 1,
         truth: Path | None = None,
+        labelled: bool = True,
+        encoders: Encoders | None = None,
         progress: Progress = SILENT,
     ) -> None:
         self._audit, self._quarantine, self._progress = audit, quarantine, progress
         self._on_orphan: OnOrphan = on_orphan
         self._pairs = _pairs(Path(raw))
-        self.fields = tuple(
-            Field(name, table, "ids", min_count)
+        self._labelled, self.stages = labelled, STAGES
+        self.keys = {COMMON: Key(key=COMMON_KEY, on=COMMON_KEY)}
+        fields = tuple(
+            Field(name, table, "ids", min_count, column=name, weights=name + WEIGHTS if name in WEIGHTED else None)
             for table, names in ((COMMON, COMMON_FIELDS), (IMPRESSIONS, SKELETON_FIELDS))
             for name in names
         )
+        self.fields = fields if encoders is None else encoders.adopted(fields, str(raw))
         beside = Path(raw) / TRUTH_FILE
         self._truth = _Truth(truth or beside) if truth is not None or beside.exists() else None
         self._common = Chunks(COMMON_FIELDS, WEIGHTED, skeleton=False)
@@ -123,8 +135,7 @@ class AliCCPSource:
             yield Block(
                 chunk.fields,
                 chunk.rows,
-                click=click,
-                conversion=conversion & click,
+                labels=Labels.of({"click": click, "conversion": conversion}) if self._labelled else None,
                 part=np.full(chunk.rows, part, np.int8),
                 links={COMMON: link},
                 truth=truth,

@@ -1,0 +1,119 @@
+"""What happened after each impression: one bool a stage, and optionally when, and how much the impression weighs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .funnel import Funnel
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """The stages that each of n impressions reached, by name, in the funnel's order.
+
+    A stage counts as reached only where every earlier one is: with click y and conversion z the second is y & z.
+    A stage is also an attribute: `labels.click`.
+
+    Raises: AttributeError that names the stages there are.
+
+    >>> labels = Labels.of({"click": np.array([True, False]), "conversion": np.array([True, True])})
+    >>> labels.click.tolist(), labels.conversion.tolist()
+    ([True, False], [True, False])
+    """
+
+    reached: Mapping[str, np.ndarray]  # stage -> bool (n,)
+    times: Mapping[str, np.ndarray] = field(default_factory=dict)  # stage -> int64 (n,), in the log's unit of time
+    observed_until: int | None = None  # the time up to which outcomes are known, in the same unit
+    weight: np.ndarray | None = None  # float32 (n,); None: every impression weighs 1
+
+    @staticmethod
+    def of(
+        happened: Mapping[str, np.ndarray],
+        times: Mapping[str, np.ndarray] | None = None,
+        observed_until: int | None = None,
+        weight: np.ndarray | None = None,
+    ) -> Labels:
+        """Labels from what the log says of each stage alone. Shape: bool (n,) each."""
+        reached = Funnel(tuple(happened)).reached(list(happened.values()))
+        return Labels(dict(zip(happened, reached, strict=True)), times or {}, observed_until, weight)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.reached.values())))
+
+    def __getitem__(self, stage: str) -> np.ndarray:
+        return self.reached[stage]
+
+    def __getattr__(self, stage: str) -> np.ndarray:
+        return stage_of(self.__dict__.get("reached", {}), stage)
+
+    def take(self, rows: np.ndarray) -> Labels:
+        """The labels of the given impressions, in the given order. Shape: rows int or bool (n,)."""
+        return Labels(
+            {stage: values[rows] for stage, values in self.reached.items()},
+            {stage: values[rows] for stage, values in self.times.items()},
+            self.observed_until,
+            None if self.weight is None else self.weight[rows],
+        )
+
+    @staticmethod
+    def concatenate(pieces: Sequence[Labels]) -> Labels:
+        """The impressions of several pieces of one log, one after the other."""
+        first = pieces[0]
+        weights = [piece.weight for piece in pieces if piece.weight is not None]
+        return Labels(
+            {stage: np.concatenate([piece.reached[stage] for piece in pieces]) for stage in first.reached},
+            {stage: np.concatenate([piece.times[stage] for piece in pieces]) for stage in first.times},
+            first.observed_until,
+            np.concatenate(weights) if weights else None,
+        )
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a method learns from, where a copy of an impression has labels of its own (delayed feedback).
+
+    Shape: rows int (m,), indices of the n impressions; labels of m samples.
+    """
+
+    rows: np.ndarray
+    labels: Labels
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many impressions a part has, and how many of them reached each stage.
+
+    >>> counts = Counts(9_999, {"click": 400, "conversion": 2})
+    >>> counts["click"]
+    400
+    """
+
+    impressions: int
+    reached: Mapping[str, int]
+
+    @staticmethod
+    def of(labels: Labels) -> Counts:
+        """The counts of some impressions."""
+        return Counts(len(labels), {stage: int(np.count_nonzero(values)) for stage, values in labels.reached.items()})
+
+    def __getitem__(self, stage: str) -> int:
+        return self.reached[stage]
+
+    def __add__(self, other: Counts) -> Counts:
+        reached = {stage: count + other[stage] for stage, count in self.reached.items()}
+        return Counts(self.impressions + other.impressions, reached)
+
+    def __str__(self) -> str:
+        stages = (f"{count:,} {stage}s" for stage, count in self.reached.items())
+        return ", ".join([f"{self.impressions:,} impressions", *stages])
+
+
+def stage_of(stages: Mapping[str, Any], name: str) -> Any:
+    """The value of a stage. Raises: AttributeError that names the stages there are."""
+    if name.startswith("_") or name not in stages:
+        raise AttributeError(f"a stage must be one of {', '.join(stages) or 'none'}, however: '{name}'")
+    return stages[name]

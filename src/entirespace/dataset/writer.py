@@ -1,0 +1,171 @@
+"""Staged codes -> the files of a dataset, and its manifest last."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .._version import __version__
+from ..config import digest
+from ..core.rows import IMPRESSIONS, PARTS, Field, Ragged
+from ..features.layout import LAYOUT, vocabulary_file
+from ..logs.audit import Audit, Quarantine
+from ..logs.source import Source
+from ..progress import Progress
+from ..records import FileRecord
+from .fit import Fitted
+from .jobs import Jobs
+from .manifest import LINK, MANIFEST, ORDER, TIME, TRUTH, USER, WEIGHT, FieldRecord, Manifest, Roles, TableRecord
+from .stage import Stage
+from .write import PartFiles, Role, TableFile, distinct
+
+TABLE_GROUP = 16_384  # rows of a side table in a row group: its rows may hold hundreds of ids
+SMALL = 1 << 14
+
+
+class Writer:
+    """Writes a dataset into a folder.
+
+    Args:
+        stages: the staged tables by name, the impressions among them.
+        parts: the part of each impression, an index into PARTS. Shape: uint8 (n,).
+    """
+
+    def __init__(
+        self, source: Source, stages: Mapping[str, Stage], parts: np.ndarray, fitted: Fitted, out: Path, jobs: Jobs
+    ) -> None:
+        self._source, self._stages, self._parts, self._fitted = source, stages, parts, fitted
+        self._out, self._jobs = out, jobs
+        self._impressions = stages[IMPRESSIONS]
+        self._tables = {name: stage for name, stage in stages.items() if name != IMPRESSIONS}
+        self._fields = {name: tuple(f for f in source.fields if f.table == name) for name in stages}
+        self._labelled = source.stages[0] in self._impressions.columns
+        # field -> int64 (parts, 2): ids, unseen ids
+        self._statistics = {f.name: np.zeros((len(PARTS), 2), np.int64) for f in source.fields}
+
+    def write(self, schema: dict[str, Any], audit: Audit, progress: Progress) -> None:
+        """Write every file; the manifest last."""
+        for folder in ("tables", "impressions"):
+            (self._out / folder).mkdir()
+        total = self._impressions.rows + sum(stage.rows for stage in self._tables.values())
+        progress.start("writing impressions and tables", total, "rows")
+        users, items = self._role(self._source.user), self._role(self._source.item)
+        parts = [
+            PartFiles(self._out, part, self._impressions, self._small(IMPRESSIONS), self._source.stages)
+            for part in PARTS
+        ]
+        self._jobs(
+            [
+                *(partial(self._write_table, table) for table in self._tables),
+                *(partial(self._write_part, i, parts[i], users, items) for i in range(len(PARTS))),
+            ]
+        )
+        layout = self._fitted.encoders.save(self._out, self._jobs)
+        progress.done()
+        names = sorted(str(p.relative_to(self._out)) for p in self._out.rglob("*") if p.is_file())
+        names = [name for name in names if not name.startswith("stage/")]
+        files = dict(zip(names, self._jobs(partial(FileRecord.of, self._out / name) for name in names), strict=True))
+        content = {name: about.sha256 for name, about in files.items() if name not in (Quarantine.NAME, LAYOUT)}
+        columns = self._impressions.columns
+        Manifest(
+            made_by=f"entirespace {__version__}",
+            digest=digest([content, [f.name for f in self._source.fields]]),
+            layout=layout.digest,
+            schema=json.loads(json.dumps(schema)),
+            stages=self._source.stages,
+            labelled=self._labelled,
+            roles=Roles(user=self._source.user, item=self._source.item),
+            truth=TRUTH[0] in columns,
+            timed=tuple(stage for stage in self._source.stages if TIME + stage in columns),
+            weighted=WEIGHT in columns,
+            observed_until=None,
+            users=distinct(parts, "users"),
+            items=distinct(parts, "items"),
+            parts={part: files_.record() for part, files_ in zip(PARTS, parts, strict=True)},
+            fields=tuple(self._field_record(f) for f in self._source.fields),
+            tables={t: TableRecord(file=_table_file(t), rows=stage.rows + 1) for t, stage in self._tables.items()},
+            vocabularies={f.name: vocabulary_file(f.name) for f in self._source.fields},
+            audit=audit.as_dict(),
+            files=files,
+        ).write(self._out / MANIFEST)
+
+    def _field_record(self, f: Field) -> FieldRecord:
+        stage, counts = self._stages[f.table], self._statistics[f.name]
+        return FieldRecord(
+            name=f.name,
+            table=f.table,
+            kind=f.kind,
+            size=self._fitted.encoders[f.name].size,
+            single=stage.single[f.name],
+            weighted=stage.weighted[f.name],
+            ids=dict(zip(PARTS, counts[:, 0].tolist(), strict=True)),
+            unseen=dict(zip(PARTS, counts[:, 1].tolist(), strict=True)),
+        )
+
+    def _write_table(self, table: str) -> None:
+        stage, fields, links = self._tables[table], self._fields[table], self._fitted.links[table]
+        empty: dict[str, Ragged] = {}
+        for f in fields:
+            kind = np.float32 if f.kind == "number" else np.int32
+            if stage.single[f.name]:  # one id, unseen
+                empty[f.name] = Ragged(np.zeros(1, kind))
+                self._statistics[f.name] += links[:, :1]
+            else:
+                empty[f.name] = Ragged(np.zeros(0, kind), np.zeros(2, np.int64))
+        with TableFile(self._out / _table_file(table), stage, self._small(table), TABLE_GROUP) as file:
+            file.write(empty)
+            for start, batch in stage.batches():
+                times, content = links[:, 1 + start : 1 + start + batch.num_rows], {}
+                for f in fields:
+                    content[f.name], totals = self._fitted.encode(f, stage.field(batch, f.name), times)
+                    self._statistics[f.name] += totals
+                file.write(content)
+                self._jobs.advance(batch.num_rows)
+
+    def _write_part(self, part: int, files: PartFiles, users: Role, items: Role) -> None:
+        """The impressions of one part."""
+        stage, fields = self._impressions, self._fields[IMPRESSIONS]
+        kept = [name for name in (ORDER, WEIGHT, *TRUTH) if name in stage.columns]
+        kept += [name for name in stage.columns if name.startswith(TIME)]
+        for start, batch in stage.batches():
+            rows = np.flatnonzero(self._parts[start : start + batch.num_rows] == part)
+            if not len(rows):
+                continue
+            times, content = np.ones((1, len(rows)), np.int64), {}
+            for f in fields:
+                bags = stage.field(batch, f.name)
+                bags = bags if len(rows) == len(bags) else bags.take(rows)
+                content[f.name], totals = self._fitted.encode(f, bags, times)
+                self._statistics[f.name][part] += totals[0]
+            flat: dict[str, np.ndarray] = {}
+            for stage_name in self._source.stages:
+                unknown = np.zeros(batch.num_rows, bool)
+                flat[stage_name] = batch[stage_name].to_numpy(zero_copy_only=False) if self._labelled else unknown
+            flat[USER] = users.of(batch)
+            flat.update({name: batch[name].to_numpy() for name in kept})
+            flat.update({LINK + t: batch[LINK + t].to_numpy() + 1 for t in self._tables})
+            item = items.of(batch)
+            if len(rows) < batch.num_rows:
+                flat, item = {name: column[rows] for name, column in flat.items()}, item[rows]
+            files.write(content, flat, item)
+            self._jobs.advance(len(rows))
+        files.finish()
+
+    def _small(self, table: str) -> list[str]:
+        """Fields with so few ids that a dictionary of those of a row group makes the file smaller."""
+        encoders = self._fitted.encoders
+        return [f.name for f in self._fields[table] if f.kind != "number" and encoders[f.name].size <= SMALL]
+
+    def _role(self, name: str | None) -> Role:
+        """The raw ids of the user or the item, told apart even where they have no row of the embedding."""
+        field = next((f for f in self._source.fields if f.name == name), None)
+        return Role(field, self._stages[field.table] if field else None)
+
+
+def _table_file(table: str) -> str:
+    return f"tables/{table}.parquet"

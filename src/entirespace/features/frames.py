@@ -1,0 +1,184 @@
+"""Data frames of raw rows -> rows of the embedding: what a run predicts that is no dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from ..core.rows import IMPRESSIONS, Field, PlacedField, Ragged, Rows
+from ..errors import DataError
+from .encoders import Lookup
+from .layout import Encoders
+from .values import Bags, Content, raw_ids, read, text
+
+WRONG = {
+    "bad_value": "a number",
+    "wrong_feature_count": "as many weights as ids",
+    "bad_weight": "weights that are finite and not negative",
+}
+"""What a field must hold, by what may be wrong with it."""
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """How many ids of a field were read, and how many of them are in row 0, "unseen"."""
+
+    ids: int
+    unseen: int
+
+    def __add__(self, other: Unseen) -> Unseen:
+        return Unseen(self.ids + other.ids, self.unseen + other.unseen)
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A row of a frame that cannot be encoded: its place, counted from 0, and what is wrong with it."""
+
+    row: int
+    field: str
+    must: str
+    value: str
+
+    def error(self, where: str) -> DataError:
+        return DataError(f"field '{self.field}' must hold {self.must}", self.value, where=where)
+
+
+def as_frame(data: Any) -> pl.DataFrame:
+    """A polars, pandas or Arrow table as a polars DataFrame. Raises: DataError for anything else."""
+    if isinstance(data, pl.DataFrame):
+        return data
+    if isinstance(data, pl.LazyFrame):
+        return data.collect()
+    if isinstance(data, Mapping) or hasattr(data, "__arrow_c_stream__"):
+        return pl.DataFrame(data)
+    came = f"{type(data).__module__}.{type(data).__qualname__}"
+    raise DataError("the impressions must be a part, a dataset or a data frame (polars, pandas, Arrow)", came)
+
+
+class FrameEncoder:
+    """Encodes raw impressions with the encoders of a layout, exactly as `prepare` does.
+
+    Args:
+        encoders: the layout's.
+        tables: side tables as frames, by name. The columns of a side table that is not given stand in the impressions
+            already joined.
+
+    Attributes:
+        fields: the fields in the layout's order; those of tables not given count as the impressions' own.
+        tables: side table -> field -> one bag a row; row 0 is the empty row, for a key that has no row.
+
+    Raises: DataError where a column is missing, a side table is unknown, or one of its rows cannot be encoded.
+    """
+
+    def __init__(self, encoders: Encoders, tables: Mapping[str, Any] | None = None) -> None:
+        self._encoders = encoders
+        given = {name: as_frame(frame) for name, frame in (tables or {}).items()}
+        for name in given:
+            if name not in encoders.keys:
+                known = ", ".join(encoders.keys) or "none"
+                raise DataError("a side table must be one of the layout's", f"'{name}'; it has {known}")
+        self._keys: dict[str, Lookup] = {}
+        self.tables: dict[str, dict[str, Ragged]] = {}
+        self._counts: dict[str, dict[str, np.ndarray]] = {}  # table -> field -> int64 (rows, 2): ids, unseen
+        offset, fields = 0, []
+        for f in encoders.fields:
+            size = encoders[f.name].size
+            table = f.table if f.table in given else IMPRESSIONS
+            fields.append(PlacedField(f.name, table, f.kind, size, offset, f.kind != "ids", f.weights is not None))
+            offset += size
+        self.fields: tuple[PlacedField, ...] = tuple(fields)
+        self._own = tuple(f for f in encoders.fields if f.table not in given)
+        for name, frame in given.items():
+            self._add_table(name, frame)
+
+    def _add_table(self, name: str, frame: pl.DataFrame) -> None:
+        fields = tuple(f for f in self._encoders.fields if f.table == name)
+        column = self._encoders.keys[name].key
+        _must_have(frame, [column, *_columns(fields)], f"side table '{name}'")
+        bad, contents = _read(frame, fields)
+        if bad:
+            raise bad[0].error(f"side table '{name}', row {bad[0].row + 1}")
+        self._keys[name] = Lookup(text(raw_ids(frame[column])))
+        self.tables[name], self._counts[name] = {}, {}
+        for f in fields:
+            rows = self._encode(f, contents[f.name])
+            self._counts[name][f.name] = np.concatenate([[[1, 1] if f.kind != "ids" else [0, 0]], _counted(rows)])
+            self.tables[name][f.name] = _after_empty_row(rows)
+
+    def encode(self, data: Any) -> tuple[Rows, list[Bad], dict[str, Unseen]]:
+        """The rows that can be encoded, in order; those that cannot, which are left out; the ids of each field.
+
+        Raises: DataError where a column is missing.
+        """
+        frame = as_frame(data)
+        on = [self._encoders.keys[name].on for name in self.tables]
+        _must_have(frame, [*on, *_columns(self._own)], "the impressions")
+        bad, contents = _read(frame, self._own)
+        if bad:
+            good = np.ones(len(frame), bool)
+            good[[b.row for b in bad]] = False
+            frame = frame.filter(pl.Series(good))
+            _, contents = _read(frame, self._own)
+        fields = {f.name: self._encode(f, contents[f.name]) for f in self._own}
+        counts = {name: _counted(rows).sum(axis=0) for name, rows in fields.items()}
+        links = {}
+        for name in self.tables:
+            keys = text(raw_ids(frame[self._encoders.keys[name].on]))
+            links[name] = (self._keys[name].find(keys) + 1).astype(np.int32)
+            counts.update({f: by_row[links[name]].sum(axis=0) for f, by_row in self._counts[name].items()})
+        unseen = {f.name: Unseen(*map(int, counts[f.name])) for f in self.fields}
+        return Rows(len(frame), fields, links), bad, unseen
+
+    def _encode(self, field: Field, content: Content) -> Ragged:
+        encoder = self._encoders[field.name]
+        if not isinstance(content, Bags):
+            return Ragged(encoder.encode(content))
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(content.lengths)])
+        weights = content.weights
+        if weights is None and field.weights is not None:
+            weights = np.ones(len(content.ids), np.float32)
+        return Ragged(encoder.encode(content.ids), offsets, weights)
+
+
+def _read(frame: pl.DataFrame, fields: tuple[Field, ...]) -> tuple[list[Bad], dict[str, Content]]:
+    """The raw values of each field, and the rows that hold something else, by row."""
+    bad: dict[int, Bad] = {}
+    contents: dict[str, Content] = {}
+    for f in fields:
+        contents[f.name], checks = read(frame, f)
+        for reason, failed in checks:
+            for row in np.flatnonzero(failed).tolist():
+                value = " and ".join(repr(frame[column][row]) for column in (f.source, f.weights) if column)
+                bad.setdefault(row, Bad(row, f.name, WRONG[reason], value))
+    return [bad[row] for row in sorted(bad)], contents
+
+
+def _columns(fields: tuple[Field, ...]) -> list[str]:
+    return [column for f in fields for column in (f.source, f.weights) if column is not None]
+
+
+def _must_have(frame: pl.DataFrame, columns: list[str], what: str) -> None:
+    for column in columns:
+        if column not in frame.columns:
+            came = f"there is none; it has {', '.join(frame.columns[:40])}"
+            raise DataError(f"{what} must have the column '{column}'", came)
+
+
+def _counted(rows: Ragged) -> np.ndarray:
+    """The ids of each row, and how many of them are unseen. Shape: int64 (n, 2)."""
+    unseen = rows.values < 1
+    if rows.offsets is None:
+        return np.stack([np.ones(len(rows), np.int64), unseen.astype(np.int64)], axis=1)
+    until = np.concatenate([np.zeros(1, np.int64), np.cumsum(unseen)])
+    return np.stack([np.diff(rows.offsets), until[rows.offsets[1:]] - until[rows.offsets[:-1]]], axis=1)
+
+
+def _after_empty_row(rows: Ragged) -> Ragged:
+    """The rows of a side table after its row 0, which is unseen where a row has one id, and empty otherwise."""
+    if rows.offsets is None:
+        return Ragged(np.concatenate([np.zeros(1, rows.values.dtype), rows.values]))
+    return Ragged(rows.values, np.concatenate([np.zeros(1, np.int64), rows.offsets]), rows.weights)

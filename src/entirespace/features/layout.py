@@ -1,0 +1,235 @@
+"""The layout: one encoder a field, in order. It gives every raw value its row of the embedding.
+
+    layout.json                fields, keys of side tables, roles, digest, and the SHA-256 of the files below
+    vocabulary/FIELD.parquet   what an encoder has stored: id and count, or edge
+
+These files stand with the dataset that they were fitted on, with every dataset prepared with them, and with every run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..config import Model, nearest
+from ..core.rows import Field
+from ..errors import ConfigError, DataError
+from ..records import FileRecord, Record
+from .encoders import Encoder, Hashed, Knots, Vocabulary
+
+LAYOUT, VOCABULARY = "layout.json", "vocabulary"
+IDENTITY = "text"
+"""The rule of identity: raw ids are one where their texts are."""
+
+
+class Key(Model):
+    """The columns that join a side table."""
+
+    key: str
+    """The key's column in the side table."""
+    on: str
+    """The key's column in the impressions."""
+
+
+class FieldRecord(Model):
+    """One field of a layout: where its raw values stand, and the rows of the embedding it has."""
+
+    name: str
+    table: str
+    kind: Literal["id", "ids", "number"]
+    min_count: int
+    hash: int | None
+    buckets: int | None
+    column: str | None
+    separator: str | None
+    weights: str | None
+    size: int
+
+    def field(self) -> Field:
+        return Field(**self.model_dump(exclude={"size"}))
+
+
+class Layout(Record):
+    """layout.json: what a network must know of its fields."""
+
+    FORMAT: ClassVar = "entirespace-layout/1"
+
+    identity: str
+    digest: str
+    """SHA-256 of all that decides which row a raw value gets."""
+    fields: tuple[FieldRecord, ...]
+    keys: dict[str, Key]
+    """Side table -> the columns that join it."""
+    user: str | None
+    item: str | None
+    files: dict[str, FileRecord]
+
+    @staticmethod
+    def open(folder: Path) -> Layout:
+        """The layout of a dataset or a run. Raises: DataError where it is missing or damaged."""
+        what, missing = "a layout", "there is none: this is neither a dataset nor a run, or of an earlier version"
+        return Layout.read(folder / LAYOUT, DataError, what=what, must=_MUST, missing=missing, do=_DO)
+
+    @cached_property
+    def offsets(self) -> tuple[int, ...]:
+        """The first row of each field in the one embedding table; that row is the field's "unseen"."""
+        sizes = [f.size for f in self.fields]
+        return tuple(np.cumsum([0, *sizes])[:-1].tolist())
+
+    @property
+    def rows(self) -> int:
+        """Rows of the embedding table in all."""
+        return sum(f.size for f in self.fields)
+
+    def vocabulary(self, folder: Path, field: str) -> pa.Table:
+        """What the encoder of a field has stored. Raises: DataError where its file is damaged."""
+        path = folder / vocabulary_file(field)
+        try:
+            if FileRecord.of(path) != self.files[vocabulary_file(field)]:
+                raise DataError(_MUST, "its SHA-256 is another", where=str(path), do=_DO)
+            return pq.read_table(path, page_checksum_verification=True)
+        except (OSError, pa.ArrowException) as error:
+            raise DataError(_MUST, str(error), where=str(path), do=_DO) from error
+
+
+_MUST = "a layout's files must be as they were written"
+_DO = "Prepare the dataset again, or copy the file from a dataset or a run of the same layout"
+KINDS: dict[str, type[Vocabulary] | type[Knots]] = {"id": Vocabulary, "ids": Vocabulary, "number": Knots}
+"""Kind of a field -> its encoder, where it is not hashed."""
+
+
+Job = Callable[[], FileRecord]
+
+
+def _one_by_one(jobs: Iterable[Job]) -> list[FileRecord]:
+    return [job() for job in jobs]
+
+
+@dataclass(frozen=True)
+class Encoders:
+    """One encoder a field, with what it reads: all that turns raw rows into rows of the embedding."""
+
+    fields: tuple[Field, ...]
+    encoders: Mapping[str, Encoder]
+    keys: Mapping[str, Key]
+    user: str | None = None
+    item: str | None = None
+
+    @staticmethod
+    def open(folder: Path) -> Encoders:
+        """Those that stand in the folder of a dataset or a run. Raises: DataError where they are damaged."""
+        layout = Layout.open(folder)
+        encoders: dict[str, Encoder] = {}
+        for about in layout.fields:
+            kind = Hashed if about.hash is not None else KINDS[about.kind]
+            encoders[about.name] = kind.from_table(about.field(), layout.vocabulary(folder, about.name))
+        fields = tuple(about.field() for about in layout.fields)
+        return Encoders(fields, encoders, layout.keys, layout.user, layout.item)
+
+    def __getitem__(self, field: str) -> Encoder:
+        return self.encoders[field]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of all that decides which row a raw value gets: identity, fields in order, ids, knots."""
+        found = hashlib.sha256(IDENTITY.encode())
+        for f in self.fields:
+            found.update(json.dumps([f.name, f.table, f.kind, f.hash, self[f.name].size]).encode())
+            for buffer in _content(self[f.name].to_table()):
+                found.update(buffer)
+        return found.hexdigest()
+
+    def save(self, folder: Path, run: Callable[[Iterable[Job]], list[FileRecord]] = _one_by_one) -> Layout:
+        """Write layout.json, last, and the files it names; `run` may do several jobs at once."""
+        (folder / VOCABULARY).mkdir(exist_ok=True)
+
+        def write(field: str) -> FileRecord:
+            path = folder / vocabulary_file(field)
+            pq.write_table(self[field].to_table(), path, compression="zstd", write_page_checksum=True)
+            return FileRecord.of(path)
+
+        written = run(partial(write, f.name) for f in self.fields)
+        files = {vocabulary_file(f.name): record for f, record in zip(self.fields, written, strict=True)}
+        layout = Layout(
+            identity=IDENTITY,
+            digest=self.digest,
+            fields=tuple(FieldRecord(**asdict(f), size=self[f.name].size) for f in self.fields),
+            keys=dict(self.keys),
+            user=self.user,
+            item=self.item,
+            files=files,
+        )
+        layout.write(folder / LAYOUT)
+        return layout
+
+    def adopted(self, fields: tuple[Field, ...], where: str) -> tuple[Field, ...]:
+        """The fields of another schema, in this layout's order and with its encoders: only where they stand differs.
+
+        Raises: ConfigError where a field is missing, is not in the layout, or is of another table or kind.
+        """
+        theirs = {f.name: f for f in fields}
+        must = "the schema must have the fields of the layout that it is prepared with"
+        for name in theirs:
+            if name not in self.encoders:
+                do = nearest(name, list(self.encoders))
+                raise ConfigError(must, f"the layout has no field '{name}'", where=where, do=do)
+        for mine in self.fields:
+            other = theirs.get(mine.name)
+            if other is None:
+                raise ConfigError(must, f"field '{mine.name}' is missing", where=where)
+            if (other.table, other.kind) != (mine.table, mine.kind):
+                came = f"field '{mine.name}' is of kind {other.kind} in {other.table}, not {mine.kind} in {mine.table}"
+                raise ConfigError(must, came, where=where)
+        return tuple(
+            replace(mine, column=other.column, separator=other.separator, weights=other.weights)
+            for mine in self.fields
+            for other in [theirs[mine.name]]
+        )
+
+
+def vocabulary_file(field: str) -> str:
+    return f"{VOCABULARY}/{field}.parquet"
+
+
+def link_layout(source: Path, out: Path) -> Layout:
+    """Give another folder the layout of `source`: hard links where the file system has them, else copies.
+
+    Raises: DataError where the layout is not whole.
+    """
+    layout = Layout.open(source)
+    (out / VOCABULARY).mkdir(parents=True, exist_ok=True)
+    for name in (*layout.files, LAYOUT):  # layout.json last: it says that the others are there
+        path = out / name
+        path.unlink(missing_ok=True)
+        try:
+            os.link(source / name, path)
+        except FileNotFoundError as error:
+            raise DataError(_MUST, "the file is missing", where=str(source / name), do=_DO) from error
+        except OSError:  # another disk, or one without links
+            shutil.copyfile(source / name, path)
+    return layout
+
+
+def _content(table: pa.Table) -> list[bytes]:
+    """The ids or the edges as bytes, whatever chunks and buffers they lie in; counts decide no row."""
+    name = "edge" if "edge" in table.column_names else "id"
+    column = table[name].combine_chunks()
+    if name == "edge":
+        return [np.asarray(column).astype("<f8").tobytes()]
+    joined = column.cast(pa.large_string())
+    _, offsets, characters = joined.buffers()
+    if not len(joined):
+        return []
+    ends = np.frombuffer(offsets, np.int64)[joined.offset : joined.offset + len(joined) + 1]
+    return [np.diff(ends).astype("<i8").tobytes(), bytes(memoryview(characters or b"")[ends[0] : ends[-1]])]
