@@ -14,8 +14,11 @@ from pydantic import Field
 
 from entirespace.config import (
     Config,
+    MLPTowerConfig,
+    MLPTrunkConfig,
     Model,
     NetworkConfig,
+    NoTrunkConfig,
     OptimizerConfig,
     TrainingConfig,
     digest,
@@ -31,14 +34,17 @@ from entirespace.errors import ConfigError
 def test_the_defaults_are_the_papers():
     config = Config()
     assert config.network.embedding_size == 18
-    assert config.network.hidden == (360, 200, 80)
+    assert config.network.tower.hidden == (360, 200, 80)
+    assert config.network.trunk.kind == "none"
     optimizer = config.optimizer
     assert (optimizer.beta1, optimizer.beta2, optimizer.epsilon, optimizer.lazy) == (0.9, 0.999, 1e-8, False)
 
 
 def test_a_dump_is_read_back_as_it_was(tmp_path):
     config = Config(
-        network=NetworkConfig(embedding_size=4, hidden=(8,), embedding_std=0.5),
+        network=NetworkConfig(
+            embedding_size=4, tower=MLPTowerConfig(hidden=(8,)), trunk=MLPTrunkConfig(), embedding_std=0.5
+        ),
         optimizer=OptimizerConfig(learning_rate=3e-4, lazy=True),
         training=TrainingConfig(batch_size=7, threads=3, device="cuda"),
     )
@@ -54,8 +60,8 @@ def test_a_dump_says_each_value_under_the_sentence_that_explains_it():
     lines = text.splitlines()
     assert lines[lines.index("embedding_size = 18") - 1] == "# D: floats of one embedding row (paper: 18)."
     assert "# threads = " in lines
-    assert tomllib.loads(text)["network"]["hidden"] == [360, 200, 80]
-    for section in (NetworkConfig, OptimizerConfig, TrainingConfig):
+    assert tomllib.loads(text)["network"]["tower"] == {"kind": "mlp", "hidden": [360, 200, 80]}
+    for section in (NetworkConfig, MLPTowerConfig, NoTrunkConfig, OptimizerConfig, TrainingConfig):
         for name, field in section.model_fields.items():
             assert field.description, name
             assert f"# {field.description}" in lines
@@ -73,7 +79,7 @@ def test_settings_go_over_the_file(tmp_path):
     ]
     config, method = load(path, settings)
     assert (config.training.epochs, config.training.batch_size, config.training.device) == (5, 9, "cuda")
-    assert config.network.hidden == (8, 4)
+    assert config.network.tower.hidden == (8, 4)
     assert config.optimizer.lazy is True
     assert method == {"name": "AMAN", "rate": 0.5}
 

@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from ..batches.batch import Batch
-from ..network.towers import Heads
+from ..network.probability import Heads
 
 
 @dataclass(frozen=True)

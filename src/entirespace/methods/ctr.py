@@ -9,8 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from ..batches.batch import Batch
-from ..network.probability import bce
-from ..network.towers import Heads
+from ..network.probability import Heads, bce
 from ._method import Counts, Method, base_rate, once
 
 

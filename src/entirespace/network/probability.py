@@ -88,3 +88,28 @@ def bce(label: Tensor, p: Prob, weight: Tensor | None = None) -> Tensor:
     # where(), not label * log + ...: the side the label does not name may be -inf, and 0 * -inf is not 0.
     loss = torch.where(label, p.log, p.log_not)
     return -(loss if weight is None else weight * loss).mean()
+
+
+class Heads:
+    """What a network returns: a named probability a head, read as an attribute. Shape: each (B,).
+
+    Raises: AttributeError that names the heads there are.
+
+    >>> Heads(ctr=Prob.of_logit(torch.tensor(0.0))).ctr.value
+    tensor(0.5000)
+    """
+
+    def __init__(self, **probs: Prob) -> None:
+        self._probs = probs
+
+    def __getattr__(self, name: str) -> Prob:
+        if name.startswith("_") or name not in self._probs:  # "_": never look for _probs through itself
+            known = ", ".join(self.__dict__.get("_probs", {}))
+            raise AttributeError(f"a network's head must be one of {known}, however: '{name}'")
+        return self._probs[name]
+
+    def __iter__(self):
+        return iter(self._probs)
+
+    def __repr__(self) -> str:
+        return f"Heads({', '.join(self._probs)})"
