@@ -101,9 +101,8 @@ def test_shared_rows_are_multiplied_once_with_the_same_result(own, impressions, 
 
 def test_a_side_table_with_few_rows_gives_an_input_of_its_own(batch) -> None:
     weight = torch.zeros(ROWS, 3)
-    made = BatchFields(
-        weight[batch.rows], batch
-    ).inputs  # field 2: two rows; field 3: three rows, both of four impressions
+    made = BatchFields(weight[batch.rows], batch).inputs
+    # field 2 has two rows and field 3 three, for four impressions
     assert [(i.fields, len(i.x)) for i in made] == [((2,), 2), ((3,), 3), ((0, 1, 4), 4)]
 
 
