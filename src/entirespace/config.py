@@ -93,9 +93,11 @@ class NetworkConfig(Model):
         data = {key: value.model_dump() if isinstance(value, Model) else value for key, value in data.items()}
         if "hidden" in data and isinstance(tower := data.get("tower", {}), Mapping):
             hidden = data.pop("hidden")
+            if tower.get("kind", "mlp") != "mlp":
+                raise ValueError("hidden is short for tower.hidden of kind 'mlp'")
             if "hidden" in tower and not _same(tower["hidden"], hidden):
                 raise ValueError("hidden is short for tower.hidden: give one of them, or both the same value")
-            data["tower"] = {**tower, "hidden": hidden}
+            data["tower"] = {"kind": "mlp", **tower, "hidden": hidden}
         for name in ("tower", "trunk"):
             if isinstance(data.get(name), Mapping):
                 data[name] = {"kind": cls.model_fields[name].default.kind, **data[name]}

@@ -67,6 +67,7 @@ def command(
     STUDY/best.toml is the best configuration (train METHOD DATASET --config STUDY/best.toml -o RUN); trials.json,
     report.md and trials.svg show all of them.
     """
+    from ..config import SHORT
     from ..dataset.dataset import Dataset
     from ..errors import ConfigError
     from ..experiments.space import Space, default_space, read_space
@@ -74,7 +75,8 @@ def command(
     from ..methods import CTR, family, from_spec
 
     loaded, table = configuration(config, settings, device=device, precision=precision)
-    fixed = frozenset(setting.partition("=")[0].strip() for setting in settings or [])
+    names = {setting.partition("=")[0].strip() for setting in settings or []}
+    fixed = frozenset(names).union(*(pair for pair in SHORT.items() if names & set(pair)))
     with command_line():
         candidates = family(method).candidates
         chosen = candidates[0]
