@@ -61,7 +61,7 @@ def command(
 
     \b
     optimizer.learning_rate = { low = 1e-4, high = 1e-2, log = true }
-    network.hidden = { choices = [[80], [200, 80], [360, 200, 80]] }
+    network.tower.hidden = { choices = [[80], [200, 80], [360, 200, 80]] }
     method.rate = { low = 0.0, high = 1.0 }
 
     STUDY/best.toml is the best configuration (train METHOD DATASET --config STUDY/best.toml -o RUN); trials.json,

@@ -161,7 +161,7 @@ def default_space(method: Method, searched: bool = True, fixed: frozenset[str] =
 
 def read_space(path: Path) -> dict[str, Searched]:
     """A space file: `optimizer.learning_rate = { low = 1e-4, high = 1e-2, log = true }` and
-    `network.hidden = { choices = [[80], [200, 80]] }`. Raises: ConfigError naming the place.
+    `network.tower.hidden = { choices = [[80], [200, 80]] }`. Raises: ConfigError naming the place.
     """
     space = {name: parse(Searched, table, f"{path}, {name}") for name, table in _leaves(read_toml(path), path)}
     if not space:

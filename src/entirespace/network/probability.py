@@ -59,8 +59,8 @@ class Prob:
         # Not this, or this but not the next:
         log_not = torch.logaddexp(self.log_not, self.log + then.log_not)
         # At pCTR 0.04, pCVR 0.005 that is log(0.96 + 0.0398) = -2e-4 with an error of 1e-8; at a pCVR of 1e-8
-        # the error takes it past 0. The log odds, log - log_not = -8.5, hardly feel that error: log_not taken
-        # from them is off by 2e-10, is never above 0, and its gradients are as good.
+        # the error takes it past 0. The same error changes the log odds, log - log_not = -8.5, very little: log_not
+        # taken from them is off by 2e-10, is never above 0, and its gradients are as good.
         return Prob(log, logsigmoid(log_not - log))
 
     def __truediv__(self, given: Prob) -> Tensor:
