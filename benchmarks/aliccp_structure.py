@@ -32,7 +32,7 @@ from entirespace.core.rows import Ragged
 from entirespace.dataset.dataset import Dataset
 from entirespace.methods import ESMM
 from entirespace.network import Heads
-from entirespace.network.embedding import Input
+from entirespace.network.fields import VectorFields
 from entirespace.network.probability import Prob
 from entirespace.runs.run import build_network
 from entirespace.training.learner import Learner
@@ -124,9 +124,9 @@ def _plain(data: Dataset, feed: Feed, size: int) -> Callable[[], int]:
 
     def step() -> int:
         made, groups = next(turn)
-        fields = tuple(field for group in made.groups for field in group.fields)
         x = torch.cat([_bags(table, len(made), *group) for group in groups], dim=1)
-        p = {head: Prob.of_logits(tower([Input(fields, x)])) for head, tower in network.towers.items()}
+        fields = VectorFields(x.unflatten(1, (-1, table.shape[1])))
+        p = {head: Prob.of_logits(tower(fields)) for head, tower in network.towers.items()}
         loss = ESMM().loss(Heads(**p), made)
         adam.zero_grad()
         loss.backward()
@@ -165,7 +165,7 @@ def _exploded(batch: Batch, group: Group) -> Bags:
 def _floor(data: Dataset, size: int) -> Callable[[], int]:
     """The matrix products of both towers, forward and backward, in float32."""
     config = Config().network
-    layers = list(itertools.pairwise((len(data.fields) * config.embedding_size, *config.hidden, 2)))
+    layers = list(itertools.pairwise((len(data.fields) * config.embedding_size, *config.tower.hidden, 2)))
     made = []
     for wide, narrow in layers * 2:
         x, w, y = torch.randn(size, wide), torch.randn(narrow, wide), torch.randn(size, narrow)

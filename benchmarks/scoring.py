@@ -104,7 +104,7 @@ def _plain(network: torch.nn.Module, ids: torch.Tensor) -> torch.Tensor:
 
 def _floor(data: Dataset, impressions: int) -> None:
     config = Config().network
-    widths = (len(data.fields) * config.embedding_size, *config.hidden, 2)
+    widths = (len(data.fields) * config.embedding_size, *config.tower.hidden, 2)
     made = [
         (torch.empty(PREDICT_ROWS, wide), torch.empty(wide, narrow), torch.empty(PREDICT_ROWS, narrow))
         for wide, narrow in pairwise(widths)

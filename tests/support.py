@@ -23,6 +23,7 @@ class Table:
     bags: list[list[Bag]]
     single: bool = False  # every bag holds exactly one id
     expand: list[int] | None = None
+    name: str | None = None  # None: a table of its own
 
 
 def ids(*columns: list[int], fields: tuple[int, ...]) -> Table:
@@ -45,7 +46,7 @@ def make_batch(
     rows = sorted(used) if all_rows is None else list(range(all_rows))
     place = {row: i for i, row in enumerate(rows)}
     groups = []
-    for table in tables:
+    for number, table in enumerate(tables):
         size = len(table.bags[0])
         flat = [(f, bag) for f, bags in zip(table.fields, table.bags, strict=True) for bag in bags]  # field-major
         if table.single:  # row-major
@@ -60,6 +61,7 @@ def make_batch(
                 weights=None if all(w == 1 for w in weights) else torch.tensor(weights),
                 expand=None if table.expand is None else torch.tensor(table.expand),
                 size=size,
+                table=table.name or f"table {number}",
             )
         )
     reference = None if reference_pctr is None else torch.tensor(reference_pctr)

@@ -14,8 +14,11 @@ from pydantic import Field
 
 from entirespace.config import (
     Config,
+    MLPTowerConfig,
+    MLPTrunkConfig,
     Model,
     NetworkConfig,
+    NoTrunkConfig,
     OptimizerConfig,
     TrainingConfig,
     digest,
@@ -31,14 +34,17 @@ from entirespace.errors import ConfigError
 def test_the_defaults_are_the_papers():
     config = Config()
     assert config.network.embedding_size == 18
-    assert config.network.hidden == (360, 200, 80)
+    assert config.network.tower.hidden == (360, 200, 80)
+    assert config.network.trunk.kind == "none"
     optimizer = config.optimizer
     assert (optimizer.beta1, optimizer.beta2, optimizer.epsilon, optimizer.lazy) == (0.9, 0.999, 1e-8, False)
 
 
 def test_a_dump_is_read_back_as_it_was(tmp_path):
     config = Config(
-        network=NetworkConfig(embedding_size=4, hidden=(8,), embedding_std=0.5),
+        network=NetworkConfig(
+            embedding_size=4, tower=MLPTowerConfig(hidden=(8,)), trunk=MLPTrunkConfig(), embedding_std=0.5
+        ),
         optimizer=OptimizerConfig(learning_rate=3e-4, lazy=True),
         training=TrainingConfig(batch_size=7, threads=3, device="cuda"),
     )
@@ -54,8 +60,8 @@ def test_a_dump_says_each_value_under_the_sentence_that_explains_it():
     lines = text.splitlines()
     assert lines[lines.index("embedding_size = 18") - 1] == "# D: floats of one embedding row (paper: 18)."
     assert "# threads = " in lines
-    assert tomllib.loads(text)["network"]["hidden"] == [360, 200, 80]
-    for section in (NetworkConfig, OptimizerConfig, TrainingConfig):
+    assert tomllib.loads(text)["network"]["tower"] == {"kind": "mlp", "hidden": [360, 200, 80]}
+    for section in (NetworkConfig, MLPTowerConfig, NoTrunkConfig, OptimizerConfig, TrainingConfig):
         for name, field in section.model_fields.items():
             assert field.description, name
             assert f"# {field.description}" in lines
@@ -73,9 +79,37 @@ def test_settings_go_over_the_file(tmp_path):
     ]
     config, method = load(path, settings)
     assert (config.training.epochs, config.training.batch_size, config.training.device) == (5, 9, "cuda")
-    assert config.network.hidden == (8, 4)
+    assert config.network.tower.hidden == (8, 4)
     assert config.optimizer.lazy is True
     assert method == {"name": "AMAN", "rate": 0.5}
+
+
+def test_hidden_is_short_for_the_towers_hidden(tmp_path):
+    path = tmp_path / "config.toml"
+    for text in (
+        "[network]\nhidden = [8]",
+        "[network.tower]\nhidden = [8]",
+        "network = {hidden=[8], tower={hidden=[8]}}",
+    ):
+        path.write_text(text)
+        assert load(path)[0] == Config(network=NetworkConfig(tower=MLPTowerConfig(hidden=(8,))))
+        for setting in ("network.hidden=[4]", "network.tower.hidden=[4]"):  # over either form
+            assert load(path, [setting])[0].network.tower.hidden == (4,)
+    both = ["network.hidden=[4]", "network.tower.hidden=[5]"]
+    with pytest.raises(ConfigError, match=r"short for tower\.hidden: give one of them"):
+        load(settings=both)
+    path.write_text("network = {hidden = [8], tower = {hidden = [9]}}")
+    with pytest.raises(ConfigError, match=r"short for tower\.hidden: give one of them"):
+        load(path)
+
+
+def test_a_kind_of_trunk(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text('[network.trunk]\nkind = "mlp"\nhidden = [8]\n')
+    assert load(path)[0].network.trunk == MLPTrunkConfig(hidden=(8,))
+    assert load(path, ["network.trunk.kind=none"])[0].network.trunk == NoTrunkConfig()
+    assert load(path, ["network.trunk.hidden=[4]"])[0].network.trunk == MLPTrunkConfig(hidden=(4,))
+    assert load(settings=["network.trunk.kind=mlp"])[0].network.trunk == MLPTrunkConfig()
 
 
 def test_nothing_given_is_the_default():
@@ -106,6 +140,20 @@ def test_a_config_does_not_change():
         ("training = 3", "'training' must be valid, however: 3 (input should be a table)"),
         ("[network]\nhidden = 80", "'network.hidden' must be valid, however: 80 (input should be a list)"),
         ("[network]\nhidden = [80, 'x']", "'network.hidden.1' must be valid, however: 'x'"),
+        (
+            "[network.tower]\nhidden = [0]",
+            "'network.tower.hidden.0' must be valid, however: 0 (input should be greater",
+        ),
+        (
+            "[network.tower]\nhiden = [8]",
+            "every key must be known, however: 'network.tower.hiden'. Did you mean 'hidden'?",
+        ),
+        ("[network.tower]\nkind = 'x'", "'network.tower.kind' must be valid, however: 'x' (input should be 'mlp')"),
+        (
+            "[network.trunk]\nkind = 'x'",
+            "'network.trunk.kind' must be valid, however: 'x' (input should be 'none' or 'mlp')",
+        ),
+        ("[network]\ntrunk = 3", "'network.trunk' must be valid, however: 3 (input should be a table)"),
         (
             "[training]\ndevice = 'tpu'",
             "'training.device' must be valid, however: 'tpu' (input should be 'cpu'",

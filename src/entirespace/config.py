@@ -9,11 +9,12 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar, get_origin
+from typing import Annotated, Any, Literal, Self, TypeVar, get_origin
 
 import tomlkit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from .dotted import cut, merged, put
 from .errors import ConfigError
 
 
@@ -29,15 +30,78 @@ class Model(BaseModel):
     )
 
 
+Width = Annotated[int, Field(ge=1)]
+
+
+class MLPTowerConfig(Model):
+    """An MLP on all fields side by side (paper, section 3.1)."""
+
+    kind: Literal["mlp"] = "mlp"
+    """The kind of tower: mlp (the paper's)."""
+    hidden: tuple[Width, ...] = (360, 200, 80)
+    """Widths of a tower's ReLU layers; a two-way softmax follows (paper: 360 x 200 x 80 x 2)."""
+
+
+Tower = MLPTowerConfig
+"""What a tower can be. With a second kind: Annotated[MLPTowerConfig | OtherConfig, Field(discriminator="kind")]."""
+
+
+class NoTrunkConfig(Model):
+    """Towers share the embedding and nothing above it (the paper's networks)."""
+
+    kind: Literal["none"] = "none"
+    """The kind of trunk: none (the paper's), or mlp."""
+
+
+class MLPTrunkConfig(Model):
+    """A shared bottom: ReLU layers that all towers on one embedding read."""
+
+    kind: Literal["mlp"] = "mlp"
+    """The kind of trunk: none (the paper's), or mlp."""
+    hidden: tuple[Width, ...] = Field(default=(360, 200), min_length=1)
+    """Widths of the ReLU layers; the towers read the last."""
+
+
+Trunk = Annotated[NoTrunkConfig | MLPTrunkConfig, Field(discriminator="kind")]
+"""What a trunk can be."""
+
+
 class NetworkConfig(Model):
-    """The network of every method (paper, section 3.1: all competitors share it)."""
+    """The network of every method (paper, section 3.1: all competitors share it).
+
+    `hidden` is a short form of `tower.hidden`.
+
+    >>> NetworkConfig.model_validate({"hidden": [80]}).tower.hidden
+    (80,)
+    """
 
     embedding_size: int = Field(default=18, ge=1)
     """D: floats of one embedding row (paper: 18)."""
-    hidden: tuple[int, ...] = (360, 200, 80)
-    """Widths of a tower's ReLU layers; a two-way softmax follows (paper: 360 x 200 x 80 x 2)."""
     embedding_std: float = Field(default=0.01, ge=0)
     """Standard deviation of an embedding at its start; row 0, "unseen", starts at zero."""
+    tower: Tower = MLPTowerConfig()
+    """What makes a head's probability of all fields; each head has its own."""
+    trunk: Trunk = NoTrunkConfig()
+    """What the towers on one embedding share above it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _completed(cls, data: Any) -> Any:
+        """Settings without a kind are of the default kind, and `hidden` is the tower's."""
+        if not isinstance(data, Mapping):
+            return data
+        data = {key: value.model_dump() if isinstance(value, Model) else value for key, value in data.items()}
+        if "hidden" in data and isinstance(tower := data.get("tower", {}), Mapping):
+            hidden = data.pop("hidden")
+            if tower.get("kind", "mlp") != "mlp":
+                raise ValueError("hidden is short for tower.hidden of kind 'mlp'")
+            if "hidden" in tower and not _same(tower["hidden"], hidden):
+                raise ValueError("hidden is short for tower.hidden: give one of them, or both the same value")
+            data["tower"] = {"kind": "mlp", **tower, "hidden": hidden}
+        for name in ("tower", "trunk"):
+            if isinstance(data.get(name), Mapping):
+                data[name] = {"kind": cls.model_fields[name].default.kind, **data[name]}
+        return data
 
 
 class OptimizerConfig(Model):
@@ -98,6 +162,9 @@ class Config(Model):
     training: TrainingConfig = TrainingConfig()
 
 
+SHORT = {"network.hidden": "network.tower.hidden"}
+"""Short forms of dotted names."""
+
 T = TypeVar("T", bound=BaseModel)
 
 
@@ -124,13 +191,13 @@ def parse(model: type[T], data: Mapping[str, Any], where: str) -> T:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        errors = [(_keys(e, data), e) for e in error.errors()]
+        errors = [(_keys(e, data), e) for e in map(_by_kind, error.errors())]
     # an unknown key may be the reason why another one is missing, and why no form of a value fits
     rank = {"extra_forbidden": 0, "missing": 1, "value_error": 2}
     keys, first = min(errors, key=lambda e: (rank.get(e[1]["type"], 3), -len(e[0])))
     place = ".".join(map(str, keys))
     if first["type"] == "extra_forbidden":
-        advice = nearest(str(keys[-1]), _known_keys(model, keys[:-1]))
+        advice = nearest(str(keys[-1]), _known_keys(model, keys[:-1], data))
         raise ConfigError("every key must be known", f"'{place}'", where=where, do=advice)
     if first["type"] == "missing":
         raise ConfigError(f"'{place}' must be given", "it is missing", where=where)
@@ -151,6 +218,16 @@ def _keys(error: Any, data: Any) -> tuple[str | int, ...]:
     return tuple(keys)
 
 
+def _by_kind(error: Any) -> Any:
+    """An error of a union whose members are told apart by a key: as an error of that key."""
+    if error["type"] != "union_tag_invalid":
+        return error
+    context = error["ctx"]
+    message = "Input should be " + " or ".join(context["expected_tags"].rsplit(", ", 1))
+    return {"type": "literal_error", "loc": (*error["loc"], context["discriminator"].strip("'")),
+            "input": context["tag"], "msg": message}  # fmt: skip
+
+
 def _said(error: Any) -> str:
     """What is wrong, in the words of TOML: without tuples, dictionaries and models."""
     message = error["msg"].removeprefix("Value error, ").replace("valid tuple", "list").replace("Tuple", "list")
@@ -163,19 +240,22 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _known_keys(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
+def _known_keys(model: type[BaseModel], loc: tuple[Any, ...], data: Any) -> list[str]:
     """The keys that the model at `loc` inside `model` knows."""
     parts = iter(loc)
     for part in parts:
+        data = data.get(part) if isinstance(data, Mapping) else None
         field = next((f for n, f in model.model_fields.items() if part in (n, f.alias)), None)
         inner = [
             a for a in _annotations(field and field.annotation) if isinstance(a, type) and issubclass(a, BaseModel)
         ]
         if not inner:
             return []
-        model = inner[0]
+        kinds = {m.model_fields["kind"].default: m for m in reversed(inner) if "kind" in m.model_fields}
+        kind = data.get("kind") if isinstance(data, Mapping) else None
+        model = kinds.get(kind, inner[0])  # of a union, the member of this kind
         if get_origin(field and field.annotation) is dict:
-            next(parts, None)  # a key of the user's own
+            data = data.get(next(parts, None)) if isinstance(data, Mapping) else None  # a key of the user's own
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
@@ -194,19 +274,51 @@ def load(path: Path | None = None, settings: list[str] | None = None) -> tuple[C
     method = data.pop("method", {})
     if not isinstance(method, dict):
         raise ConfigError("[method] must be a table", _short(method), where=where)
+    over: dict[str, Any] = {}
     for setting in settings or []:
-        key, equals, value = setting.partition("=")
-        if not equals or not key.strip():
+        name, equals, value = setting.partition("=")
+        if not equals or not name.strip():
             raise ConfigError("a setting must read a.b=c", f"'{setting}'", where="--set")
-        table: dict[str, Any] = method if key.startswith("method.") else data
-        *path_keys, last = [k.strip() for k in key.removeprefix("method.").split(".")]
-        for part in path_keys:
-            table = table.setdefault(part, {})
-            if not isinstance(table, dict):
-                raise ConfigError("a setting must name a value inside a table", f"'{setting}'", where="--set")
-        table[last] = _value(value.strip())
+        try:
+            put(over, name, _value(value.strip()))
+        except TypeError as error:
+            raise ConfigError("a setting must name a value inside a table", f"'{setting}'", where="--set") from error
         where = "--set" if not path else f"{path} with --set"
-    return parse(Config, data, where), method
+    method = merged(method, over.pop("method", {}))
+    return parse(Config, with_tables(data, over), where), method
+
+
+def with_settings(data: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """`data` with the values of dotted names in it.
+
+    >>> with_settings({"network": {"tower": {"kind": "mlp", "hidden": [8]}}}, {"network.hidden": [80]})
+    {'network': {'tower': {'kind': 'mlp'}, 'hidden': [80]}}
+    """
+    over: dict[str, Any] = {}
+    for name, value in settings.items():
+        put(over, name, value)
+    return with_tables(data, over)
+
+
+def with_tables(data: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`data` with the tables of `over` laid over its own. A value in `over` replaces its other name in `data`."""
+    for names in SHORT.items():
+        if any(cut(over, name)[1] for name in names):
+            for name in names:
+                data, _ = cut(data, name)
+    return merged(data, over)
+
+
+def value_at(config: BaseModel, name: str) -> Any:
+    """The value of a dotted name.
+
+    >>> value_at(Config(), "network.hidden")
+    (360, 200, 80)
+    """
+    value: Any = config
+    for key in SHORT.get(name, name).split("."):
+        value = getattr(value, key)
+    return value
 
 
 def _value(text: str) -> Any:
@@ -226,17 +338,32 @@ def dump(config: Config, method: Mapping[str, Any] | None = None) -> str:
             table.add(key, value)
         document.add("method", table)
     for name in type(config).model_fields:
-        section: BaseModel = getattr(config, name)
-        table = tomlkit.table()
-        for key, field in type(section).model_fields.items():
-            value = getattr(section, key)
-            table.add(tomlkit.comment(field.description or ""))
-            if value is None:
-                table.add(tomlkit.comment(f"{key} = "))
-            else:
-                table.add(key, list(value) if isinstance(value, tuple) else value)
-        document.add(name, table)
+        document.add(name, _table(getattr(config, name)))
     return tomlkit.dumps(document)
+
+
+def _table(model: BaseModel, about: str = "") -> Any:
+    """A model as a TOML table, the tables inside it last."""
+    table = tomlkit.table()
+    if about:
+        table.add(tomlkit.comment(about))
+    values = [(key, field.description or "", getattr(model, key)) for key, field in type(model).model_fields.items()]
+    for key, description, value in sorted(values, key=lambda v: isinstance(v[2], BaseModel)):
+        if isinstance(value, BaseModel):
+            table.add(key, _table(value, description))
+            continue
+        table.add(tomlkit.comment(description))
+        if value is None:
+            table.add(tomlkit.comment(f"{key} = "))
+        else:
+            table.add(key, list(value) if isinstance(value, tuple) else value)
+    return table
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equal, where a list and a tuple of the same values are."""
+    one, other = (list(value) if isinstance(value, tuple) else value for value in (one, other))
+    return one == other
 
 
 def digest(value: Any) -> str:

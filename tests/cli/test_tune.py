@@ -43,6 +43,11 @@ def test_tune_then_train_with_the_best(run, dataset, tmp_path):
             2,
             "'network.embedding_std' is both",
         ),
+        (
+            "tune ESMM data -o study --space hidden.toml --set network.hidden=[8]",
+            2,
+            "'network.tower.hidden' is both",
+        ),
         ("tune ESMM data -o study --space bad.toml", 2, "Did you mean 'learning_rate'?"),
         ("tune ESMM data -o study", 1, "a dataset is a folder"),
         ("train ESMM data -o run --track tensorbord", 2, "'tensorboard', 'mlflow', 'none'"),
@@ -51,6 +56,7 @@ def test_tune_then_train_with_the_best(run, dataset, tmp_path):
 def test_what_cannot_be_is_said(arguments, code, said, run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "space.toml").write_text("network.embedding_std = { low = 0.1, high = 0.2 }")
+    (tmp_path / "hidden.toml").write_text("network.tower.hidden = { choices = [[8], [80]] }")
     (tmp_path / "bad.toml").write_text("optimizer.learning_rte = { low = 0.1, high = 0.2 }")
     ran = run(*arguments.split())
     assert (ran.code, ran.out) == (code, "")

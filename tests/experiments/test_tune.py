@@ -209,6 +209,17 @@ def test_a_space_file_names_ranges_and_choices(tmp_path, brief):
     assert config.training.batch_size == found[0]["training.batch_size"]
 
 
+def test_a_setting_may_lie_deeper(tmp_path, brief):
+    (tmp_path / "space.toml").write_text(
+        "network.tower.hidden = { choices = [[8], [200, 80]] }\n[network.trunk]\nkind = { choices = ['none', 'mlp'] }\n"
+    )
+    space = Space(ESMM(), brief, read_space(tmp_path / "space.toml"))
+    assert space.start() == {"network.tower.hidden": (8,), "network.trunk.kind": "none"}
+    network = space.at({"network.tower.hidden": [200, 80], "network.trunk.kind": "mlp"})[1].network
+    assert (network.tower.hidden, network.trunk.kind) == ((200, 80), "mlp")
+    assert space.config.network.tower.hidden == (8,)
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [

@@ -14,7 +14,7 @@ import support
 import torch
 from torch import nn
 
-from entirespace.config import NetworkConfig
+from entirespace.config import MLPTowerConfig, NetworkConfig
 from entirespace.methods import METHODS, Counts, Method
 from entirespace.network import Network
 
@@ -39,7 +39,7 @@ def losses(method: Method) -> list[float]:
         method.heads,
         OFFSETS,
         ROWS,
-        NetworkConfig(embedding_size=4, hidden=(12, 6), embedding_std=0.1),
+        NetworkConfig(embedding_size=4, tower=MLPTowerConfig(hidden=(12, 6)), embedding_std=0.1),
         share_embedding=method.share_embedding,
         base_rates=method.base_rates(Counts.of(labels)),
         seed=1,

@@ -10,7 +10,7 @@ import support
 import torch
 
 from entirespace.batches.batch import Batch
-from entirespace.config import NetworkConfig
+from entirespace.config import MLPTowerConfig, NetworkConfig
 from entirespace.methods import AMAN, BASE, CTR, DIVISION, ESMM, OVERSAMPLING, UNBIAS, Counts, Method
 from entirespace.network import Heads, Network
 from entirespace.network.probability import Prob, bce
@@ -78,7 +78,7 @@ def test_esmm_where_every_pctr_is_1_is_base() -> None:
 
 
 def test_division_trains_its_ctr_network_as_if_alone_bit_for_bit() -> None:
-    config = NetworkConfig(embedding_size=4, hidden=(8, 6), embedding_std=0.1)
+    config = NetworkConfig(embedding_size=4, tower=MLPTowerConfig(hidden=(8, 6)), embedding_std=0.1)
     offsets, rows = (0, 20), 40
     user, item = RNG.integers(0, 20, (2, 300)).tolist()
     batch: Batch = support.make_batch([support.ids(user, item, fields=(0, 1))], offsets, Y.tolist(), Z.tolist())

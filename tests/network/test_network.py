@@ -10,12 +10,12 @@ import support
 import torch
 
 from entirespace.batches.batch import Batch
-from entirespace.config import NetworkConfig
+from entirespace.config import MLPTowerConfig, NetworkConfig
 from entirespace.network import Heads, Network
-from entirespace.network.embedding import Input, inputs
+from entirespace.network.fields import BatchFields, VectorFields
 from entirespace.network.probability import Prob
 
-SMALL = NetworkConfig(embedding_size=3, hidden=(5, 4), embedding_std=0.5)
+SMALL = NetworkConfig(embedding_size=3, tower=MLPTowerConfig(hidden=(5, 4)), embedding_std=0.5)
 OFFSETS, ROWS = (0, 6, 11, 15, 22), 30  # five fields
 RATES = {"ctr": 0.04, "cvr": 0.005, "ctcvr": 2e-4}
 
@@ -42,7 +42,7 @@ def batch():
 def concatenate(rows: torch.Tensor, batch: Batch) -> torch.Tensor:
     """(B, F * D): the inputs of the first layer, each impression's own, in the dataset's order."""
     width, columns = rows.shape[1], {}
-    for i in inputs(rows, batch):
+    for i in BatchFields(rows, batch).inputs:
         x = i.x if i.expand is None else i.x[i.expand]
         columns |= dict(zip(i.fields, x.split(width, dim=1), strict=True))
     return torch.cat([columns[f] for f in sorted(columns)], dim=1)
@@ -66,9 +66,9 @@ def test_two_bag_fields_in_one_group() -> None:
     )
 
 
-def whole(x: torch.Tensor) -> Input:
-    """All five fields as one input."""
-    return Input(tuple(range(len(OFFSETS))), x)
+def whole(x: torch.Tensor) -> VectorFields:
+    """All five fields side by side, as vectors."""
+    return VectorFields(x.unflatten(1, (len(OFFSETS), -1)))
 
 
 @pytest.mark.parametrize("hidden", [(), (5,), (5, 4)])
@@ -79,19 +79,17 @@ def test_shared_rows_are_multiplied_once_with_the_same_result(own, impressions, 
     rng = np.random.default_rng(impressions)
     side = [f for f in range(5) if f not in own]
     expand = rng.integers(0, 3, impressions).tolist()
-    bag = support.Table((side[-1],), [[[(1, 0.5), (2, -2.0)], [], [(3, 1.0)]]], expand=expand)
+    bag = support.Table((side[-1],), [[[(1, 0.5), (2, -2.0)], [], [(3, 1.0)]]], expand=expand, name="side")
     single = [support.Table(tuple(side[:-1]), [[[(int(rng.integers(4)), 1.0)] for _ in range(3)] for _ in side[:-1]])]
     mine = [support.ids(*rng.integers(0, 4, (len(own), impressions)).tolist(), fields=own)] if own else []
-    made = [*mine, bag, *(support.Table(t.fields, t.bags, True, expand) for t in single)]
+    made = [*mine, bag, *(support.Table(t.fields, t.bags, True, expand, "side") for t in single)]
     batch = support.make_batch(made, OFFSETS, [True] * impressions, [False] * impressions)
-    for group in batch.groups[1:]:  # the groups of a table share one tensor, as a feed's do
-        if group.expand is not None:
-            object.__setattr__(group, "expand", batch.groups[-1].expand)
-    network = make("cvr", config=NetworkConfig(embedding_size=3, hidden=hidden, embedding_std=0.5)).double()
+    config = NetworkConfig(embedding_size=3, tower=MLPTowerConfig(hidden=hidden), embedding_std=0.5)
+    network = make("cvr", config=config).double()
     rows = support.gather(network, batch)
-    logits = network.towers["cvr"](inputs(rows["cvr"], batch))
+    logits = network.towers["cvr"](BatchFields(rows["cvr"], batch))
     table = network.embedding("cvr").weight.clone().requires_grad_()
-    slow = network.towers["cvr"]([whole(support.slow_concatenate(table, made, OFFSETS, impressions))])
+    slow = network.towers["cvr"](whole(support.slow_concatenate(table, made, OFFSETS, impressions)))
     torch.testing.assert_close(logits, slow)
     first = network.towers["cvr"].get_parameter("hidden.0.weight" if hidden else "logits.weight")
     towards = torch.from_numpy(rng.normal(size=logits.shape))
@@ -103,7 +101,8 @@ def test_shared_rows_are_multiplied_once_with_the_same_result(own, impressions, 
 
 def test_a_side_table_with_few_rows_gives_an_input_of_its_own(batch) -> None:
     weight = torch.zeros(ROWS, 3)
-    made = inputs(weight[batch.rows], batch)  # field 2: two rows; field 3: three rows, both of four impressions
+    made = BatchFields(weight[batch.rows], batch).inputs
+    # field 2 has two rows and field 3 three, for four impressions
     assert [(i.fields, len(i.x)) for i in made] == [((2,), 2), ((3,), 3), ((0, 1, 4), 4)]
 
 
@@ -122,7 +121,7 @@ def test_gathered_rows_collect_the_gradient_of_the_whole_table(batch) -> None:
 
     table = network.embedding("shared").weight.clone().requires_grad_()
     x = support.slow_concatenate(table, tables(), OFFSETS, 4)
-    ctr, cvr = (Prob.of_logits(network.towers[head]([whole(x)])) for head in ("ctr", "cvr"))
+    ctr, cvr = (Prob.of_logits(network.towers[head](whole(x))) for head in ("ctr", "cvr"))
     (ctr * cvr).log_not.sum().backward()
     scattered = torch.zeros_like(table)
     grad = gathered["shared"].grad

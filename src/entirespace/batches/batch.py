@@ -25,6 +25,7 @@ class Group:
     weights: Tensor | None  # float32 (n,); None: every weight is 1
     expand: Tensor | None  # int64 (B,): the group's row of each impression; None: m == B, in order
     size: int  # m
+    table: str  # the table's name; groups of one side table have the same `expand`
 
     def to(self, device: torch.device | str) -> Group:
         """The same group on a device."""

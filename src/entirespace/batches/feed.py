@@ -65,7 +65,7 @@ class Feed:
                 ids.append(flat)
                 place = slice(taken, taken + len(flat))
                 taken += len(flat)
-                groups.append(_group(fields, place, offsets, weights, expand, size))
+                groups.append(_group(fields, place, offsets, weights, expand, size, name))
         distinct, position = self._compactor(np.concatenate(ids) if ids else np.zeros(0, np.int64))
         positions, labels = torch.from_numpy(position), rows.labels
         made = Batch(len(rows), torch.from_numpy(distinct), tuple(group(positions) for group in groups))
@@ -230,6 +230,7 @@ def _group(
     weights: np.ndarray | None,
     expand: Tensor | None,
     size: int,
+    table: str,
 ) -> Callable[[Tensor], Group]:
     """The group, once the positions of all ids of the batch are known."""
     return lambda positions: Group(
@@ -239,4 +240,5 @@ def _group(
         None if weights is None else torch.from_numpy(weights),
         expand,
         size,
+        table,
     )

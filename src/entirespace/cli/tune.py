@@ -61,12 +61,13 @@ def command(
 
     \b
     optimizer.learning_rate = { low = 1e-4, high = 1e-2, log = true }
-    network.hidden = { choices = [[80], [200, 80], [360, 200, 80]] }
+    network.tower.hidden = { choices = [[80], [200, 80], [360, 200, 80]] }
     method.rate = { low = 0.0, high = 1.0 }
 
     STUDY/best.toml is the best configuration (train METHOD DATASET --config STUDY/best.toml -o RUN); trials.json,
     report.md and trials.svg show all of them.
     """
+    from ..config import SHORT
     from ..dataset.dataset import Dataset
     from ..errors import ConfigError
     from ..experiments.space import Space, default_space, read_space
@@ -74,7 +75,8 @@ def command(
     from ..methods import CTR, family, from_spec
 
     loaded, table = configuration(config, settings, device=device, precision=precision)
-    fixed = frozenset(setting.partition("=")[0].strip() for setting in settings or [])
+    names = {setting.partition("=")[0].strip() for setting in settings or []}
+    fixed = frozenset(names).union(*(pair for pair in SHORT.items() if names & set(pair)))
     with command_line():
         candidates = family(method).candidates
         chosen = candidates[0]

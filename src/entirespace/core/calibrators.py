@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+from scipy.special import expit, logit
 
 Kind = Literal["platt", "isotonic", "none"]
 ROWS = 1 << 16  # calibrated at a time, in float64
@@ -48,7 +49,7 @@ class Platt(_Calibrator):
     intercept: float
 
     def _apply(self, p: np.ndarray) -> np.ndarray:
-        return _sigmoid(self.slope * log_odds(p) + self.intercept)
+        return expit(self.slope * log_odds(p) + self.intercept)
 
 
 @dataclass(frozen=True)
@@ -134,12 +135,12 @@ def fit_platt(p: np.ndarray, label: np.ndarray, low: float, high: float) -> Plat
     centre, scale = float(x.mean()), float(x.std())
     if scale == 0:  # one prediction for all: only the intercept is known
         rate = float(target.mean())
-        return Platt(1.0, float(np.log(rate) - np.log1p(-rate)) - centre)
+        return Platt(1.0, float(logit(rate)) - centre)
     u = (x - centre) / scale
     at = np.array([scale, centre])
     loss = _loss(u, target, at)
     for _ in range(100):
-        q = _sigmoid(at[0] * u + at[1])
+        q = expit(at[0] * u + at[1])
         error, weight = q - target, q * (1 - q)
         gradient = np.array([error @ u, error.sum()])
         cross = float(weight @ u)
@@ -179,10 +180,6 @@ def log_odds(p: np.ndarray) -> np.ndarray:
     [-103.3, 0.0, 17.3]
     """
     return np.log(np.maximum(p, LEAST[0])) - np.log(np.maximum(1 - p, LEAST[1]))
-
-
-def _sigmoid(x: np.ndarray) -> np.ndarray:
-    return np.exp(-np.logaddexp(0, -x))
 
 
 def _loss(u: np.ndarray, target: np.ndarray, at: np.ndarray) -> float:

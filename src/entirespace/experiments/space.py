@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import model_validator
 
-from ..config import Config, Model, parse, read_toml
+from ..config import Config, Model, parse, read_toml, value_at, with_settings
 from ..errors import ConfigError
 from ..methods import Method, from_spec
 
@@ -109,14 +109,10 @@ class Space:
 
     def at(self, values: Mapping[str, Any]) -> tuple[Method, Config]:
         """The method and the configuration with these values."""
-        spec, config = self.method.spec(), self.config.model_dump(mode="json")
-        for name, value in values.items():
-            if name.startswith(METHOD):
-                spec[name.removeprefix(METHOD)] = value
-            else:
-                section, _, key = name.partition(".")
-                config.setdefault(section, {})[key] = value
-        return from_spec(spec, self.where), parse(Config, config, self.where)
+        own = {name.removeprefix(METHOD): value for name, value in values.items() if name.startswith(METHOD)}
+        others = {name: value for name, value in values.items() if not name.startswith(METHOD)}
+        config = with_settings(self.config.model_dump(mode="json"), others)
+        return from_spec({**self.method.spec(), **own}, self.where), parse(Config, config, self.where)
 
     def start(self) -> dict[str, Any]:
         """The values of the configuration as it was given, of the settings whose search holds them."""
@@ -147,8 +143,7 @@ class Space:
     def _given(self, name: str) -> Any:
         if name.startswith(METHOD):
             return self.method.parameters[name.removeprefix(METHOD)]
-        section, _, key = name.partition(".")
-        return getattr(getattr(self.config, section), key)
+        return value_at(self.config, name)
 
 
 def default_space(method: Method, searched: bool = True, fixed: frozenset[str] = frozenset()) -> dict[str, Searched]:
@@ -166,7 +161,7 @@ def default_space(method: Method, searched: bool = True, fixed: frozenset[str] =
 
 def read_space(path: Path) -> dict[str, Searched]:
     """A space file: `optimizer.learning_rate = { low = 1e-4, high = 1e-2, log = true }` and
-    `network.hidden = { choices = [[80], [200, 80]] }`. Raises: ConfigError naming the place.
+    `network.tower.hidden = { choices = [[80], [200, 80]] }`. Raises: ConfigError naming the place.
     """
     space = {name: parse(Searched, table, f"{path}, {name}") for name, table in _leaves(read_toml(path), path)}
     if not space:

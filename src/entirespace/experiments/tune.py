@@ -26,6 +26,7 @@ import numpy as np
 
 from ..config import Config, digest, dump
 from ..dataset.dataset import Dataset
+from ..dotted import flat
 from ..errors import ConfigError, DataError, RunError
 from ..methods import Method
 from ..metrics.auc import auc
@@ -35,7 +36,6 @@ from ..records import save_json
 from ..reports.tune_report import OBJECTIVES, markdown, plot, text, told
 from ..runs.run import METRICS, REFERENCE
 from ..training import Run, fit, reference_ctr
-from ..training.tracking import flat
 from .space import Space
 
 if TYPE_CHECKING:

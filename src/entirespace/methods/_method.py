@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..batches.batch import Batch
 from ..core.labels import Counts, Labels, Samples
-from ..network.towers import Heads
+from ..network.probability import Heads
 
 
 class Method(ABC):

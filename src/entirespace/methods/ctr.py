@@ -10,8 +10,7 @@ from torch import Tensor
 
 from ..batches.batch import Batch
 from ..core.labels import Counts, Labels
-from ..network.probability import bce
-from ..network.towers import Heads
+from ..network.probability import Heads, bce
 from ._method import Method, base_rate, once
 
 

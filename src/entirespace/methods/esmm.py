@@ -11,8 +11,7 @@ from torch import Tensor
 from ..batches.batch import Batch
 from ..core.labels import Counts, Labels
 from ..errors import ConfigError
-from ..network.probability import bce
-from ..network.towers import Heads
+from ..network.probability import Heads, bce
 from ._method import Method, base_rate, once
 
 

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import expit, logit
 from scipy.stats import t as student
 
 from .metrics import Undefined
@@ -123,10 +124,9 @@ def logit_interval(auc: float, error: float, freedom: float, level: float = 0.95
     """
     if auc in (0, 1):
         return Undefined(f"an AUC of {auc:g} has no deviation to judge it by")
-    middle = math.log(auc / (1 - auc))
+    middle = float(logit(auc))
     half = student_quantile(level, freedom) * error / (auc * (1 - auc))
-    low, high = (1 / (1 + math.exp(-x)) for x in (middle - half, middle + half))
-    return Interval(low, high, level)
+    return Interval(float(expit(middle - half)), float(expit(middle + half)), level)
 
 
 def holm(p_values: Sequence[float | Undefined | None]) -> list[float | Undefined | None]:

@@ -1,6 +1,7 @@
 """A batch of ids -> one probability per head."""
 
 from .embedding import Embedding, pool
-from .towers import Heads, Network
+from .network import Network
+from .probability import Heads
 
 __all__ = ["Embedding", "Heads", "Network", "pool"]

@@ -59,8 +59,8 @@ class Prob:
         # Not this, or this but not the next:
         log_not = torch.logaddexp(self.log_not, self.log + then.log_not)
         # At pCTR 0.04, pCVR 0.005 that is log(0.96 + 0.0398) = -2e-4 with an error of 1e-8; at a pCVR of 1e-8
-        # the error takes it past 0. The log odds, log - log_not = -8.5, hardly feel that error: log_not taken
-        # from them is off by 2e-10, is never above 0, and its gradients are as good.
+        # the error takes it past 0. The same error changes the log odds, log - log_not = -8.5, very little: log_not
+        # taken from them is off by 2e-10, is never above 0, and its gradients are as good.
         return Prob(log, logsigmoid(log_not - log))
 
     def __truediv__(self, given: Prob) -> Tensor:
@@ -100,3 +100,28 @@ def bce(label: Tensor, p: Prob, weight: Tensor | None = None) -> Tensor:
     tensor(0.6931)
     """
     return mean(cross_entropy(label, p), weight)
+
+
+class Heads:
+    """What a network returns: a named probability a head, read as an attribute. Shape: each (B,).
+
+    Raises: AttributeError that names the heads there are.
+
+    >>> Heads(ctr=Prob.of_logit(torch.tensor(0.0))).ctr.value
+    tensor(0.5000)
+    """
+
+    def __init__(self, **probs: Prob) -> None:
+        self._probs = probs
+
+    def __getattr__(self, name: str) -> Prob:
+        if name.startswith("_") or name not in self._probs:  # "_": never look for _probs through itself
+            known = ", ".join(self.__dict__.get("_probs", {}))
+            raise AttributeError(f"a network's head must be one of {known}, however: '{name}'")
+        return self._probs[name]
+
+    def __iter__(self):
+        return iter(self._probs)
+
+    def __repr__(self) -> str:
+        return f"Heads({', '.join(self._probs)})"

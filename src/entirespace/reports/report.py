@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ..dotted import flat
 from ..tables import markdown_table, text_table
 
 Table = Callable[[Sequence[str], Sequence[Sequence[object]]], str]
@@ -28,9 +29,7 @@ def title(about: Mapping[str, Any]) -> str:
 
 def configuration(about: Mapping[str, Any]) -> str:
     """The effective configuration, a value a line, as `--set` takes it."""
-    return "\n".join(
-        f"{section}.{key} = {value}" for section, values in about["config"].items() for key, value in values.items()
-    )
+    return "\n".join(f"{name} = {value}" for name, value in flat(about["config"]).items())
 
 
 class Section(NamedTuple):

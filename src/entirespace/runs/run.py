@@ -192,4 +192,5 @@ def build_network(method: Method, dataset: Dataset, config: Config, seed: int) -
         share_embedding=method.share_embedding,
         base_rates=method.base_rates(train.counts),
         seed=seed,
+        names=[f.name for f in dataset.fields],
     )

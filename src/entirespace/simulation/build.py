@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+from scipy.special import expit
 
 from entirespace.errors import ConfigError
 from entirespace.simulation.history import Catalogue
@@ -18,7 +19,6 @@ from entirespace.simulation.world import (
     TASTES,
     Sizes,
     World,
-    sigmoid,
     stream,
 )
 
@@ -157,10 +157,10 @@ def _with_intercepts(world: World, click_rate: float, conversion_rate: float) ->
     unmix = np.linalg.inv(np.linalg.cholesky(np.cov(raw.T))).T
     world = replace(world, mean=tuple(raw.mean(axis=0).tolist()), unmix=unmix)
     click, conversion = world.logits(world.scores(user, item, scenario, t), t)
-    alpha = _solve(lambda a: sigmoid(a + click).mean(), click_rate, "click_rate")
-    pctr = sigmoid(alpha + click)
+    alpha = _solve(lambda a: expit(a + click).mean(), click_rate, "click_rate")
+    pctr = expit(alpha + click)
     pctr /= pctr.sum()
-    beta = _solve(lambda b: (pctr * sigmoid(b + conversion)).sum(), conversion_rate, "conversion_rate")
+    beta = _solve(lambda b: (pctr * expit(b + conversion)).sum(), conversion_rate, "conversion_rate")
     return replace(world, alpha=alpha, beta=beta)
 
 

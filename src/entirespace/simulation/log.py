@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import expit
 
 from entirespace.simulation.build import PROFILE
 from entirespace.simulation.history import mix
-from entirespace.simulation.world import SCENARIO_CDF, Sizes, World, sigmoid, stream
+from entirespace.simulation.world import SCENARIO_CDF, Sizes, World, stream
 
 CHUNK = 1 << 18  # impressions
 START_MS = 1_704_067_200_000  # 2024-01-01, UTC
@@ -102,7 +103,7 @@ def chunk(world: World, k: int, impressions: int, session: float, orphans: float
     user, scenario = people[which], place[which]
     item = world.draw_item(rng, user, t)
     click_logit, conversion_logit = world.logits(world.scores(user, item, scenario, t), t)
-    pctr, pcvr = sigmoid(click_logit), sigmoid(conversion_logit)
+    pctr, pcvr = expit(click_logit), expit(conversion_logit)
     click = rng.random(n) < pctr
     conversion = click & (rng.random(n) < pcvr)
     step = max(2, SPAN_MS // impressions)

@@ -139,11 +139,6 @@ class World:
         return np.random.SeedSequence(self.seed, spawn_key=(4,)).generate_state(1, np.uint64)[0]
 
 
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    """1 / (1 + exp(-x)), for logits too small to overflow."""
-    return 1.0 / (1.0 + np.exp(-x))
-
-
 def stream(seed: int, *key: int) -> np.random.Generator:
     """A generator of its own for each key, whatever was drawn elsewhere."""
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=key)))

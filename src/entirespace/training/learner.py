@@ -41,7 +41,7 @@ class Learner:
         if self.device == "cpu":
             self.network.lookups = KernelLookups()
         options: dict[str, Any] = {"lr": adam.learning_rate, "betas": (adam.beta1, adam.beta2), "eps": adam.epsilon}
-        self._towers = torch.optim.Adam(self.network.towers.parameters(), **options, fused=True)
+        self._towers = torch.optim.Adam(self.network.parameters(), **options, fused=True)
         self._rows = {
             name: RowAdam(self.network.embedding(name).weight, **options, lazy=adam.lazy)
             for name in self.network.embeddings

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from ..dotted import flat
 from ..errors import ConfigError
 from ..records import save_json
 
@@ -107,18 +108,6 @@ def tracker(kind: Kind | None = None) -> Tracker:
     if kind is None:
         kind = "tensorboard" if find_spec("tensorboard") else "none"
     return {"tensorboard": TensorBoard, "mlflow": MLflow, "none": Untracked}[kind]()
-
-
-def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested tables by dotted names.
-
-    >>> flat({"seed": 0, "training": {"epochs": 3}})
-    {'seed': 0, 'training.epochs': 3}
-    """
-    values: dict[str, Any] = {}
-    for key, value in table.items():
-        values |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return values
 
 
 def _needed(package: str, command: str) -> None:

@@ -1,51 +1,28 @@
-"""A batch -> one probability per head: a tower a head, over one shared embedding or one embedding a head."""
+"""A batch -> one probability per head: embedding, trunk, and a tower a head (Figure 2)."""
 
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
+from scipy.special import logit
 from torch import Tensor, nn
 
 from ..batches.batch import Batch
 from ..config import NetworkConfig
-from .embedding import TORCH, Embedding, Lookups, inputs
-from .mlp import MLP
-from .probability import Prob
+from .embedding import TORCH, Embedding, Lookups
+from .fields import BatchFields, FieldShape
+from .probability import Heads, Prob
+from .towers import make_tower
+from .trunks import make_trunk
 
 SHARED = "shared"
 """The name of the one embedding that all heads share."""
 
 
-class Heads:
-    """What a network returns: a named probability a head, read as an attribute. Shape: each (B,).
-
-    Raises: AttributeError that names the heads there are.
-
-    >>> Heads(ctr=Prob.of_logit(torch.tensor(0.0))).ctr.value
-    tensor(0.5000)
-    """
-
-    def __init__(self, **probs: Prob) -> None:
-        self._probs = probs
-
-    def __getattr__(self, name: str) -> Prob:
-        if name.startswith("_") or name not in self._probs:  # "_": never look for _probs through itself
-            known = ", ".join(self.__dict__.get("_probs", {}))
-            raise AttributeError(f"a network's head must be one of {known}, however: '{name}'")
-        return self._probs[name]
-
-    def __iter__(self):
-        return iter(self._probs)
-
-    def __repr__(self) -> str:
-        return f"Heads({', '.join(self._probs)})"
-
-
 class Network(nn.Module):
-    """The embedding and MLP network of every method (Figure 2; section 3.1).
+    """The network of every method (Figure 2; section 3.1): an embedding, a trunk on it, and a tower for each head.
 
     Each part starts from the seed and its own name alone: a head's initial weights do not depend on which
     other heads there are, so DIVISION's CTR network starts bit for bit as the CTR network trained alone.
@@ -54,10 +31,12 @@ class Network(nn.Module):
         heads: names of the probabilities, each with its tower.
         offsets: first embedding row of each field, F of them; that row is the field's "unseen".
         rows: embedding rows in all.
-        config: sizes.
-        share_embedding: one embedding ("shared") for all heads, or one a head, named as the head.
+        config: sizes, and the kinds of towers and trunks.
+        share_embedding: one embedding ("shared") for all heads, or one a head, named as the head. A trunk stands on
+            each embedding.
         base_rates: for each head the expected rate of its label, in (0, 1), where its intercept starts.
         seed: of the initial weights.
+        names: of the fields, F of them, for towers that read a field by its name; absent: "0", "1", ...
     """
 
     def __init__(
@@ -70,6 +49,7 @@ class Network(nn.Module):
         share_embedding: bool,
         base_rates: Mapping[str, float],
         seed: int,
+        names: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         self.heads = heads
@@ -82,13 +62,18 @@ class Network(nn.Module):
                 for name in dict.fromkeys(self.embedding_of.values())
             }
         )
-        width = len(offsets) * size  # F * D
-        self.towers = nn.ModuleDict(
-            {
-                head: MLP(width, config.hidden, logit(base_rates[head]), generator(seed, f"tower {head}"))
-                for head in heads
-            }
-        )
+        shape = FieldShape(tuple(names or map(str, range(len(offsets)))), size)
+        readers = {name: tuple(h for h in heads if self.embedding_of[h] == name) for name in self.embeddings}
+        trunks = {
+            name: make_trunk(config.trunk, shape, some, generator(seed, f"trunk {name}"))
+            for name, some in readers.items()
+        }
+        self.towers = nn.ModuleDict()
+        for head in heads:
+            read = trunks[self.embedding_of[head]].shape
+            intercept = float(logit(base_rates[head]))
+            self.towers[head] = make_tower(config.tower, read, intercept, generator(seed, f"tower {head}"))
+        self.trunks = nn.ModuleDict(trunks)
 
     def embedding(self, name: str) -> Embedding:
         """The embedding of a name: "shared", or a head."""
@@ -100,25 +85,13 @@ class Network(nn.Module):
         """The probabilities of a batch. Without `gathered` the embedding gets no gradient: inference."""
         if gathered is None:
             gathered = {name: self.embedding(name).weight.index_select(0, batch.rows) for name in self.embeddings}
-        x = {name: inputs(rows, batch, self.lookups) for name, rows in gathered.items()}
-        return Heads(
-            **{
-                head: Prob.of_logits(tower(x[self.embedding_of[head]], self.lookups))
-                for head, tower in self.towers.items()
-            }
-        )
+        read = {}
+        for name, trunk in self.trunks.items():
+            read |= trunk(BatchFields(gathered[name], batch, self.lookups))
+        return Heads(**{head: Prob.of_logits(tower(read[head])) for head, tower in self.towers.items()})
 
 
 def generator(seed: int, part: str) -> torch.Generator:
     """The random generator of one part of a network, from the seed and the part's name alone."""
     digest = hashlib.sha256(f"{seed} {part}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
-
-
-def logit(rate: float) -> float:
-    """log(rate / (1 - rate)), for a rate inside (0, 1).
-
-    >>> round(logit(0.04), 3)
-    -3.178
-    """
-    return math.log(rate) - math.log1p(-rate)

@@ -1,0 +1,25 @@
+"""The MLP of section 3.1: ReLU layers, then two logits."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ...config import MLPTowerConfig
+from ..fields import Fields, FieldShape
+from ..layers import Logits, ReLULayers
+from ._tower import Tower
+
+
+class MLPTower(Tower):
+    """360 x 200 x 80 x 2: Embedding&MLP's second half. Shape: F * D columns -> (B, 2)."""
+
+    def __init__(self, config: MLPTowerConfig, shape: FieldShape, intercept: float, generator: torch.Generator) -> None:
+        super().__init__(config, shape, intercept, generator)
+        # NOTE[UNSAID]: "360 x 200 x 80 x 2" may count its input; the authors' released code has hidden layers
+        # of 200 and 80 only. We read all but the 2 as hidden.
+        self.hidden = ReLULayers(shape.width, config.hidden, generator)
+        self.logits = Logits((shape.width, *config.hidden)[-1], intercept, generator)
+
+    def forward(self, fields: Fields) -> Tensor:
+        return self.logits(self.hidden(fields)) if len(self.hidden) else self.logits.of(fields)

@@ -1,0 +1,22 @@
+"""The paper's trunk: none. Towers share the embedding and nothing above it (Figure 2)."""
+
+from __future__ import annotations
+
+import torch
+
+from ...config import NoTrunkConfig
+from ..fields import Fields, FieldShape
+from ._trunk import Trunk
+
+
+class NoTrunk(Trunk):
+    """Each tower reads the batch itself."""
+
+    def __init__(
+        self, config: NoTrunkConfig, shape: FieldShape, heads: tuple[str, ...], generator: torch.Generator
+    ) -> None:
+        super().__init__(config, shape, heads, generator)
+        self.shape = shape
+
+    def forward(self, fields: Fields) -> dict[str, Fields]:
+        return dict.fromkeys(self.heads, fields)
