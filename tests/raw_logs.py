@@ -18,8 +18,9 @@ import pytest
 from entirespace.config import parse
 from entirespace.dataset.dataset import Dataset
 from entirespace.dataset.prepare import prepare_source
+from entirespace.features.layout import Encoders
 from entirespace.logs.audit import Audit, Quarantine
-from entirespace.logs.schema import Schema
+from entirespace.logs.schema import Schema, SplitSchema
 from entirespace.logs.source import Block
 from entirespace.logs.star import LogSource
 
@@ -68,14 +69,30 @@ class Log:
             blocks["impressions"] = list(source.impressions())
         return blocks, source
 
-    def prepare(self, schema: str, *, max_bad: float = 1.0, out: Path | None = None, **options: Any) -> Dataset:
-        """The dataset; `force` goes to `prepare`, other options to the reader."""
-        log, force = self.schema(schema), options.pop("force", False)
+    def prepare(
+        self,
+        schema: str,
+        *,
+        max_bad: float = 1.0,
+        out: Path | None = None,
+        known: Encoders | None = None,
+        grow: bool = False,
+        part: Any = None,
+        force: bool = False,
+        **options: Any,
+    ) -> Dataset:
+        """The dataset; other options go to the reader."""
+        log = self.schema(schema)
+        split = log.split if part is None else SplitSchema(by="all", part=part)
         return prepare_source(
-            lambda audit, quarantine: LogSource(log, self.raw, audit, quarantine, **options),
+            lambda audit, quarantine: LogSource(
+                log, self.raw, audit, quarantine, split=split, encoders=known, **options
+            ),
             out or self.out,
-            split=log.split,
+            split=split,
             schema=log.model_dump(mode="json", by_alias=True, exclude_none=True),
+            known=known,
+            grow=grow,
             max_bad=max_bad,
             force=force,
         )
