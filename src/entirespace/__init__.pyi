@@ -2,6 +2,9 @@ from ._version import __version__ as __version__
 from .config import Config as Config
 from .dataset.dataset import Dataset as Dataset
 from .dataset.dataset import open as open
+from .dataset.frame import SideTable as SideTable
+from .dataset.frame import from_frame as from_frame
+from .dataset.prepare import prepare as prepare
 from .errors import EntirespaceError as EntirespaceError
 from .experiments.compare import compare as compare
 from .methods import AMAN as AMAN

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -183,6 +184,7 @@ class Dataset:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
+        self.keep: Any = None  # the temporary folder of a dataset without a folder of its own: gone with it
         self._checked: set[str] = set()
         self.manifest = Manifest.open(self.path)
         self.layout = Layout.open(self.checked(LAYOUT).parent)
