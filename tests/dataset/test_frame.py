@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import numpy as np
 import polars as pl
 import pytest
@@ -77,7 +79,11 @@ def test_a_later_frame_with_the_layout_of_an_earlier(frames):
 
 def test_fields_may_be_named_with_their_kinds(frames):
     impressions, _ = frames
-    fields = {"tab": "id", "cost": {"kind": "number", "from": "price", "buckets": 3}, "uid": {"from": "user", "min_count": 2}}
+    fields = {
+        "tab": "id",
+        "cost": {"kind": "number", "from": "price", "buckets": 3},
+        "uid": {"from": "user", "min_count": 2},
+    }
     made = es.from_frame(impressions, fields=fields, weight="price", **(OPTIONS | {"user": "uid"}))
     assert [(f.name, f.kind) for f in made.fields] == [("tab", "id"), ("cost", "number"), ("uid", "id")]
     (chunk,) = made.test.chunks()
@@ -89,6 +95,7 @@ def test_the_temporary_folder_is_gone_with_the_dataset(frames):
     path = made.path
     assert path.is_dir()
     del made
+    gc.collect()  # a dataset and its parts refer to each other
     assert not path.exists()
 
 
