@@ -19,7 +19,7 @@ from .errors import ConfigError
 
 
 class Model(BaseModel):
-    """A frozen model that refuses what it does not know; the sentence under a field is its help."""
+    """A frozen model that rejects unknown keys; the sentence under a field is its help text."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -78,11 +78,11 @@ class NetworkConfig(Model):
     embedding_size: int = Field(default=18, ge=1)
     """D: floats of one embedding row (paper: 18)."""
     embedding_std: float = Field(default=0.01, ge=0)
-    """Standard deviation of an embedding at its start; row 0, "unseen", starts at zero."""
+    """Standard deviation of the embedding's initial values; row 0, "unseen", starts at zero."""
     tower: Tower = MLPTowerConfig()
-    """What makes a head's probability of all fields; each head has its own."""
+    """The network above the embedding that gives a head's probability; each head has its own."""
     trunk: Trunk = NoTrunkConfig()
-    """What the towers on one embedding share above it."""
+    """The layers above an embedding that its towers share."""
 
     @model_validator(mode="before")
     @classmethod
@@ -105,7 +105,7 @@ class NetworkConfig(Model):
 
 
 class OptimizerConfig(Model):
-    """Adam as in the paper, section 3.1; exact for embedding rows too, touched or not."""
+    """Adam as in the paper, section 3.1; exact for every embedding row, also for those that a batch does not use."""
 
     # NOTE[UNSAID]: the paper does not state a learning rate.
     learning_rate: float = Field(default=0.001, gt=0)
@@ -115,47 +115,47 @@ class OptimizerConfig(Model):
     beta2: float = Field(default=0.999, ge=0, lt=1)
     """Decay of the second moment (paper: 0.999)."""
     epsilon: float = Field(default=1e-8, gt=0)
-    """Added to the root of the second moment (paper: 1e-8)."""
+    """Added to the square root of the second moment (paper: 1e-8)."""
     lazy: bool = False
-    """Freeze an embedding row between the batches that use it: cheaper, but not the paper's Adam."""
+    """Update an embedding row only in batches that use it: cheaper, but not the paper's Adam."""
 
     @model_validator(mode="after")
     def _moves_die_out(self) -> Self:
-        if self.beta1**2 >= self.beta2:  # else a row's moves without a gradient would grow for ever
+        if self.beta1**2 >= self.beta2:  # otherwise the updates of a row without gradients would grow without bound
             raise ValueError("beta1 must be below the root of beta2")
         return self
 
 
 class TrainingConfig(Model):
-    """How long, in which portions and on what."""
+    """How long to train, in which batches and on which hardware."""
 
     # NOTE[UNSAID]: the paper states neither batch size nor epochs.
     batch_size: int = Field(default=1024, ge=1)
     """B: impressions of one step, after the method's own sampling."""
     share: float = Field(default=1.0, gt=0, le=1)
-    """Train on this random share of the training impressions; a smaller share is part of every larger one."""
+    """Train on this random share of the training impressions; a smaller share is a subset of every larger one."""
     epochs: int = Field(default=20, ge=1)
-    """At most this many passes; the validation part usually ends training sooner."""
+    """Make at most this many passes over the training part; the validation loss usually ends training sooner."""
     patience: int = Field(default=1, ge=1)
-    """Stop after this many checks without a better validation loss, and go back to the best."""
+    """Stop after this many validations without a lower validation loss, and return to the best weights."""
     checks_per_epoch: int = Field(default=1, ge=1)
-    """Looks at the validation part in each epoch."""
+    """How many times to validate in each epoch."""
     shuffle_rows: int = Field(default=1_048_576, ge=1)
-    """Impressions held at once to shuffle; a smaller data set is shuffled wholly."""
+    """Shuffle this many impressions in memory at a time; a training part that is smaller is fully shuffled."""
     block: int = Field(default=1, ge=1)
-    """Impressions of one row of the widest side table that stay together, at most: the row is then read once."""
+    """Keep up to this many impressions of one side-table row in a batch, so the row is read once; 1: random order."""
     checkpoint_minutes: float = Field(default=10.0, gt=0)
-    """Between checks, save what an interrupted training goes on from this often."""
+    """Save a checkpoint this often between validations; an interrupted training resumes from the last one."""
     threads: int | None = Field(default=None, ge=1)
-    """Threads of the tensor library; absent: as many as there are cores."""
+    """Number of threads; absent: one per core."""
     device: Literal["cpu", "cuda"] = "cpu"
-    """Where the network is."""
+    """The device to train on."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """What the hidden layers multiply in while training; bf16 wants a processor that has units for it."""
+    """Precision of the hidden layers' products while training; bf16 is fast only on processors with bf16 units."""
 
 
 class Config(Model):
-    """Everything a run is made from but the data, the method and the seed."""
+    """Everything that determines a run except the data, the method and the seed."""
 
     network: NetworkConfig = NetworkConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -169,7 +169,7 @@ T = TypeVar("T", bound=BaseModel)
 
 
 def nearest(word: str, known: list[str] | tuple[str, ...]) -> str:
-    """Advice that names the nearest known word, or all of them. Shape: text."""
+    """Advice that names the most similar known word, or all known words if none is similar."""
     match = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"Did you mean '{match[0]}'?" if match else f"Known: {', '.join(sorted(known))}"
 
@@ -187,12 +187,12 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def parse(model: type[T], data: Mapping[str, Any], where: str) -> T:
-    """`data` as a model. Raises: ConfigError for the first thing that is wrong, with its dotted place."""
+    """`data` as a model. Raises: ConfigError for the first error found, with the dotted name of the key."""
     try:
         return model.model_validate(data)
     except ValidationError as error:
         errors = [(_keys(e, data), e) for e in map(_by_kind, error.errors())]
-    # an unknown key may be the reason why another one is missing, and why no form of a value fits
+    # report an unknown key first: it is often a misspelling that causes the other errors
     rank = {"extra_forbidden": 0, "missing": 1, "value_error": 2}
     keys, first = min(errors, key=lambda e: (rank.get(e[1]["type"], 3), -len(e[0])))
     place = ".".join(map(str, keys))
@@ -207,19 +207,19 @@ def parse(model: type[T], data: Mapping[str, Any], where: str) -> T:
 
 
 def _keys(error: Any, data: Any) -> tuple[str | int, ...]:
-    """Where the error is: only what are keys in the data (or missing ones) of the error's own place."""
+    """Where the error is: those parts of the error's location that are keys of the data, or missing keys."""
     keys: list[str | int] = []
     for part in error["loc"]:
         if part in data if isinstance(data, Mapping) else isinstance(data, list) and isinstance(part, int):
             data = data[part]
         elif error["type"] != "missing" or part != error["loc"][-1]:
-            continue  # it names a form that the value could have, or the validator
+            continue  # a member of a union, or a validator, and no key
         keys.append(part)
     return tuple(keys)
 
 
 def _by_kind(error: Any) -> Any:
-    """An error of a union whose members are told apart by a key: as an error of that key."""
+    """An unknown kind of a union, as an error of the key that names the kind."""
     if error["type"] != "union_tag_invalid":
         return error
     context = error["ctx"]
@@ -229,7 +229,7 @@ def _by_kind(error: Any) -> Any:
 
 
 def _said(error: Any) -> str:
-    """What is wrong, in the words of TOML: without tuples, dictionaries and models."""
+    """What is wrong, in TOML's words: "list" and "table" in place of "tuple" and "dictionary"."""
     message = error["msg"].removeprefix("Value error, ").replace("valid tuple", "list").replace("Tuple", "list")
     message = re.sub(r"valid dictionary.*", "table", message)
     return message[0].lower() + message[1:]
@@ -255,7 +255,7 @@ def _known_keys(model: type[BaseModel], loc: tuple[Any, ...], data: Any) -> list
         kind = data.get("kind") if isinstance(data, Mapping) else None
         model = kinds.get(kind, inner[0])  # of a union, the member of this kind
         if get_origin(field and field.annotation) is dict:
-            data = data.get(next(parts, None)) if isinstance(data, Mapping) else None  # a key of the user's own
+            data = data.get(next(parts, None)) if isinstance(data, Mapping) else None  # a key that the user chose
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
@@ -265,7 +265,7 @@ def _annotations(annotation: Any) -> list[Any]:
 
 
 def load(path: Path | None = None, settings: list[str] | None = None) -> tuple[Config, dict[str, Any]]:
-    """The configuration from a file and `a.b=c` settings over it, and the file's [method] table, if any.
+    """The configuration from a file, changed by `a.b=c` settings; and the [method] table, if there is one.
 
     Raises: ConfigError for unknown keys, wrong types and broken TOML.
     """
@@ -322,7 +322,7 @@ def value_at(config: BaseModel, name: str) -> Any:
 
 
 def _value(text: str) -> Any:
-    """A TOML value, or the bare text where it is none: `--set training.device=cuda`."""
+    """The text as a TOML value, or as a string if it is no TOML value: `--set training.device=cuda`."""
     try:
         return tomllib.loads(f"x = {text}")["x"]
     except tomllib.TOMLDecodeError:
@@ -330,7 +330,7 @@ def _value(text: str) -> Any:
 
 
 def dump(config: Config, method: Mapping[str, Any] | None = None) -> str:
-    """The configuration as TOML, each value under the sentence that explains it."""
+    """The configuration as TOML, with a comment above each value that explains it."""
     document = tomlkit.document()
     if method:
         table = tomlkit.table()
@@ -361,11 +361,11 @@ def _table(model: BaseModel, about: str = "") -> Any:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Equal, where a list and a tuple of the same values are."""
+    """Whether two values are equal; a list equals a tuple of the same values."""
     one, other = (list(value) if isinstance(value, tuple) else value for value in (one, other))
     return one == other
 
 
 def digest(value: Any) -> str:
-    """SHA-256 of a JSON-able value: the name under which a run is cached."""
+    """SHA-256 of a value that JSON can hold; `compare` names its cached runs by it."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

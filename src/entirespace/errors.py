@@ -1,7 +1,7 @@
-"""What can go wrong at the doors: logs, configuration, runs and bundles.
+"""Errors that a user can cause: in logs, configuration, runs and bundles.
 
 Every error says what must hold, what came instead, where, and what to do about it, so that a person who
-never read this code can act on it. Inside the house there are no such checks.
+never read this code can act on it. Input is checked where it enters the package, not again further in.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ class EntirespaceError(Exception):
         super().__init__(f"{place}{must}, however: {came.rstrip('.')}.{advice}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """An error crosses from one process to another as what it was made from."""
+        """Pickle an error as its arguments, so that it can pass from one process to another."""
         return functools.partial(type(self), where=self.where, do=self.do), (self.must, self.came)
 
 
 class DataError(EntirespaceError):
-    """A log, a schema's files or a dataset is not what it must be."""
+    """A log, the files that a schema names, or a dataset is invalid."""
 
 
 class ConfigError(EntirespaceError):
-    """A configuration, a schema's text or a command's option is not what it must be."""
+    """A configuration, a schema file or an option of a command is invalid."""
 
 
 class RunError(EntirespaceError):
-    """A run (training, its checkpoint, its folder) is not what it must be."""
+    """A run (its training, its checkpoint, its folder) is invalid."""
 
 
 class BundleError(EntirespaceError):
-    """A frozen, servable bundle is not what it must be."""
+    """A frozen, servable bundle is invalid."""

@@ -1,4 +1,4 @@
-"""How long work tells of itself: the library stays silent unless it is handed a `Progress`."""
+"""How long-running work reports its progress: the library prints nothing unless it is given a `Progress`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Progress(Protocol):
     def advance(self, amount: float, note: str = "") -> None: ...
     def done(self, note: str = "") -> None: ...
     def say(self, line: str) -> None:
-        """A line of its own: what was decided, what goes on."""
+        """Print one line that stays, such as a decision that was made."""
         ...
 
 
@@ -29,7 +29,7 @@ SILENT = Silent()
 
 
 class Hushed:
-    """Shows how work goes while it goes, and leaves no line behind: one run among many."""
+    """Shows progress while the work runs and leaves no line when it is done: for one run among many."""
 
     def __init__(self, progress: Progress, prefix: str = "") -> None:
         self._progress, self._prefix = progress, prefix

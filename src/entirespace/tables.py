@@ -11,7 +11,7 @@ from rich.table import Table
 
 
 def text_table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "", left: int = 1) -> str:
-    """A table; the first `left` columns are words, the others figures.
+    """A table; the first `left` columns are text, aligned left, and the others numbers, aligned right.
 
     >>> print(text_table(["part", "clicks"], [["train", 12], ["test", 3]]))
      part    clicks

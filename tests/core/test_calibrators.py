@@ -109,7 +109,7 @@ def test_json_and_back(calibrator) -> None:
 
 
 def test_what_cannot_be_fitted_is_refused() -> None:
-    with pytest.raises(ValueError, match="both classes, however: 0 positives of 3"):
+    with pytest.raises(ValueError, match="both classes must occur, however: 0 positives of 3"):
         fit_calibrator("isotonic", np.ones(3, np.float32) / 2, np.zeros(3, bool))
     above = np.array([0.5, 1.5, 0.2], np.float32)
     with pytest.raises(ValueError, match="1 of 3 exceed 1"):

@@ -61,10 +61,10 @@ def test_orphans_are_counted_at_the_stage_that_lacks_its_own() -> None:
 
 @pytest.mark.parametrize("stages", [(), ("click", "click")])
 def test_stages_must_differ(stages: tuple[str, ...]) -> None:
-    with pytest.raises(ConfigError, match="stages of different names"):
+    with pytest.raises(ConfigError, match="at least one stage, and each its own name"):
         Funnel(stages)
 
 
 def test_one_label_a_stage() -> None:
-    with pytest.raises(ConfigError, match="one of each of click, conversion, however: 3 came"):
+    with pytest.raises(ConfigError, match="one value for each of click, conversion, however: 3 values"):
         Funnel().reached([True, True, False])

@@ -1,8 +1,8 @@
 """Calibrators: monotone maps from a predicted to a calibrated probability, as plain numbers in JSON.
 
-They stand beside `probability`, not in `evaluation/`: training stores them, evaluation measures them and serving
-applies them, and serving imports neither of the others, nor torch. They never see a label again once fitted.
-NOTE: they are applied to pCTR and to pCVR, each by its own; pCTCVR is their product (Eq. 1) after that as before.
+They are in `core` because three rooms use them: a run stores them, metrics measure them and serving applies them
+without torch. Labels are read only while a calibrator is fitted.
+NOTE: pCTR and pCVR each have their own calibrator; pCTCVR is the product of the two calibrated values (Eq. 1).
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import numpy as np
 from scipy.special import expit, logit
 
 Kind = Literal["platt", "isotonic", "none"]
-ROWS = 1 << 16  # calibrated at a time, in float64
-LEAST = 2.0**-149, 2.0**-25  # what a float32 may be that was rounded to 0; 1 minus what was rounded to 1
+ROWS = 1 << 16  # rows calibrated at a time, in float64
+LEAST = 2.0**-149, 2.0**-25  # float32 rounds a smaller p to 0, and a smaller 1 - p to 0
 
 
 class _Calibrator:
     kind: ClassVar[str]
 
     def __call__(self, p: np.ndarray) -> np.ndarray:
-        """Calibrated probabilities. Shape: float (N,) -> float32 (N,); worked out in float64."""
+        """Calibrated probabilities. Shape: float (N,) -> float32 (N,); computed in float64."""
         out = np.empty(len(p), np.float32)
         for i in range(0, len(p), ROWS):
             out[i : i + ROWS] = self._apply(p[i : i + ROWS].astype(np.float64))
@@ -54,7 +54,7 @@ class Platt(_Calibrator):
 
 @dataclass(frozen=True)
 class Isotonic(_Calibrator):
-    """The nondecreasing map nearest to the labels in squares; straight lines between its knots, level outside them.
+    """The nondecreasing map with the least squared error to the labels: linear between knots, constant outside them.
 
     >>> Isotonic(p=(0.25, 0.75), value=(0.0, 0.5))(np.array([0.0, 0.5, 0.9], np.float32))
     array([0.  , 0.25, 0.5 ], dtype=float32)
@@ -70,14 +70,14 @@ class Isotonic(_Calibrator):
 
 @dataclass(frozen=True)
 class Sampling(_Calibrator):
-    """The exact correction of pCTR for a log whose un-clicked impressions were kept at rate r (`kept`).
+    """The exact correction of pCTR for a log that kept only a share r (`kept`) of its un-clicked impressions.
 
-    In the full space of N impressions with CTR q there are N q clicked and N (1 - q) un-clicked ones; the log holds
-    N q and N (1 - q) r. A pCTR learned on it is therefore p = q / (q + (1 - q) r), and solved for q
+    The full space of N impressions with CTR q has N q clicked and N (1 - q) un-clicked ones; the log has N q and
+    N (1 - q) r. A pCTR learned on the log is therefore p = q / (q + (1 - q) r), which gives
 
         q = r p / (r p + 1 - p)
 
-    Clicked impressions are all there, so p(z | y, x) is the same in both: pCVR needs no correction, and
+    The log has every clicked impression, so p(z | y, x) is the same in both: pCVR needs no correction, and
     pCTCVR = q * pCVR.
 
     >>> Sampling(kept=0.1)(np.array([0.5], np.float32))  # 1 clicked and 0.1 * 10 un-clicked: 1 of 11
@@ -95,7 +95,7 @@ Calibrator = Platt | Isotonic
 
 
 def from_dict(about: dict[str, Any]) -> Calibrator:
-    """`as_dict` the other way.
+    """The calibrator that `as_dict` described.
 
     >>> from_dict(Platt(1.5, -0.5).as_dict())
     Platt(slope=1.5, intercept=-0.5)
@@ -106,24 +106,24 @@ def from_dict(about: dict[str, Any]) -> Calibrator:
 
 
 def fit_calibrator(kind: Literal["platt", "isotonic"], p: np.ndarray, label: np.ndarray) -> Calibrator:
-    """Fit a calibrator on held-out impressions. Shape: p float (N,), label bool (N,), both classes among them.
+    """Fit a calibrator on held-out impressions. Shape: p float (N,), label bool (N,) with both classes.
 
-    Labels are smoothed as Platt does, for the same reason in both: with P positives and N negatives a positive counts
-    as (P + 1) / (P + 2), a negative as 1 / (N + 2), so that no calibrated probability is 0 or 1, and separable labels
+    Both kinds smooth the labels as Platt does: with P positives and N negatives a positive counts as
+    (P + 1) / (P + 2) and a negative as 1 / (N + 2). So no calibrated probability is 0 or 1, and separable labels
     have a finite slope. The sum of labels changes by less than 2.
 
-    Raises: ValueError where a class is missing, or where Platt is given a prediction above 1 (DIVISION's pCVR).
+    Raises: ValueError if a class is missing, or if Platt is given a prediction above 1 (DIVISION's pCVR).
     """
     positives = int(np.count_nonzero(label))
     negatives = len(label) - positives
     if not positives or not negatives:
-        raise ValueError(f"there must be both classes, however: {positives:,} positives of {len(label):,}")
+        raise ValueError(f"both classes must occur, however: {positives:,} positives of {len(label):,}")
     low, high = 1 / (negatives + 2), (positives + 1) / (positives + 2)
     return (fit_platt if kind == "platt" else fit_isotonic)(p, label, low, high)
 
 
 def fit_platt(p: np.ndarray, label: np.ndarray, low: float, high: float) -> Platt:
-    """The slope and intercept of the least cross entropy, by Newton's method (IRLS) from the identity.
+    """The slope and intercept with the least cross entropy, by Newton's method (IRLS), starting at the identity.
 
     Shape: p float (N,), label bool (N,). A negative counts as `low`, a positive as `high`.
     """
@@ -131,9 +131,9 @@ def fit_platt(p: np.ndarray, label: np.ndarray, low: float, high: float) -> Plat
         raise ValueError(f"log odds need probabilities, however: {int((p > 1).sum()):,} of {len(p):,} exceed 1")
     x = log_odds(p.astype(np.float64))
     target = np.where(label, high, low)
-    # about its mean the slope and the intercept hardly hang together, and Newton's steps are straight
+    # standardised, the slope and the intercept are nearly uncorrelated, so Newton's method converges in few steps
     centre, scale = float(x.mean()), float(x.std())
-    if scale == 0:  # one prediction for all: only the intercept is known
+    if scale == 0:  # all predictions are equal: only the intercept can be fitted
         rate = float(target.mean())
         return Platt(1.0, float(logit(rate)) - centre)
     u = (x - centre) / scale
@@ -157,22 +157,22 @@ def fit_platt(p: np.ndarray, label: np.ndarray, low: float, high: float) -> Plat
 
 
 def fit_isotonic(p: np.ndarray, label: np.ndarray, low: float, high: float) -> Isotonic:
-    """Pool adjacent violators; predictions that are level are one point. Shape: p float (N,), label bool (N,)."""
+    """Pool adjacent violators; equal predictions are one point. Shape: p float (N,), label bool (N,)."""
     from scipy.optimize import isotonic_regression
 
     points, inverse = np.unique(p.astype(np.float64), return_inverse=True)
     count = np.bincount(inverse)
     mean = np.bincount(inverse, weights=label) / count
     value = isotonic_regression(mean, weights=count).x
-    # the two ends of each level stretch say it all
+    # the two ends of each constant stretch describe the whole map
     ends = np.ones(len(points), bool)
     ends[1:-1] = (value[1:-1] != value[:-2]) | (value[1:-1] != value[2:])
-    # smoothed labels are a straight line of the labels, and so is what is fitted to them
+    # smoothing is a linear map of the labels, so the fit to smoothed labels is the same linear map of this fit
     return Isotonic(tuple(points[ends].tolist()), tuple((low + (high - low) * value[ends]).tolist()))
 
 
 def log_odds(p: np.ndarray) -> np.ndarray:
-    """log p - log(1 - p), finite: a 0 or 1 is what was rounded to it in float32, and taken as at the rounding's edge.
+    """log p - log(1 - p), finite: a p of 0 or 1 counts as the most extreme value that float32 does not round to it.
 
     Shape: float64 (N,), at most 1.
 

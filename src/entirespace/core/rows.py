@@ -1,4 +1,4 @@
-"""Rows of a table as arrays, and the fields of x: plain values that readers, datasets and batches hand on."""
+"""Rows of a table as arrays, and the fields of x: plain values that readers, datasets and batches exchange."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from .labels import Labels
 
 IMPRESSIONS = "impressions"
-"""The table name of fields that stand in the impressions themselves."""
+"""The table name of fields that are columns of the impressions themselves."""
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 PARTS = (TRAIN, VALIDATION, TEST)
@@ -19,7 +19,7 @@ PARTS = (TRAIN, VALIDATION, TEST)
 
 @dataclass(frozen=True)
 class Ragged:
-    """One field of a run of rows: a bag of ids a row, with or without weights.
+    """One field of consecutive rows: one bag of ids per row, with or without weights.
 
     Row i holds `values[offsets[i]:offsets[i + 1]]`; without offsets every row holds exactly one value.
     """
@@ -39,7 +39,7 @@ class Ragged:
         length = stop - start
         offsets = np.zeros(len(length) + 1, np.int64)
         np.cumsum(length, out=offsets[1:])
-        # position of each id in `values`: its place in the new bag, moved to where the old bag starts
+        # position of each id in `values`: its position in the new bag plus the start of the old bag
         where = np.arange(offsets[-1]) + np.repeat(start - offsets[:-1], length)
         return Ragged(self.values[where], offsets, None if self.weights is None else self.weights[where])
 
@@ -58,7 +58,7 @@ class Ragged:
 
 @dataclass(frozen=True)
 class Field:
-    """A column of x: where its raw values stand, and how they become rows of the embedding."""
+    """A column of x: which table holds it, and how its raw values become rows of the embedding."""
 
     name: str
     table: str = IMPRESSIONS
