@@ -1,10 +1,10 @@
-"""Sums of predictions and labels by bin, and the bins of equal mass: looks at the columns, no copies of them.
+"""Sums of predictions and labels by bin, and bins of equal mass: both read the columns without copying them.
 
-    edge i of K equal bins = the value at place floor(i N / K) of the N in order;  bin of p = how many edges are <= p
+    edge i of K bins = the value at position floor(i N / K) of the N sorted values;  bin of p = number of edges <= p
 
-so level values share a bin. An impression weighs 1 where it is clicked, and `rest` where it is not: 1 for all
-impressions, 0 for the clicked ones alone, 1 / r where un-clicked ones were kept at rate r.
-Sums of p, label, squares and cross entropy are those of `losses`.
+so equal values are in one bin. A clicked impression has weight 1, an un-clicked one `unclicked_weight`: 1 to use all
+impressions, 0 to use the clicked ones alone, 1 / r if the log kept un-clicked ones at rate r.
+The sums of p, label, squared error and cross entropy are defined as in `losses`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import numpy as np
 from .radix import order32
 from .threads import each
 
-HALF = 16  # bits: an order is counted by its upper half, then by its lower half where an edge is
-SHARES = 4  # tables of counts at a time
+HALF = 16  # bits: count the codes by their upper half, then those with an edge by their lower half
+SHARES = 4  # tables of counts at a time, which limits memory
 
 
 def equal_mass(pieces: Sequence[np.ndarray], bins: int) -> np.ndarray:
@@ -50,14 +50,14 @@ def equal_mass(pieces: Sequence[np.ndarray], bins: int) -> np.ndarray:
     below = places - np.where(high > 0, upper[high - 1], 0)
     low = np.array([np.searchsorted(lower[k], b, side="right") for k, b in zip(which, below, strict=True)], np.int64)
     order = np.unique((high << HALF | low) if bins > 1 else np.zeros(0, np.int64))
-    # back from the order to the float's bits: a sign and a magnitude
+    # from the code (`order32`) back to the float's bits: a sign and a magnitude
     magnitude = np.abs(order - 0x80000000)
     return np.where(order < 0x80000000, magnitude | 0x80000000, magnitude).astype(np.uint32).view(np.float32)
 
 
 @numba.njit(cache=True, nogil=True)
 def _count(bits, slot, counts):
-    """Count orders. Without slots: the upper halves. With: the lower halves of those whose upper half has a slot."""
+    """Count codes. Without slots: by upper half. With slots: by lower half, for codes whose upper half has a slot."""
     for b in bits:
         order = order32(b)
         if len(slot) == 0:
@@ -81,13 +81,14 @@ def bin_of(p, edges, out):
 
 
 @numba.njit(cache=True, nogil=True)
-def sums_by(code, p, y, click, rest, out):
-    """Add to the row of each code: weight, weight * (p, y, squares, loss), and how many p are above 1.
+def sums_by(code, p, y, click, unclicked_weight, out):
+    """Add to the row of each code: weight, weight * (p, y, squared error, loss), and how many p are above 1.
 
-    Shape: code uint8 (n,), p float (n,), y bool or float (n,), click bool (n,), rest () -> out float64 (K, 6).
+    Shape: code uint8 (n,), p float (n,), y bool or float (n,), click bool (n,), unclicked_weight () ->
+    out float64 (K, 6).
     """
     for i in range(len(p)):
-        w = 1.0 if click[i] else rest
+        w = 1.0 if click[i] else unclicked_weight
         if w == 0:
             continue
         q, t, row = np.float64(p[i]), np.float64(y[i]), out[code[i]]

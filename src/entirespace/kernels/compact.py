@@ -1,10 +1,10 @@
-"""The distinct rows of the embedding table that a batch touches, each named once, in one pass over its ids.
+"""The distinct rows of the embedding table that a batch uses, found in one pass over its ids.
 
-    for each id, in order:   if slot[id] was not given in this call:  slot[id] = U; rows[U] = id; U += 1
+    for each id, in order:   if slot[id] was not set in this call:  slot[id] = U; rows[U] = id; U += 1
                              position = slot[id]
 
-`stamp[id]` holds the number of the call that last saw the id, so nothing needs clearing between batches.
-Rows come in the order of first appearance, so that a batch's arithmetic does not hang on how ids are numbered.
+`stamp[id]` is the number of the last call that had the id, so nothing needs clearing between batches.
+Rows come in the order of first appearance, so the results of a batch do not depend on how ids are numbered.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 
 class Compactor:
-    """Holds 8 bytes of scratch for each of `rows` rows."""
+    """Finds distinct rows; needs 8 bytes of working memory for each of the table's `rows` rows."""
 
     def __init__(self, rows: int) -> None:
         self._stamp = np.zeros(rows, np.int32)

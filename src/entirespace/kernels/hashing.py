@@ -1,9 +1,9 @@
-"""Raw ids -> buckets, for the fields whose rows of the embedding are hashed: nothing to fit, nothing to store.
+"""Raw ids -> buckets, for fields with hashed embedding rows: nothing is fitted and nothing is stored.
 
     bucket = fmix(FNV-1a(UTF-8 of the id)) mod buckets        all in 64 bits
 
-FNV-1a (Fowler, Noll, Vo) takes a byte at a time: h = (h xor byte) x prime; fmix, the end of MurmurHash3, spreads its
-high bits over the low ones, which decide the bucket.
+FNV-1a (Fowler, Noll, Vo) takes one byte at a time: h = (h xor byte) x prime. fmix, the last step of MurmurHash3,
+mixes the high bits into the low ones, which decide the bucket.
 """
 
 from __future__ import annotations

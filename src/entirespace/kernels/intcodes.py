@@ -1,12 +1,13 @@
-"""Integers numbered 0, 1, 2, ... as they appear, at 30 to 90 million a second.
+"""Integers numbered 0, 1, 2, ... in the order of their first appearance, at 30 to 90 million a second.
 
-The ids of one field of a log lie in one stretch of numbers, a good part of which occurs: a *window* of the line of
-integers is a plain array of codes, and a look-up is one read of 4 bytes. What lies outside goes to an open-addressing
-table with linear search; a slot is (key, code), code -1 where it is empty: a search mostly touches one cache line.
-The window grows as long as it stays small, or at most `SPARSE` times as wide as there are codes. (The ids of a log
-like Ali-CCP, 4 million distinct, common and skeleton: 32 and 85 M/s; with the table alone 13 and 46.)
+The ids of one field usually come from one range of numbers, and many numbers of that range occur. So one range, the
+*window*, is a plain array of codes, and a look-up in it reads 4 bytes. Integers outside the window are in a hash table
+with open addressing and linear search; a slot is (key, code), with code -1 if it is empty, and most searches read one
+cache line. The window grows up to a fixed size, or to at most `SPARSE` times the number of codes if that is larger.
+(The ids of a log like Ali-CCP, 4 million distinct, common features and skeleton: 32 and 85 M/s; with the table alone
+13 and 46.)
 
-The entry of the 16th key ahead is asked for while a key is looked up: memory is then waited for once, not once a key
+While one key is looked up, the entry of the key 16 places ahead is prefetched, so reads from memory overlap
 (table of 500,000 distinct ids: 25 M/s without, 80 M/s with).
 """
 
@@ -19,17 +20,17 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-SLOTS = 1 << 12  # of an empty table; a power of two, and so it stays
-WINDOW = 1 << 22  # entries of 4 bytes that a window may have in any case; those never met take no memory
-SPARSE = 16
-AHEAD = 16
+SLOTS = 1 << 12  # of an empty table; the number of slots is always a power of two
+WINDOW = 1 << 22  # entries of 4 bytes that a window may always have; pages never written take no memory
+SPARSE = 16  # window entries per code, at most, beyond that
+AHEAD = 16  # keys
 _U32 = np.uint64(32)
 _jit = njit(cache=True, nogil=True, error_model="numpy")
-_part = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)  # of a kernel, not a kernel
+_part = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)  # called by kernels only
 
 
 class IntCodes:
-    """The distinct integers met so far, by code.
+    """The distinct integers seen so far, by code.
 
     >>> codes = IntCodes()
     >>> codes.encode(np.array([70, 80, 70]))
@@ -40,9 +41,9 @@ class IntCodes:
 
     def __init__(self) -> None:
         self._start = 0  # the first key of the window
-        self._window = np.zeros(0, np.int32)  # code + 1 of each key in it; 0: not met
+        self._window = np.zeros(0, np.int32)  # code + 1 of each key in it; 0: not seen
         self._table = np.full((SLOTS, 2), -1, np.int64)
-        self._far = 0  # slots of the table that are taken
+        self._far = 0  # occupied slots of the table
         self._keys = np.empty(SLOTS, np.int64)
         self._size = 0
 
@@ -74,13 +75,13 @@ class IntCodes:
                 self._grow()
 
     def find(self, keys: np.ndarray) -> np.ndarray:
-        """The code of each integer, -1 where it was not met. Shape: int64 (n,) -> int32 (n,)."""
+        """The code of each integer, or -1 if it was not seen before. Shape: int64 (n,) -> int32 (n,)."""
         out = np.empty(len(keys), np.int32)
         _find(keys, self._start, self._window, self._table, out)
         return out
 
     def _reach(self, keys: np.ndarray) -> None:
-        """Widen the window to all the keys; to most of them, if a few lie far off."""
+        """Widen the window to cover all the keys, or most of them if a few are far from the others."""
         sample = np.sort(keys[:: 1 + len(keys) // 512])
         few = len(sample) // 64
         for low, high in ((keys.min(), keys.max()), (sample[few], sample[len(sample) - 1 - few])):
@@ -89,7 +90,7 @@ class IntCodes:
                 low, stop = min(low, self._start), max(stop, self._start + len(self._window))
             if stop - low == len(self._window):
                 return
-            # as much again as the keys have taken: a window that grows is moved seldom
+            # widen by half more than is needed, so the window is copied only a few times
             room = max(WINDOW, SPARSE * self._size)
             if stop - low <= room:
                 return self._widen(low, min(room, stop - low + (stop - low) // 2))
@@ -103,14 +104,14 @@ class IntCodes:
 
     def _grow(self) -> None:
         slots = 2 * len(self._table)
-        self._table = np.empty((0, 2), np.int64)  # let go before the new one is made
+        self._table = np.empty((0, 2), np.int64)  # free the memory before the new table is allocated
         self._table = np.full((slots, 2), -1, np.int64)
         self._far = _refill(self.keys, self._start, self._window, self._table)
 
 
 @intrinsic
 def _ask_for(typing_context, array, i):
-    """Ask the processor to bring entry i of the array, as if it had one dimension, near."""
+    """Prefetch entry i of the flattened array into the cache."""
 
     def build(context, builder, signature, arguments):
         array = context.make_array(signature.args[0])(context, builder, arguments[0])
@@ -136,7 +137,7 @@ def _slot(key, slots):
 
 @_part
 def _search(key, table):
-    """The slot that holds the key, or the empty one where it would stand."""
+    """The slot that holds the key, or the empty slot where it belongs."""
     slots = table.shape[0]
     s = _slot(key, slots)
     while table[s, 1] >= 0 and table[s, 0] != key:
@@ -155,9 +156,9 @@ def _ask_ahead(key, start, window, table):
 
 @_jit
 def _encode(keys, begin, start, window, table, by_code, size, far, out):
-    """Codes from `begin` on, until `by_code` is full or two thirds of the slots are.
+    """Write codes from position `begin` on, until `by_code` is full or two thirds of the slots are occupied.
 
-    Returns (how far it came, number of codes, slots taken).
+    Returns (position of the first key without a code, number of codes, occupied slots).
     """
     slots, n = table.shape[0], keys.shape[0]
     for i in range(begin, n):
@@ -199,7 +200,7 @@ def _find(keys, start, window, table, out):
 
 @_jit
 def _move(by_code, start, window):
-    """Put the keys that lie in the window there; in the table they are not looked for any more."""
+    """Copy the codes of keys that the widened window covers into it; their table entries are then never read."""
     for code in range(by_code.shape[0]):
         place = np.uint64(by_code[code]) - np.uint64(start)
         if place < np.uint64(window.shape[0]):
@@ -208,7 +209,7 @@ def _move(by_code, start, window):
 
 @_jit
 def _refill(by_code, start, window, table):
-    """Put the keys outside the window into an empty table; how many they are."""
+    """Put the keys outside the window into an empty table. Returns their number."""
     far = 0
     for code in range(by_code.shape[0]):
         if np.uint64(by_code[code]) - np.uint64(start) >= np.uint64(window.shape[0]):

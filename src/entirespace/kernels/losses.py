@@ -1,9 +1,10 @@
-"""How far probabilities p are from labels y, or from true probabilities: sums in float64, in one look.
+"""Errors of probabilities p against labels y, or against true probabilities: sums in float64, in one pass.
 
-    cross entropy   -(y log p + (1 - y) log(1 - p)), in nats; 0 log 0 is 0: the side without weight does not speak
+    cross entropy   -(y log p + (1 - y) log(1 - p)), in nats; 0 log 0 is 0
     squares         (p - y)^2
 
-log(1 - p) is log1p(-p), so small p keep their digits. Sums go by blocks, so that their rounding does not grow with n.
+log(1 - p) is computed as log1p(-p), so small p keep their digits. Each block is summed on its own, so that the rounding
+error does not grow with n.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ BLOCK = 256
 
 @numba.njit(cache=True, nogil=True)
 def sums(p, y):
-    """The sums of p, y, squares and cross entropy; then how many p are NaN, negative, above 1.
+    """The sums of p, y, squares and cross entropy; then how many p are NaN, negative and above 1.
 
-    Cross entropy leaves those out. Shape: p float (n,), y bool or float (n,), of the same n.
+    The cross entropy leaves such p out. Shape: p float (n,), y bool or float (n,), of the same n.
     """
     p_sum, y_sum, squares, loss = 0.0, 0.0, 0.0, 0.0
     nan, negative, above = 0, 0, 0

@@ -1,16 +1,18 @@
-"""How often a positive scores above a negative: counts of pairs, whole and exact, ties at half.
+"""How many pairs of a positive and a negative have the positive's score above: exact, with ties counted as half.
 
-    U = sum over positives of (negatives below + 1/2 negatives level);  2 U is a whole number, and is what is counted
+    U = sum over positives of (negatives below + 1/2 negatives equal);  counted is 2 U, a whole number
 
-Scores of 32 bits need no sort. With their bits as whole numbers in the order of the scores (`order32`):
+Scores of 32 bits are not sorted. Their bits become integers in the order of the scores, called codes (`order32`):
 
-    1. count the codes by their upper 16 bits, positives and negatives apart
-    2. put each code's lower 16 bits where those counts say: bin by bin, in each the negatives, then the positives
-    3. in a bin, level[v] = 2 (negatives whose lower bits are < v) + (those whose are v)
+    1. count the codes by their upper 16 bits, separately for positives and negatives: one bin per upper half
+    2. write the lower 16 bits of each code to the place that these counts give: bin by bin, in each bin first the
+       negatives, then the positives
+    3. in each bin, level[v] = 2 (negatives with lower bits < v) + (negatives with lower bits v)
        2 U = sum over positives of 2 (negatives in bins below) + level[lower bits of the positive]
 
-That is two bytes a score and three looks at each. `level` has 65,536 entries, so a bin of few is sorted instead, and so
-are few scores, and those of 64 bits. Each step runs on all threads: pieces of scores in 1 and 2, bins in 3.
+This takes two bytes per score and reads each score three times. `level` has 65,536 entries, so small bins are sorted
+instead, and so are small inputs and scores of 64 bits. All threads share each step: by pieces of scores in steps 1 and
+2, by bins in step 3.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from .radix import order32, order64, sort
 from .threads import shares, slices, threads
 
 BINS = 1 << 16
-FEW = 1 << 10  # scores in a bin: sorting them takes as long as filling `level`
+FEW = 1 << 10  # scores in a bin: fewer are sorted, which is then faster than filling `level`
 
 
 def twice_above(scores: Sequence[np.ndarray], label: Sequence[np.ndarray]) -> tuple[int, int, int]:
@@ -49,7 +51,7 @@ def _by_bins(bits: Sequence[np.ndarray], label: Sequence[np.ndarray]) -> tuple[i
 
     shares(count)
     negatives, positives = counts.sum(axis=0).T
-    # thread after thread in a segment, negatives then positives in a bin, bin after bin
+    # order of places: by bin, in a bin negatives before positives, in each of these by thread
     ends = np.cumsum(np.moveaxis(counts, 0, -1)).reshape(BINS, 2, -1)
     place = np.ascontiguousarray(np.moveaxis(ends, -1, 0)) - counts
     starts = np.append(place[0], ends[-1, -1, -1])
@@ -82,7 +84,7 @@ def _scatter(bits, label, place, lower):
 
 @numba.njit(cache=True, nogil=True)
 def _twice_in_bins(share, count, starts, below, lower, twice):
-    """Share i's bins are those that begin in the i-th of `count` equal parts of `lower`."""
+    """2 U of the bins that begin in part number `share` of `count` equal parts of `lower`."""
     level = np.empty(1 << 16, np.int64)
     total = 0
     for b in range(len(below)):
@@ -111,11 +113,11 @@ def _twice_in_bins(share, count, starts, below, lower, twice):
 
 @numba.njit(cache=True, nogil=True)
 def _merged(start, stop, positives, negatives):
-    """2 U of the sorted positives from start to stop among all the sorted negatives."""
+    """2 U of the sorted positives start .. stop against all the sorted negatives."""
     total = 0
     if start < stop:
         below = np.searchsorted(negatives, positives[start])
-        level = below  # negatives below or level
+        level = below  # negatives below or equal
         for i in range(start, stop):
             while below < len(negatives) and negatives[below] < positives[i]:
                 below += 1

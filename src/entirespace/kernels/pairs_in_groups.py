@@ -1,9 +1,9 @@
-"""Pairs of a positive and a negative inside groups: the AUC of each group, and their mean weighted by size.
+"""Pairs of a positive and a negative inside groups: the AUC of each group, summed with the group's size as weight.
 
-    AUC_g = U_g / (P_g N_g) (`pairs`),    sum of (P_g + N_g) AUC_g over groups of both classes
+    AUC_g = U_g / (P_g N_g) (`pairs`),    sum of (P_g + N_g) AUC_g over groups that have both classes
 
-A word holds an impression's group (31 bits), the code of its score (32) and its label (1): once the words are in
-order, a group is a run of them, and so are level scores in it, the negatives first.
+One word holds an impression's group (31 bits), the code of its score (32) and its label (1). In the sorted words each
+group is one run, and inside it equal scores are one run, with the negatives first.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .threads import slices
 def weighted_auc(
     bits: Sequence[np.ndarray], label: Sequence[np.ndarray], group: Sequence[np.ndarray]
 ) -> tuple[float, int, int]:
-    """The sum above, the impressions in it, and the groups. A negative group is none.
+    """The sum above, and the number of impressions and of groups in it. Impressions of a negative group are left out.
 
     Shape: pieces of uint32 (n,), `radix.bits32` of the scores, bool (n,) and int (n,) < 2**31, contiguous.
 
@@ -49,7 +49,7 @@ def _words(bits, label, group):
 
 @numba.njit(cache=True, nogil=True)
 def _sum(start, stop, words):
-    """Over the groups that begin in start .. stop; the sum of float64 with what its rounding lost (Kahan, Neumaier)."""
+    """The sum over groups that begin in start .. stop, and its rounding error (compensated: Kahan, Neumaier)."""
     high, low, impressions, groups = 0.0, 0.0, 0, 0
     i = start
     while 0 < i < stop and words[i] >> 33 == words[i - 1] >> 33:

@@ -1,4 +1,4 @@
-"""One instruction that numba lacks: ask for memory before it is needed."""
+"""A processor instruction that numba lacks: prefetch, which loads memory into the cache before it is needed."""
 
 from __future__ import annotations
 
@@ -32,6 +32,6 @@ def _asks(for_writing: bool) -> Any:
 
 
 prefetch_to_read: Any = intrinsic(_asks(False))
-"""prefetch_to_read(matrix, row), for use in kernels: matrix[row] will soon be read."""
+"""prefetch_to_read(matrix, row), for use in kernels: load matrix[row], which will soon be read."""
 prefetch_to_write: Any = intrinsic(_asks(True))
-"""prefetch_to_write(matrix, row), for use in kernels: matrix[row] will soon be read and written."""
+"""prefetch_to_write(matrix, row), for use in kernels: load matrix[row], which will soon be read and written."""

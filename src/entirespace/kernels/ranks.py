@@ -1,8 +1,8 @@
-"""Mean ranks (midranks): what Spearman's correlation is taken of.
+"""Mean ranks (midranks), as Spearman's correlation needs them.
 
-    rank of x = (values below x) + (values level with x, and it, + 1) / 2
+    rank of x = (number of values below x) + (number of values equal to x, x included, + 1) / 2
 
-A word holds a value's code, then its place: one sort of the words, and one look at them in order.
+A word holds a value's code and its position. The words are sorted once and then read in order.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from .threads import slices
 
 
 def mean_ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks from 1 to N, values that are level sharing their mean rank. Shape: float (N,) -> float64 (N,).
+    """Ranks from 1 to N; equal values share their mean rank. Shape: float (N,) -> float64 (N,).
 
-    Takes 16 bytes a value, the result included.
+    Needs 16 bytes of memory per value, the result included.
 
     >>> mean_ranks(np.array([0.2, 0.1, 0.2, 0.2], np.float32))
     array([3., 1., 3., 3.])
@@ -39,7 +39,7 @@ def _words(bits, start, stop):
 
 @numba.njit(cache=True, nogil=True)
 def _mean_ranks(start, stop, words, ranks):
-    """Of the runs of equal values that begin in start .. stop."""
+    """Write the ranks of the runs of equal values that begin in start .. stop."""
     i = start
     while 0 < i < stop and words[i] >> 32 == words[i - 1] >> 32:
         i += 1

@@ -1,4 +1,4 @@
-"""Loops over bags of codes: how often each code stands, and what row of the embedding it becomes."""
+"""Loops over bags of codes: count how often each code occurs, and replace it by its row of the embedding."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _NONE = np.zeros(0, np.int64)
 
 
 def count(bags: Ragged, times: np.ndarray, counts: np.ndarray) -> None:
-    """Add to each code's count how many times its row stands. Shape: times int64 or bool (rows,), counts int64 (C,)."""
+    """Count codes; row i counts `times[i]` times. Shape: times int64 or bool (rows,), counts int64 (C,)."""
     _count(bags.values, _NONE if bags.offsets is None else bags.offsets, times, counts)
 
 
 def recode(bags: Ragged, rows: np.ndarray, times: np.ndarray) -> tuple[Ragged, np.ndarray]:
-    """The bags with the row of each code in its place; and how many ids and unseen ids (row 0) that is.
+    """The bags with each code replaced by its row, and the number of ids and unseen ids (row 0) in each part.
 
-    Shape: rows int32 (C,), times int64 (parts, rows): how often each bag stands in each part ->
+    Shape: rows int32 (C,), times int64 (parts, rows): how often each bag occurs in each part ->
     int64 (parts, 2): ids, unseen.
     """
     out, totals = np.empty(len(bags.values), np.int32), np.zeros((len(times), 2), np.int64)
@@ -28,11 +28,14 @@ def recode(bags: Ragged, rows: np.ndarray, times: np.ndarray) -> tuple[Ragged, n
 
 
 @_jit
-def refer(rows, fate, links):
-    """Count the rows that are pointed to, by part. Shape: rows int32 (n,), fate uint8 (n,), links (parts, rows)."""
+def refer(rows, part, links):
+    """Count how often each row is referred to, by part; other numbers of `part` are left out.
+
+    Shape: rows int32 (n,), part uint8 (n,), links (parts, rows).
+    """
     for i in range(rows.shape[0]):
-        if fate[i] < links.shape[0]:
-            links[fate[i], rows[i]] += 1
+        if part[i] < links.shape[0]:
+            links[part[i], rows[i]] += 1
 
 
 @_jit

@@ -1,8 +1,8 @@
-"""Work that releases the GIL (compiled kernels, numpy) on slices of it, one thread a slice.
+"""Run work that releases the GIL (compiled kernels, numpy) on several threads, one slice of the work per thread.
 
-Numba's own parallel loops would start a second OpenMP beside torch's; these threads sleep between calls.
-(Torch's spin for some milliseconds after each operation, and take the cores from whoever comes next, unless
-OMP_WAIT_POLICY=passive was set before torch was imported.)
+Numba's own parallel loops would start a second OpenMP runtime beside torch's; these threads sleep between calls.
+(Torch's threads keep their cores busy for some milliseconds after each operation, which slows down whatever runs next,
+unless OMP_WAIT_POLICY=passive was set before torch was imported.)
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 THREADS = min(8, CORES)
-"""For work that waits for files, too: more threads would only take memory."""
-_used = int(os.environ.get("OMP_NUM_THREADS") or CORES)  # as torch begins
+"""Threads for work that also waits for files: more would only take memory."""
+_used = int(os.environ.get("OMP_NUM_THREADS") or CORES)  # torch's own default
 
 
 @functools.cache
@@ -28,18 +28,18 @@ def _pool(process: int) -> ThreadPoolExecutor:
 
 
 def threads() -> int:
-    """How many threads a kernel runs on: one a core, or what `use_threads` said."""
+    """How many threads a kernel runs on: one per core, or the number that `use_threads` set."""
     return _used
 
 
 def use_threads(count: int) -> None:
-    """Run kernels on that many threads from now on, in this process. Torch is told apart."""
+    """Run kernels on `count` threads from now on, in this process. Torch's own threads are set elsewhere."""
     global _used
     _used = count
 
 
 def ahead(blocks: Iterator[T]) -> Iterator[T]:
-    """The same, with the next one being made, in a thread of its own, while one is made use of."""
+    """The same blocks; another thread makes the next block while the caller works on the current one."""
     with ThreadPoolExecutor(1) as worker:
         coming = worker.submit(next, blocks, None)
         while (block := coming.result()) is not None:
@@ -48,7 +48,7 @@ def ahead(blocks: Iterator[T]) -> Iterator[T]:
 
 
 def slices(kernel: Callable[..., Any], n: int, *args: Any, least: int = 1024) -> None:
-    """Run kernel(start, stop, *args) over 0 .. n, cut into as many slices as there are `threads()`.
+    """Run kernel(start, stop, *args) on slices of 0 .. n, one slice per thread.
 
     The kernel must release the GIL, and write only what belongs to start .. stop. No slice is shorter than
     `least`.
@@ -58,13 +58,13 @@ def slices(kernel: Callable[..., Any], n: int, *args: Any, least: int = 1024) ->
 
 
 def shares(kernel: Callable[..., Any], *args: Any) -> None:
-    """Run kernel(i, count, *args) for i in 0 .. count, the kernel knowing what share i is."""
+    """Run kernel(i, count, *args) for i in 0 .. count - 1; the kernel decides which share of the work i is."""
     count = threads()
     _run(kernel, ((i, count) for i in range(count)), args)
 
 
 def each(function: Callable[[int], Any], n: int) -> list[Any]:
-    """[function(0), ..., function(n - 1)], dealt out among the threads in turn."""
+    """[function(0), ..., function(n - 1)]; the threads take the numbers in turn."""
     found: list[Any] = [None] * n
 
     def some(share: int, count: int) -> None:
