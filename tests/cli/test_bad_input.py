@@ -65,7 +65,7 @@ COMMANDS = {
     "a method between commas is missing": ("compare dataset -o report --methods BASE,,ESMM", ["--methods must be names separated by commas", "'BASE,,ESMM'"]),
     "an unknown method to compare": ("compare dataset -o report --methods BASE,EMS", ["'EMS'"]),
     "an unknown part": ("evaluate run dataset --part all", ["'all' is not one of 'train', 'validation', 'test'"]),
-    "a log without an impression": ("simulate log --impressions 0", ["impressions must be a whole number from 1 on", "0"]),
+    "a log without an impression": ("simulate log --impressions 0", ["impressions must be a whole number, at least 1", "0"]),
     "a rate above 1": ("simulate log --click-rate 1.5", ["click_rate must be between 0 and 1", "1.5"]),
     "a folder that holds something": ("simulate raw", ["the folder to write to must be new or empty", "log.csv"]),
 }  # fmt: skip

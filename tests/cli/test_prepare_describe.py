@@ -80,7 +80,7 @@ def test_what_was_met_is_in_the_report(run, raw):
         "    log.csv, line 23: y=1 z=2 t=5 uid=u1 item=i1",
         "  1 left out: conversion_without_click, conversion = 1 where click = 0; read as z := y & z",
         "    log.csv, line 22",
-        "  1 kept: out_of_time_order, the row is earlier than one before it",
+        "  1 kept: out_of_time_order, an earlier row has a later time",
         "    log.csv, line 24",
     ]
     quarantine = Path("dataset/quarantine.csv").read_text().splitlines()

@@ -376,7 +376,7 @@ def test_the_truncated_genuine_lines_are_put_aside_and_completed_ones_are_read(s
     assert log.audit.met("common", "wrong_feature_count") == 10
     aside = [row for row in quarantined(tmp_path) if row["table"] == "impressions"]
     assert [(row["file"], row["line"]) for row in aside] == [("sample_skeleton_train.csv", str(i)) for i in range(1, 6)]
-    assert aside[0]["text"].startswith("says 9 features, holds 2: 1,0,0,bacff91692951881,9,210\\x029052218")
+    assert aside[0]["text"].startswith("states 9 features, has 2: 1,0,0,bacff91692951881,9,210\\x029052218")
     assert log.audit.met("impressions", "missing_side_row") == len(completed)
 
 
@@ -472,7 +472,7 @@ BROKEN = {
     ),
     "bad_weight": (skeleton_line(A, feature("508", 5, "NaN")), "'508\\\\x025\\\\x03NaN' in: 1,0,0,"),
     "bad_label": (skeleton_line(A, click=2), "'2' in: 1,2,0,"),
-    "wrong_feature_count": (skeleton_line(A, feature("301", 1), said=7), "says 7 features, holds 1: 1,0,0,"),
+    "wrong_feature_count": (skeleton_line(A, feature("301", 1), said=7), "states 7 features, has 1: 1,0,0,"),
     "unparsable_line": (b"1;0;0;k;0;\n", "1;0;0;k;0;"),
 }
 

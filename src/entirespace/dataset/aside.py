@@ -1,4 +1,4 @@
-"""The hidden folder beside a dataset in which it is made: locked while its process lives, cleared away when it died."""
+"""The hidden folder in which a dataset is made, beside its final place; folders of processes that died are removed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 try:
     import fcntl
-except ImportError:  # Windows: then nobody else's folder is cleared away
+except ImportError:  # Windows: folders of other processes are then never removed
     fcntl = None
 
 SUFFIX = ".partial"
@@ -19,16 +19,16 @@ SUFFIX = ".partial"
 
 @contextmanager
 def folder_beside(out: Path) -> Iterator[Path]:
-    """A new hidden folder beside `out`; what is left of it at the end is removed.
+    """A new hidden folder beside `out`, which is removed at the end if it is still there.
 
-    So are the folders that processes now dead have left beside the same `out`: a process holds a lock on its own,
-    and the system gives it back however the process ends.
+    Folders that dead processes left beside the same `out` are removed, too. A process locks its own folder, and the
+    system releases the lock when the process ends, in whatever way.
     """
     _clear(out)
     made = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".new", dir=out.parent))
     work, lock = made.with_suffix(SUFFIX), _lock(made)
     try:
-        made.rename(work)  # seen by others only now that it is locked
+        made.rename(work)  # only now do other processes recognise it, and it is locked already
         yield work
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -39,7 +39,7 @@ def folder_beside(out: Path) -> Iterator[Path]:
 def _clear(out: Path) -> None:
     for left in out.parent.iterdir():
         middle = left.name.removeprefix(f".{out.name}.").removesuffix(SUFFIX)
-        # what mkdtemp puts in the middle has no dot: another dataset's name might
+        # the middle comes from mkdtemp and has no dot; with a dot the folder belongs to a dataset of another name
         if left.name == f".{out.name}.{middle}{SUFFIX}" and "." not in middle and left.is_dir():
             lock = _lock(left)
             if lock is not None:
@@ -48,7 +48,7 @@ def _clear(out: Path) -> None:
 
 
 def _lock(folder: Path) -> int | None:
-    """The open and locked folder; None where another process has locked it, or locks do not work."""
+    """The folder, opened and locked; None if another process has locked it, or if locks do not work here."""
     if fcntl is None:
         return None
     try:

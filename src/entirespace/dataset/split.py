@@ -1,7 +1,7 @@
-"""Who trains, who validates, who tests: the first half in time trains (paper, section 3.1), its last tenth validates.
+"""The split in time: the first half trains (paper, section 3.1), with its last tenth for validation; the second tests.
 
-The log is never sorted: a share of the rows in time is a threshold on time, found by a radix select over the
-times on disk, so memory does not grow with the log and each part keeps the log's own order.
+The log is never sorted. The first share of the rows in time are the rows before a threshold, which a radix select finds
+over the times on disk. So memory does not grow with the log, and each part keeps the log's order.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ BINS = 1 << 16
 
 
 def kth(chunks: Callable[[], Iterable[np.ndarray]], k: int) -> int:
-    """The k-th smallest of all values, k from 0, by at most five passes over the chunks.
+    """The k-th smallest of all values, with k from 0, in at most five passes over the chunks.
 
     Shape: chunks of int64 (n,) -> int.
 
@@ -30,7 +30,7 @@ def kth(chunks: Callable[[], Iterable[np.ndarray]], k: int) -> int:
         counts = np.zeros(BINS, np.int64)
         for chunk in chunks():
             inside = chunk[(chunk >= low) & (chunk <= high)]
-            # the difference of two int64 can need 64 bits without a sign
+            # the difference of two int64 may need all 64 bits of a uint64
             bins = (inside.view(np.uint64) - np.int64(low).view(np.uint64)) // np.uint64(width)
             counts += np.bincount(bins.astype(np.int64), minlength=BINS)
         bin_ = int(np.searchsorted(np.cumsum(counts), k, side="right"))
@@ -40,8 +40,8 @@ def kth(chunks: Callable[[], Iterable[np.ndarray]], k: int) -> int:
 
 
 def threshold(chunks: Callable[[], Iterable[np.ndarray]], rows: int, share: float) -> int:
-    """The time before which about `share` of the rows lie; rows of one time stay on one side of it.
+    """The time before which about `share` of the rows are; rows of the same time are all on one side of it.
 
-    All values < the threshold are the first part. Shape: chunks of int64, `rows` values in all -> int.
+    The first part is all values < the threshold. Shape: chunks of int64, `rows` values in all -> int.
     """
     return kth(chunks, min(rows - 1, round(share * rows)))

@@ -1,8 +1,8 @@
-"""What was met while reading raw logs: rows read, kept, changed, left out and quarantined, and why.
+"""The audit of raw logs: how many rows were read, kept, changed, left out and quarantined, and why.
 
-Nothing is dropped or changed in silence. A reader counts every row it reads in the `Audit`; a row it cannot
-use goes, with its file name and line number, to the `Quarantine`; at the end of a table `Audit.check` decides
-whether so many were bad that the log itself must be wrong.
+No row is dropped or changed silently. A reader counts every row it reads in the `Audit`. A row it cannot use is
+written to the `Quarantine` with its file name and line number. At the end of a table `Audit.check` raises an error if
+so many rows were bad that the log itself must be wrong.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import Any, Literal
 from ..errors import DataError
 
 Outcome = Literal["kept", "changed", "left out", "quarantined"]
-"""What becomes of a row: kept as it is, kept but changed, left out as the user asked, or put aside as bad."""
+"""What happens to a row: kept as it is, kept but changed, left out on purpose, or quarantined as bad."""
 
-EXAMPLES = 3  # shown for each reason
+EXAMPLES = 3  # examples shown for each reason
 LONGEST = 1000  # characters of a bad line that are kept; a common-features line of Ali-CCP has 13,000
 
 
 @dataclass(frozen=True)
 class Reason:
-    """One kind of thing met in a log: a sentence about it, and what becomes of such a row by default."""
+    """Something that a row of a log can have: a sentence that describes it, and what happens to the row by default."""
 
     sentence: str
     outcome: Outcome
@@ -31,28 +31,28 @@ class Reason:
 
 REASONS: dict[str, Reason] = {
     # Bad rows: they count against --max-bad.
-    "unparsable_line": Reason("the line is not of the table's form", "quarantined"),
-    "wrong_feature_count": Reason("the line says another number of features than it holds", "quarantined"),
+    "unparsable_line": Reason("the line cannot be parsed as a row of the table", "quarantined"),
+    "wrong_feature_count": Reason("the line's number of features differs from the number it states", "quarantined"),
     "unknown_field": Reason("a feature names a field that is not in the schema", "quarantined"),
     "bad_weight": Reason("a weight is NaN, infinite or negative", "quarantined"),
     "bad_label": Reason("a label is neither 0 nor 1", "quarantined"),
     "bad_value": Reason("a value is not of its column's kind", "quarantined"),
     "bad_key": Reason("the row's key or time is missing", "quarantined"),
     "bad_time": Reason("the time of a stage that was reached is missing", "quarantined"),
-    "duplicate_key": Reason("the side table has the key in an earlier row; that one is used", "quarantined"),
-    # Rows that stay, and are only told of.
+    "duplicate_key": Reason("an earlier row of the side table has the same key; that row is used", "quarantined"),
+    # Rows that are kept, and only reported.
     "conversion_without_click": Reason("conversion = 1 where click = 0; read as z := y & z", "changed"),
-    "missing_side_row": Reason("the side table has no row with this key; its fields are left empty", "kept"),
-    "out_of_time_order": Reason("the row is earlier than one before it", "kept"),
-    # Rows that are not bad, but not learned from either.
-    "duplicate_impression": Reason("a copy, in the columns named by `unique`, of an earlier impression", "left out"),
-    "other_part": Reason("its part is neither train nor test in the schema", "left out"),
+    "missing_side_row": Reason("the side table has no row with this key; its fields are empty", "kept"),
+    "out_of_time_order": Reason("an earlier row has a later time", "kept"),
+    # Rows that are valid, but not used.
+    "duplicate_impression": Reason("an earlier impression has the same values in the `unique` columns", "left out"),
+    "other_part": Reason("the schema assigns the row's part neither to train nor to test", "left out"),
     "missing_value": Reason("a field of this row is empty", "kept"),
 }
 
 
 def printable(text: str) -> str:
-    r"""The text with its control characters, and the backslash, written out (a separator is then seen).
+    r"""The text with control characters and backslashes as escapes, so that separators are visible.
 
     >>> print(printable("101\x0231319\x031.0"))
     101\x0231319\x031.0
@@ -64,7 +64,7 @@ def printable(text: str) -> str:
 
 
 def shortened(text: str, longest: int = LONGEST) -> str:
-    """The text, cut at `longest` characters; a cut is marked.
+    """The text, cut at `longest` characters, with a note of how many were cut off.
 
     >>> shortened("abcdef", 4)
     'abcd... (2 more characters)'
@@ -75,7 +75,7 @@ def shortened(text: str, longest: int = LONGEST) -> str:
 
 @dataclass
 class Count:
-    """How often one reason was met in one table, and the first few places."""
+    """How many rows of one table have one reason, and the first few examples."""
 
     outcome: Outcome
     rows: int = 0
@@ -83,13 +83,13 @@ class Count:
 
 
 class Audit:
-    """Counts what a reader meets, by table and reason.
+    """Counts rows by table and reason.
 
-    A row is quarantined or left out for one reason only, so that rows kept = rows read - those two. Reasons
-    that keep a row may meet in one row.
+    A row is quarantined or left out for one reason only, so rows kept = rows read - quarantined - left out. A row
+    that is kept may have several reasons.
 
     Args:
-        max_bad: the share of a table's rows that may be quarantined before the log itself is refused.
+        max_bad: the share of a table's rows that may be quarantined; with more the log is refused.
 
     >>> audit = Audit(max_bad=0.5)
     >>> audit.read("impressions", 3)
@@ -113,7 +113,7 @@ class Audit:
         return tuple(self._read)
 
     def read(self, table: str, rows: int) -> None:
-        """That many more rows of the table were read, whatever became of them."""
+        """Add to the number of rows read from the table, good or bad."""
         self._read[table] = self._read.get(table, 0) + rows
         self._counts.setdefault(table, {})
 
@@ -128,11 +128,11 @@ class Audit:
         line: int | None = None,
         text: str = "",
     ) -> None:
-        """That many rows, counted as read already, have this reason (a slug of `REASONS`).
+        """Count rows with this reason (a key of `REASONS`); `read` counts them as read.
 
         Args:
-            outcome: where it is not the reason's usual one (`--on-orphan drop` leaves rows out).
-            file, line, text: an example: the first few of each reason are shown.
+            outcome: if it is not the reason's default (`--on-orphan drop` leaves rows out).
+            file, line, text: an example; the first few of each reason are shown.
         """
         if rows == 0:
             return
@@ -145,7 +145,7 @@ class Audit:
             found.examples.append(f"{place}: {printable(shortened(text, 100))}" if text else place)
 
     def note(self, text: str) -> None:
-        """Something to tell that is not about single rows ("column z is not used"). Said once."""
+        """Report something that is not about single rows ("column z is not used"). Equal notes are reported once."""
         if text not in self.notes:
             self.notes.append(text)
 
@@ -153,14 +153,14 @@ class Audit:
         return self._read.get(table, 0)
 
     def rows(self, table: str, outcome: Outcome) -> int:
-        """Rows with that outcome; for "kept" and "changed" a row counts once for each reason."""
+        """Rows with that outcome; with "kept" and "changed" a row counts once for each of its reasons."""
         return sum(c.rows for c in self._counts.get(table, {}).values() if c.outcome == outcome)
 
     def kept(self, table: str) -> int:
         return self.rows_read(table) - self.rows(table, "quarantined") - self.rows(table, "left out")
 
     def met(self, table: str, reason: str) -> int:
-        """How often the reason was met in the table."""
+        """How many rows of the table have the reason."""
         found = self._counts.get(table, {}).get(reason)
         return found.rows if found else 0
 
@@ -168,12 +168,12 @@ class Audit:
         """Refuse the log if more than `max_bad` of the table's rows were quarantined.
 
         Args:
-            share: the part of the table that was read so far, above 0 to 1, by bytes or by rows. Half-way,
-                the log is refused once the bad rows met are more than the whole table, which at this rate has
-                read / share rows, may hold. So a file with the wrong delimiter fails at its beginning.
+            share: the share of the table that was read so far, above 0 and up to 1, by bytes or by rows. The
+                whole table is then estimated to have read / share rows, and the log is refused as soon as more
+                rows are bad than that many may have. So a file with the wrong delimiter fails early.
 
         Raises:
-            DataError: naming the counts by reason, the first examples, and what to do.
+            DataError: with the counts by reason, the first examples, and what to do.
         """
         read, bad = self.rows_read(table), self.rows(table, "quarantined")
         if bad * share <= self.max_bad * read:
@@ -186,9 +186,9 @@ class Audit:
             f"at most {100 * self.max_bad:.4g} % of the rows of table '{table}' may be bad",
             f"{bad:,} of {read:,}{so_far} ({100 * bad / read:.3g} %) are: {reasons}"
             + (f". First: {first}" if first else ""),
-            do="Is it the right file, and of the right form?"
+            do="Is it the right file, in the right format?"
             if bad > read / 2
-            else f"Mend the file, or allow rows like these to be put aside: --max-bad {_enough(bad / read)}",
+            else f"Correct the file, or allow this share of bad rows: --max-bad {_enough(bad / read)}",
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -219,7 +219,7 @@ class Audit:
 
 
 def report(audit: dict[str, Any]) -> str:
-    """The lines of `Audit.report` from what `Audit.as_dict` gave (a manifest holds it)."""
+    """The lines of `Audit.report`, from the result of `Audit.as_dict`, which a manifest stores."""
     lines: list[str] = []
     for table, t in audit["tables"].items():
         aside = [f"{t[k]:,} {k.replace('_', ' ')}" for k in ("left_out", "quarantined") if t[k]]
@@ -236,7 +236,7 @@ def _by_rows(counts: dict[str, Count]) -> list[tuple[str, Count]]:
 
 
 def _enough(share: float) -> str:
-    """A round number a little above the share: what `--max-bad` would have to be. 0.0312 -> '0.04'."""
+    """A round number a little above the share, as a value for `--max-bad`. 0.0312 -> '0.04'."""
     step = 10 ** len(f"{1 / share:.0f}")
     return f"{min(1.0, (int(share * step) + 1) / step):g}"
 
@@ -244,12 +244,12 @@ def _enough(share: float) -> str:
 class Quarantine:
     """`quarantine.csv`: the bad rows, each with its file, line number, table and reason.
 
-    The file is made with the first bad row: without one there is none. `add` also counts the row in the
-    audit: the two always agree. Control characters are written out (`\\x01`); a long text is cut and marked.
+    The file is created with the first bad row; if no row is bad there is no file. `add` also counts the row in the
+    audit, so the two always agree. Control characters are escaped (`\\x01`), and a long text is cut, with a note.
 
     Args:
         folder: where `quarantine.csv` is written (the dataset's folder).
-        audit: where the rows are counted.
+        audit: the audit that counts the rows.
     """
 
     NAME = "quarantine.csv"
@@ -262,7 +262,7 @@ class Quarantine:
         self._writer: Any = None
 
     def add(self, file: str, line: int, table: str, reason: str, text: str) -> None:
-        """Put one row aside. `line` counts from 1; `text` is the raw line, as far as it is readable."""
+        """Write one bad row. `line` counts from 1; `text` is the raw line, as far as it is readable."""
         self._audit.count(table, reason, file=file, line=line, text=text)
         if self._writer is None:
             self._file = self.path.open("w", encoding="utf-8", newline="")

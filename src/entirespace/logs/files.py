@@ -1,6 +1,6 @@
-"""Files of a raw log -> frames of rows that know their file and line: CSV (plain or compressed) and Parquet.
+"""Files of a raw log -> frames of rows with their file and line: CSV (plain or compressed) and Parquet.
 
-Every CSV column comes as text, so that an id keeps its digits; Parquet columns keep their types.
+Every CSV column is read as text, so that an id keeps its digits; Parquet columns keep their types.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from .lines import header, parse, whole_lines
 BLOCK_BYTES = 16 * 1024 * 1024
 PARQUET_ROWS = 131_072
 
-BadLine = Callable[[int, str], None]  # (1-based line, its text): a line that is not of the table's form
+BadLine = Callable[[int, str], None]  # called with (line from 1, its text) for a line that is no row of the table
 
 
 @dataclass(frozen=True)
 class File:
-    """One file of a table, here or behind an address."""
+    """One file of a table, on this machine or at a remote address."""
 
     filesystem: pafs.FileSystem
     path: str
@@ -42,21 +42,21 @@ class File:
 
 @dataclass(frozen=True)
 class Frame:
-    """A run of rows of one file; line i is the 1-based line (CSV) or row (Parquet) of row i."""
+    """Consecutive rows of one file; lines[i] is the line (CSV) or row (Parquet) of row i, counted from 1."""
 
     rows: pl.DataFrame
     lines: np.ndarray  # int64 (n,)
     file: str
-    bytes: float  # of the raw file, for progress
-    raw_rows: int  # rows met, the unparsable ones included
-    first: int  # the file's first line that is a row: 2 after a header
-    stop: int  # the line after the last one met
+    bytes: float  # bytes of the raw file that were read, for progress
+    raw_rows: int  # rows read, the unparsable ones included
+    first: int  # the first line of the file that is a row: 2 after a header
+    stop: int  # the line after the last one read
 
 
 def find(patterns: tuple[str, ...], folder: Path) -> list[File]:
-    """The files that match, pattern by pattern, each pattern's in name order.
+    """The files that match, pattern by pattern, and for each pattern in the order of their names.
 
-    Raises: DataError when none of the patterns matches a file.
+    Raises: DataError if no pattern matches a file.
     """
     found: dict[str, File] = {}
     for pattern in patterns:
@@ -82,19 +82,19 @@ def find(patterns: tuple[str, ...], folder: Path) -> list[File]:
 
 
 def _remote(pattern: str) -> list[File]:
-    scheme, _, rest = pattern.replace("az://", "abfs://").partition("://")
-    folder = str(PurePosixPath(rest.split("*")[0] + "x").parent)  # the part before the first wildcard's folder
+    scheme, _, path = pattern.replace("az://", "abfs://").partition("://")
+    folder = str(PurePosixPath(path.split("*")[0] + "x").parent)  # the deepest folder without a wildcard
     try:
         filesystem, root = pafs.FileSystem.from_uri(f"{scheme}://{folder}")
         infos = filesystem.get_file_info(pafs.FileSelector(root, recursive=True, allow_not_found=True))
     except (OSError, pa.ArrowException) as error:
         raise DataError("the address must be reachable", str(error), where=pattern) from error
-    files = [i for i in infos if i.is_file and fnmatch.fnmatch(i.path, rest)]
+    files = [i for i in infos if i.is_file and fnmatch.fnmatch(i.path, path)]
     return [File(filesystem, i.path, PurePosixPath(i.path).name, i.size) for i in sorted(files, key=lambda i: i.path)]
 
 
 def columns_of(file: File, delimiter: str, names: tuple[str, ...] | None) -> list[str]:
-    """The names of a file's columns. Raises: DataError where the file is empty or cannot be read."""
+    """The names of a file's columns. Raises: DataError if the file is empty or cannot be read."""
     if names is not None:
         return list(names)
     try:
@@ -110,11 +110,11 @@ def columns_of(file: File, delimiter: str, names: tuple[str, ...] | None) -> lis
 def frames(
     file: File, columns: list[str], *, delimiter: str, names: tuple[str, ...] | None, bad_line: BadLine
 ) -> Iterator[Frame]:
-    """The rows of a file, only `columns`, in file order.
+    """The rows of a file in their order, with the given `columns` only.
 
     Args:
-        names: the names of all columns of a CSV file without a header; None: its first line has them.
-        bad_line: told of each CSV line that does not have as many columns as the header, or is not UTF-8.
+        names: the names of all columns of a CSV file without a header; None: the first line is the header.
+        bad_line: called with each CSV line that has another number of columns than the header, or is not UTF-8.
     """
     try:
         if file.is_parquet:
@@ -139,7 +139,7 @@ def _parquet(file: File, columns: list[str]) -> Iterator[Frame]:
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
-    """The type without dictionaries (a category is its text, not its number), and with text for bytes."""
+    """The type without dictionaries (so a category is its text, not its number), and with text in place of bytes."""
     if pa.types.is_dictionary(kind):
         return _plain(kind.value_type)
     if pa.types.is_list(kind):
@@ -152,19 +152,19 @@ def _csv(
 ) -> Iterator[Frame]:
     all_names = columns_of(file, delimiter, names)
     compressed = file.path.endswith((".gz", ".zst", ".bz2", ".lz4"))
-    with file.filesystem.open_input_stream(file.path) as stream:  # compression by the file's ending
-        first, line, rest = 1 + (names is None), 1, b""
+    with file.filesystem.open_input_stream(file.path) as stream:  # it uncompresses according to the file's suffix
+        first, line, remaining = 1 + (names is None), 1, b""
         while True:
             piece = stream.read(BLOCK_BYTES)
-            block, rest = whole_lines(rest + piece, last=not piece)
+            block, remaining = whole_lines(remaining + piece, last=not piece)
             if line < first and block:
                 block, line = block.partition(b"\n")[2], 2
             if block:
-                rows, numbers, met = parse(
+                rows, numbers, count = parse(
                     block, all_names, columns, delimiter, lambda i, text, line=line: bad_line(line + i, text)
                 )
                 size = min(len(piece), file.size) * (0.25 if compressed else 1.0)
-                yield Frame(rows, line + numbers, file.name, size, met, first, line + met)
-                line += met
+                yield Frame(rows, line + numbers, file.name, size, count, first, line + count)
+                line += count
             if not piece:
                 return

@@ -1,8 +1,8 @@
-"""A block of CSV lines -> a frame of text columns: a row is one line, and a line that is none is told of.
+"""A block of CSV lines -> a frame of text columns: each row is one line, and every line that is no row is reported.
 
-The fast way is one call of pyarrow's parser. It is not enough where a quote is left open (pyarrow takes all
-up to the next quote as one value, and rows are gone without a word), where a line is blank (a row of empty
-values), or where bytes are not UTF-8 (an exception); such a block is looked at line by line.
+Usually one call of pyarrow's parser is enough. It is not if a quote is left open (pyarrow reads everything up to the
+next quote as one value, so rows vanish silently), if a line is blank (pyarrow makes a row of empty values), or if
+bytes are not UTF-8 (an exception). Such a block is checked line by line.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from ..errors import DataError
 
 
 def whole_lines(data: bytes, last: bool) -> tuple[bytes, bytes]:
-    r"""The data up to its last line end, and what is left over; the end of a file ends a line, too.
+    r"""The data up to its last line end, and the remaining bytes; the end of a file ends a line, too.
 
-    Blank lines at the end of the data are left over, so that those at the end of a file are no rows.
+    Blank lines at the end of the data belong to the remaining bytes, so blank lines at the end of a file are no rows.
 
     >>> whole_lines(b"1,2\n3", False), whole_lines(b"1,2\n\n", False), whole_lines(b"\n3", last=True)
     ((b'1,2\n', b'3'), (b'1,2\n', b'\n'), (b'\n3\n', b''))
@@ -33,14 +33,14 @@ def whole_lines(data: bytes, last: bool) -> tuple[bytes, bytes]:
 
 
 def header(data: bytes, delimiter: str, file: str) -> list[str]:
-    """The names of the columns, from the beginning of a file. Raises: DataError where it is no header."""
+    """The names of the columns, from the beginning of a file. Raises: DataError if the first line is no header."""
     must, line = "a CSV file must begin with a line of column names", data.split(b"\n")[0].rstrip(b"\r")
     if not line.strip():
         raise DataError(must, "its first line is empty" if data.strip() else "the file is empty", where=file)
     try:
         line.decode()
     except UnicodeDecodeError as error:
-        came = f"its first line is not: {error}"
+        came = f"its first line is not UTF-8: {error}"
         raise DataError("a CSV file must be text in UTF-8", came, where=file, do="Convert it") from error
     if b"\r" in line:
         came = "they end in CR alone"
@@ -56,13 +56,13 @@ def parse(
 
     Args:
         names: the names of all columns, in order.
-        columns: those that are read; only in them must the bytes be UTF-8.
-        bad_line: told of each line, counted from 0, that has another number of columns or cannot be read.
+        columns: the columns to read; only their bytes must be UTF-8.
+        bad_line: called with each line (counted from 0) that has another number of columns or cannot be read.
 
     Shape: n good lines of m -> text columns (n,), int64 (n,) the line of each, counted from 0, and m.
     """
-    broken: dict[int, str] = {}  # lines that are no row of the table returned
-    hopeless: dict[int, str] = {}  # lines that are a row of it, but stand for nothing
+    broken: dict[int, str] = {}  # bad lines that the parser skips: the parsed table has no row for them
+    hopeless: dict[int, str] = {}  # bad lines that have an empty row in the parsed table
 
     def invalid(row: pacsv.InvalidRow) -> str:
         assert row.number is not None
@@ -72,21 +72,21 @@ def parse(
     def read(data: bytes) -> pa.Table:
         return pacsv.read_csv(
             pa.BufferReader(data),
-            # one thread, for only then an invalid row knows its number
+            # one thread, because only then pyarrow gives the number of an invalid row
             pacsv.ReadOptions(use_threads=False, column_names=names, block_size=len(data) + 1),
             pacsv.ParseOptions(delimiter=delimiter, invalid_row_handler=invalid, ignore_empty_lines=False),
             pacsv.ConvertOptions(include_columns=columns, column_types=dict.fromkeys(columns, pa.binary())),
         )
 
-    met, lines = block.count(b"\n"), None
+    count, lines = block.count(b"\n"), None
     table = None if _is_odd(block, delimiter) else read(block)
-    if table is None or table.num_rows + len(broken) != met:
+    if table is None or table.num_rows + len(broken) != count:
         lines = block.split(b"\n")[:-1]
         hopeless = {i: _readable(text) for i, text in enumerate(lines) if _is_hopeless(text, delimiter, len(names))}
         empty = delimiter.encode() * (len(names) - 1)
         broken.clear()
         table = read(b"".join((empty if i in hopeless else text) + b"\n" for i, text in enumerate(lines)))
-    numbers = np.delete(np.arange(met), np.array(list(broken), np.int64))
+    numbers = np.delete(np.arange(count), np.array(list(broken), np.int64))
     if lines is not None:
         not_text = {i for column in table.columns for i in _not_text(column)}
         hopeless.update((int(numbers[i]), _readable(lines[numbers[i]])) for i in not_text)
@@ -94,13 +94,13 @@ def parse(
         table, numbers = table.filter(pa.array(good)), numbers[good]
     for i, text in sorted((broken | hopeless).items()):
         bad_line(i, text)
-    return pl.DataFrame(table.cast(pa.schema([(name, pa.string()) for name in columns]))), numbers, met
+    return pl.DataFrame(table.cast(pa.schema([(name, pa.string()) for name in columns]))), numbers, count
 
 
 def _is_odd(block: bytes, delimiter: str) -> bool:
-    """Whether the number of rows parsed would not tell that some line is no row, or parsing would fail.
+    """Whether parsing would fail, or would give the right number of rows although some line is no row.
 
-    An open quote takes the next line with it, and so it shows; at the end of a block it does not.
+    An open quote joins two lines, so the number of rows is wrong, except in the last line of a block.
     """
     last = block[block.rfind(b"\n", 0, -1) + 1 :]
     return (
@@ -136,9 +136,9 @@ def _readable(line: bytes) -> str:
 
 
 def _is_hopeless(line: bytes, delimiter: str, columns: int) -> bool:
-    """Whether the parser would not see the line as one row: it is blank, leaves a quote open, or holds a CR.
+    """Whether the parser cannot read the line as one row: it is blank, leaves a quote open, or contains a CR.
 
-    So is a line with another number of columns that is not UTF-8.
+    A line with the wrong number of columns that is not UTF-8 counts, too.
     """
     line = line.removesuffix(b"\r")
     if not line or b"\r" in line:
@@ -150,7 +150,7 @@ def _is_hopeless(line: bytes, delimiter: str, columns: int) -> bool:
 
 
 def _cells(line: bytes, delimiter: bytes) -> int:
-    r"""How many columns a line has; 0 where a quote is left open.
+    r"""How many columns a line has; 0 if a quote is left open.
 
     >>> _cells(b'1,"2,3",', b","), _cells(b'1,"2,3', b","), _cells(b'"a""b",5" screen', b",")
     (3, 0, 2)

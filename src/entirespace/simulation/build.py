@@ -1,4 +1,4 @@
-"""Making a simulated world from a seed, and setting its constants on a pilot sample of it."""
+"""Makes a simulated world from a seed; its constants are fitted on a pilot sample of its impressions."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ from entirespace.simulation.world import (
     stream,
 )
 
-PILOT = 1 << 17  # impressions, for the intercepts: a 4 % rate to about 0.3 % of itself
-PILOT_SESSIONS = 1000  # at most, for the histories' length: to about 3 % of itself
+PILOT = 1 << 17  # impressions to fit the intercepts on: a rate of 4 % is met to about 0.3 % of itself
+PILOT_SESSIONS = 1000  # at most, to fit the length of histories on: it is met to about 3 % of itself
 
-# Values of each profile field of a user, and the spread of their effect; numbers of values as in Ali-CCP.
+# For each profile field of a user: how many values it has, as in Ali-CCP, and the deviation of their effects.
 PROFILE = {
     "profile": (97, 0.35), "group": (13, 0.25), "gender": (2, 0.25), "age": (7, 0.3),
     "grade": (3, 0.2), "level": (3, 0.2), "occupation": (2, 0.15), "geography": (4, 0.15),
 }  # fmt: skip
-TOGETHER = ("profile", "group", "gender", "age", "level", "occupation")  # known or unknown together
+TOGETHER = ("profile", "group", "gender", "age", "level", "occupation")  # all known or all missing
 UNKNOWN, NO_GRADE, NO_GEOGRAPHY = 0.134, 0.588, 0.372  # shares of Ali-CCP's common lines without them
-NO_BRAND = 0.274  # share of Ali-CCP's impressions
+NO_BRAND = 0.274  # share of Ali-CCP's impressions without a brand
 
 
 def build(
     seed: int, users: int, items: int, click_rate: float, conversion_rate: float, bias: float,
     drift: float, history: float,
 ) -> World:  # fmt: skip
-    """Make the world that `simulate` draws from: entities, then constants.
+    """Make the world that `simulate` draws from: first users and items, then the fitted constants.
 
     Raises:
-        ConfigError: rates or a mean history length that this world cannot give.
+        ConfigError: this world cannot have such rates or such a mean history length.
     """
     rng = stream(seed, 0)
     categories = min(items // 4, max(20, items // 100, int(4 * history)))
@@ -62,7 +62,7 @@ def build(
 
 
 def _zipf(n: int) -> np.ndarray:
-    """Popularity 1 / (rank + 3), summing to 1; the 3 keeps the first from taking it all. float64 (n,)."""
+    """Popularity 1 / (rank + 3), summing to 1; the 3 keeps the first item from dominating. float64 (n,)."""
     p = 1.0 / np.arange(3, n + 3)
     return p / p.sum()
 
@@ -70,14 +70,14 @@ def _zipf(n: int) -> np.ndarray:
 def _catalogue(
     rng: np.random.Generator, users: int, items: int, tastes: np.ndarray, factors: np.ndarray
 ) -> tuple[Catalogue, Sizes]:
-    """Items in categories, shops and brands of one category each, up to four intentions an item."""
+    """Items in categories; each shop and brand belongs to one category; an item has up to four intentions."""
     n = len(factors)
     number = 1 + np.floor((items - n) * _zipf(n) ** 0.8 / (_zipf(n) ** 0.8).sum()).astype(np.int64)
     number[0] += items - number.sum()
     category = np.repeat(np.arange(n), number)
 
     def within(size: np.ndarray) -> np.ndarray:
-        """One of its category's `size` things for each item, a few of them popular."""
+        """For each item one of the `size` shops (brands, intentions) of its category, a few of them popular."""
         first = np.cumsum(size) - size
         return (first[category] + np.floor(size[category] * rng.random(items) ** 2)).astype(np.int32)
 
@@ -89,8 +89,8 @@ def _catalogue(
     several = within(intentions)[:, None] - first[category, None] + np.arange(4)
     several = (first[category, None] + several % intentions[category, None]).astype(np.int32)
     several[np.arange(4) >= rng.integers(1, 5, items)[:, None]] = -1
-    several[rng.random(items) < 0.0003] = -1  # 266 in a million have none
-    # people meet what they like: P(category | taste) is popularity tilted by the match of the factors
+    several[rng.random(items) < 0.0003] = -1  # in Ali-CCP 266 in a million have none
+    # users see more of what they like: P(category | taste) is popularity, weighted by the match of the factors
     match = np.einsum("tfk,cfk->tc", tastes, factors) / (SCORES * FACTORS) ** 0.5
     tilted = np.concatenate([_zipf(n) * np.exp(1.5 * match), _zipf(n)[None]])
     cdf = np.cumsum(tilted, axis=1)
@@ -102,10 +102,10 @@ def _catalogue(
 
 
 def _item_latent(rng: np.random.Generator, catalogue: Catalogue, sizes: Sizes, of_category: np.ndarray) -> np.ndarray:
-    """Main effects and factors of items: mostly their category's, then shop's, brand's, their own."""
+    """Main effects and factors of items: mostly from the category, then from shop, brand, intention and item."""
 
     def effect(n: int, sd: float) -> np.ndarray:
-        """For n things, and zeros after them for "none"."""
+        """Effects of n values, followed by zeros for "none"."""
         drawn = rng.standard_normal((n + 1, SCORES, 1 + FACTORS), dtype=np.float32) * np.float32(sd)
         drawn[-1] = 0
         return drawn
@@ -124,7 +124,7 @@ def _item_latent(rng: np.random.Generator, catalogue: Catalogue, sizes: Sizes, o
 def _people(
     rng: np.random.Generator, users: int, tastes: np.ndarray
 ) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
-    """Interests, visible profiles, and latents: interests and profile explain most of them."""
+    """Interests, visible profiles and latent factors of users; interests and profile explain most of the factors."""
     interests = rng.choice(TASTES, (users, SLOTS), p=_zipf(TASTES)).astype(np.int16)
     weight = np.diff(SLOT_CDF, prepend=0)
     weight /= (weight**2).sum() ** 0.5
@@ -147,7 +147,7 @@ def _people(
 
 
 def _with_intercepts(world: World, click_rate: float, conversion_rate: float) -> World:
-    """Standardise the three scores and solve alpha and beta on a pilot sample of impressions."""
+    """Standardise the three scores, and find alpha and beta, on a pilot sample of impressions."""
     rng = stream(world.seed, 1)
     t = rng.random(PILOT)
     user = world.draw_user(rng, PILOT)
@@ -165,7 +165,7 @@ def _with_intercepts(world: World, click_rate: float, conversion_rate: float) ->
 
 
 def _solve(mean_at: Callable[[float], float], rate: float, name: str) -> float:
-    """The intercept at which the growing function `mean_at` is `rate`, by bisection.
+    """The intercept at which the increasing function `mean_at` equals `rate`, by bisection.
 
     Raises:
         ConfigError: no intercept within +-30 gives this rate.
@@ -173,26 +173,26 @@ def _solve(mean_at: Callable[[float], float], rate: float, name: str) -> float:
     low, high = -30.0, 30.0
     if not mean_at(low) < rate < mean_at(high):
         raise ConfigError(f"{name} must be between 1e-12 and 1 - 1e-12", repr(rate), where="simulate")
-    for _ in range(26):  # to 1e-6, and so the rate to a millionth of itself
+    for _ in range(26):  # the intercept to 1e-6, so the rate to a millionth of itself
         middle = (low + high) / 2
         low, high = (middle, high) if mean_at(middle) < rate else (low, middle)
     return (low + high) / 2
 
 
 def _with_actions(world: World, history: float) -> World:
-    """Find the mean number of past actions that leaves `history` distinct ids a bag, over the four bags."""
+    """Find the mean number of past actions that gives `history` distinct ids per bag, averaged over the four bags."""
     n = int(min(PILOT_SESSIONS, max(100, 20_000 / history)))
     rng = stream(world.seed, 3)
     t = rng.random(n)
     user = world.draw_user(rng, n)
     nothing, bounds = np.zeros(0, np.int64), np.zeros(n + 1, np.int64)
     world = replace(world, actions=history)
-    most = 30 * history if history < sum(world.sizes[2:]) / 4 else 0  # a bag cannot hold more than there is
-    for _ in range(60):  # more actions give ever fewer new ids, so this climbs to the root from below
+    most = 30 * history if history < sum(world.sizes[2:]) / 4 else 0  # a bag cannot hold more ids than exist
+    for _ in range(60):  # each further action adds fewer new ids, so this approaches the solution from below
         if world.actions > most:
             raise ConfigError(
-                "history must be within reach of the items",
-                f"{history:g} ids a bag, {world.sizes.items} items in {world.sizes.categories} categories",
+                "history must be small enough for the number of items",
+                f"{history:g} ids per bag, {world.sizes.items} items in {world.sizes.categories} categories",
                 where="simulate",
                 do="ask for more items or a shorter history",
             )
@@ -200,4 +200,4 @@ def _with_actions(world: World, history: float) -> World:
         if abs(ids / history - 1) < 0.005:
             break
         world = replace(world, actions=world.actions * history / max(ids, 0.1 * history))
-    return world  # after 60: so few users that the mean moves in steps of more than 0.5 %
+    return world  # after 60 rounds: there are so few users that the mean changes in steps of more than 0.5 %

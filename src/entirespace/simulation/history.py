@@ -1,7 +1,7 @@
-"""What users did before the log: four histories a session, and what they say of each shown item.
+"""What users did before the log: four histories per session, and how often they contain each shown item.
 
-One compiled pass, because it is a hash table a session: a user's j-th past action is a pure function of
-(key, user, j), so that two sessions of a user share most of their past without anything being remembered.
+A user's j-th past action is a pure function of (key, user, j). So two sessions of a user share most of their past
+and nothing is stored between sessions. It is compiled, because it counts distinct ids session by session.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ import numpy as np
 
 
 class Catalogue(NamedTuple):
-    """The items, numbered category by category and in each the most popular first."""
+    """The items, numbered category by category, and in each category from the most popular to the least."""
 
-    cdf: np.ndarray  # float64 ((tastes + 1) * categories,): taste + P(category <= c | taste); last: everybody
+    cdf: np.ndarray  # float64 ((tastes + 1) * categories,): taste + P(category <= c | taste); last taste: all users
     start: np.ndarray  # int64 (categories + 1,): first item of each category
     category: np.ndarray  # int32 (items,)
     shop: np.ndarray  # int32 (items,)
     brand: np.ndarray  # int32 (items,), -1: none
-    intentions: np.ndarray  # int32 (items, 4), -1: no more
+    intentions: np.ndarray  # int32 (items, 4), padded with -1
 
 
 class Past(NamedTuple):
     """The four bags of each session, and the affinities of each impression.
 
-    `ids[k, offsets[k, s]:offsets[k, s + 1]]` is session s's bag, k over category, shop, brand, intention;
-    `affinity[i]` says how often impression i's category, shop, brand and (four) intentions stand in them.
+    `ids[k, offsets[k, s]:offsets[k, s + 1]]` is session s's bag; k is 0 category, 1 shop, 2 brand, 3 intention.
+    `affinity[i]` says how often impression i's category, shop, brand and (four) intentions occur in these bags.
     """
 
-    ids: np.ndarray  # int32 (4, room): what is beyond offsets[k, -1] is no part of it
-    counts: np.ndarray  # int32 (4, room), 1 to MAX_COUNT
+    ids: np.ndarray  # int32 (4, capacity): entries from offsets[k, -1] on are unused
+    counts: np.ndarray  # int32 (4, capacity), 1 to MAX_COUNT
     offsets: np.ndarray  # int64 (4, sessions + 1)
     affinity: np.ndarray  # int32 (impressions, 7)
 
@@ -45,7 +45,7 @@ _S30, _S27, _S31, _S11 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(
 
 @numba.njit(cache=True, nogil=True)
 def mix(x):
-    """SplitMix64's finaliser: a one-to-one scramble of uint64 (so distinct numbers stay distinct)."""
+    """SplitMix64's finaliser: it maps uint64 to uint64 one to one, so distinct numbers stay distinct."""
     x = (x ^ (x >> _S30)) * _MIX1
     x = (x ^ (x >> _S27)) * _MIX2
     return x ^ (x >> _S31)
@@ -58,7 +58,7 @@ def _uniform(x):
 
 @numba.njit(cache=True, nogil=True)
 def _action(catalogue, interests, habits, key, user, j):
-    """Action j of a user, a pure function of both: the item, and where its other random numbers start."""
+    """Action j of a user, a pure function of both: its item, and the start of its further random numbers."""
     slot_cdf, explore, skew = habits
     x = mix(key ^ mix(np.uint64(user))) + np.uint64(j) * (_STEP * np.uint64(6))
     categories = len(catalogue.start) - 1
@@ -86,17 +86,17 @@ def revisited(catalogue, interests, habits, key, user, j):
 
 @numba.njit(cache=True, nogil=True)
 def histories(catalogue, sizes, interests, habits, key, user, first, number, bounds, item):
-    """Build the four bags of each session from its window of past actions, repeated ids counted.
+    """Build the four bags of each session from its window of past actions; repeated ids are counted.
 
     Shape: sizes 4 ints (categories, shops, brands, intentions); user, first, number int64 (sessions,): the
     window is first <= j < first + number; bounds int64 (sessions + 1,): the impressions of each session;
     item int64 (impressions,).
     """
     sessions, room = len(user), number.sum()
-    # a thing's entry in these two: `base` of its kind + its number
+    # these two have one entry for every category, shop, brand and intention: `base` of its kind + its number
     base = np.array([0, sizes[0], sizes[0] + sizes[1], sizes[0] + sizes[1] + sizes[2]])
-    stamp = np.full(base[3] + sizes[3], -1, np.int32)  # the last session that had it,
-    place = np.empty(len(stamp), np.int64)  # and where in that session's bag
+    stamp = np.full(base[3] + sizes[3], -1, np.int32)  # the last session that contained it
+    place = np.empty(len(stamp), np.int64)  # its position in that session's bag
     ids, counts = np.empty((4, room), np.int32), np.empty((4, room), np.int32)
     offsets = np.zeros((4, sessions + 1), np.int64)
     affinity = np.zeros((len(item), 7), np.int32)
@@ -110,7 +110,7 @@ def histories(catalogue, sizes, interests, habits, key, user, first, number, bou
                 pick -= 1
             what[0], what[1], what[2] = of_category[it], of_shop[it], of_brand[it]
             what[3] = of_intentions[it, pick]
-            # how often it was done: P(amount >= n) = n ** -1.25, up to 251
+            # how many times the action was done: P(amount >= n) = n ** -1.25, up to 251
             amount = np.int32(max(_uniform(x + _STEP * np.uint64(5)), 1e-3) ** -0.8)
             for k in range(4):
                 if what[k] < 0:

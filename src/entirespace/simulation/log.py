@@ -1,4 +1,4 @@
-"""Drawing a simulated log chunk by chunk: chunk k is a function of the world and k, of nothing before it."""
+"""Draws a simulated log chunk by chunk: chunk k depends on the world and on k, not on earlier chunks."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ ALICCP_FIELDS = {
     "category_affinity": "508", "shop_affinity": "509", "brand_affinity": "702",
     "intention_affinity": "853", "scenario": "301",
 }  # fmt: skip
-"""Readable names and Ali-CCP's numbers of its 23 fields: 13 of the common features, 10 of the skeleton."""
+"""The 23 fields, by readable name, with Ali-CCP's names: first 13 common features, then 10 of the skeleton."""
 
 COMMON_FIELDS, SKELETON_FIELDS = tuple(ALICCP_FIELDS)[:13], tuple(ALICCP_FIELDS)[13:]
 WEIGHTED_FIELDS = tuple(name for name in ALICCP_FIELDS if name.endswith(("_history", "_affinity")))
 
 
 def id_bases(sizes: Sizes) -> dict[str, int]:
-    """The first id of each field in the one space that all fields share, laid out as in Ali-CCP, from 1."""
+    """The first id of each field. All fields share one range of ids from 1 on, in the order of Ali-CCP."""
     u, i, c, s, b, n = sizes
     p = {name: values for name, (values, _) in PROFILE.items()}
-    rooms = {
+    counts = {
         "user_id": u, "category_history": c, "shop_history": s, "profile": p["profile"],
         "group": p["group"], "gender": p["gender"], "age": p["age"], "grade": p["grade"],
         "level": p["level"], "brand_history": b, "occupation": p["occupation"],
@@ -43,16 +43,16 @@ def id_bases(sizes: Sizes) -> dict[str, int]:
         "scenario": len(SCENARIO_CDF), "category_affinity": c, "shop_affinity": s, "brand_affinity": b,
         "intention_affinity": n,
     }  # fmt: skip
-    ends = np.cumsum(list(rooms.values())).tolist()
-    return {name: 1 + end - room for (name, room), end in zip(rooms.items(), ends, strict=True)}
+    ends = np.cumsum(list(counts.values())).tolist()
+    return {name: 1 + end - count for (name, count), end in zip(counts.items(), ends, strict=True)}
 
 
 @dataclass(frozen=True)
 class Column:
-    """One field of a run of rows.
+    """One field of consecutive rows.
 
-    `ids` int32; with `offsets` (int64, rows + 1) a bag a row, without one id a row, -1 for none. `counts`
-    int32: the weight is log(1 + count); None: every weight is 1.
+    `ids` int32: with `offsets` (int64, rows + 1) one bag per row, else one id per row and -1 for none. `counts`
+    int32: the weight of an id is log(1 + count); None: every weight is 1.
     """
 
     ids: np.ndarray
@@ -60,7 +60,7 @@ class Column:
     counts: np.ndarray | None = None
 
     def bags(self) -> Column:
-        """The same with offsets, so that no id is -1."""
+        """The same column with offsets: a row without an id becomes an empty bag."""
         if self.offsets is not None:
             return self
         here = self.ids >= 0
@@ -69,16 +69,16 @@ class Column:
 
 @dataclass(frozen=True)
 class Chunk:
-    """A run of impressions in order of time, and the sessions they belong to, which all end within it."""
+    """Consecutive impressions in order of time, and their sessions, each of which is wholly in this chunk."""
 
-    first: int  # how many impressions stand before it
-    time_ms: np.ndarray  # int64 (B,), growing
+    first: int  # number of impressions before this chunk
+    time_ms: np.ndarray  # int64 (B,), increasing
     click: np.ndarray  # bool (B,)
     conversion: np.ndarray  # bool (B,)
     pctr: np.ndarray  # float64 (B,)
     pcvr: np.ndarray  # float64 (B,)
     user: np.ndarray  # int64 (sessions,)
-    session: np.ndarray  # int64 (B,): its session, counted from 0 in this chunk
+    session: np.ndarray  # int64 (B,): the impression's session, counted from 0 in this chunk
     keys: np.ndarray  # uint64 (sessions,), all different
     common: dict[str, Column]
     skeleton: dict[str, Column]
@@ -88,9 +88,9 @@ class Chunk:
 
 
 def chunk(world: World, k: int, impressions: int, session: float, orphans: float) -> Chunk:
-    """Impressions k * CHUNK and on of a log of `impressions`; a session is `session` of them on average.
+    """Chunk k of a log of `impressions`, in sessions of `session` impressions on average.
 
-    No session straddles the middle of the log, where training ends and testing starts.
+    No session crosses the middle of the log, where training ends and testing starts.
     """
     rng = stream(world.seed, 2, k)
     first = k * CHUNK
@@ -109,15 +109,15 @@ def chunk(world: World, k: int, impressions: int, session: float, orphans: float
     step = max(2, SPAN_MS // impressions)
     time_ms = START_MS + (first + np.arange(n)) * step + rng.integers(0, step, n)
     nameless = rng.random(len(people)) < NO_USER_ID
-    if orphans > 0:  # a stream of its own: the rest of the log stays as it is
+    if orphans > 0:  # drawn from a separate stream, so that nothing else in the log changes
         conversion |= ~click & (stream(world.seed, 5, k).random(n) < orphans)
     common, skeleton = _fields(world, people, t[bounds[:-1]], bounds, item, scenario, nameless)
-    keys = mix(np.uint64(k * CHUNK) + np.arange(len(people), dtype=np.uint64))  # one to one, so all differ
+    keys = mix(np.uint64(k * CHUNK) + np.arange(len(people), dtype=np.uint64))  # `mix` is one to one: all differ
     return Chunk(first, time_ms, click, conversion, pctr, pcvr, people, which, keys, common, skeleton)
 
 
 def _sessions(rng: np.random.Generator, n: int, mean: float, cut: int) -> np.ndarray:
-    """Where sessions of geometric length start, and n; one starts at `cut`. Shape: int64 (sessions + 1,)."""
+    """The starts of sessions of geometric length, then n; one starts at `cut`. Shape: int64 (sessions + 1,)."""
     starts = np.zeros(1, np.int64)
     while starts[-1] < n:
         more = rng.geometric(1 / mean, int(1.1 * n / mean) + 10)
@@ -130,7 +130,7 @@ def _fields(
     world: World, people: np.ndarray, t: np.ndarray, bounds: np.ndarray, item: np.ndarray,
     scenario: np.ndarray, nameless: np.ndarray,
 ) -> tuple[dict[str, Column], dict[str, Column]]:  # fmt: skip
-    """The 13 common fields of the sessions and the 10 of the impressions, by name, with their final ids."""
+    """The 13 common fields (a row per session) and the 10 skeleton fields (a row per impression), by name."""
     base, c = id_bases(world.sizes), world.catalogue
     past = world.past(people, t, bounds, item)
 
@@ -167,6 +167,6 @@ def _fields(
 
 
 def _offsets(there: np.ndarray) -> np.ndarray:
-    """Offsets of bags that keep what is there. Shape: bool (rows,) or (rows, places) -> int64 (rows + 1,)."""
+    """Offsets of bags that hold the entries that are there. Shape: bool (rows,) or (rows, n) -> int64 (rows + 1,)."""
     number = there if there.ndim == 1 else there.sum(axis=1)
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(number, dtype=np.int64)])

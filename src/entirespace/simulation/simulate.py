@@ -1,7 +1,7 @@
-"""A Taobao-like log with known probabilities: `simulate` writes it, apart from `truth.parquet`.
+"""`simulate` writes a Taobao-like log, and the true probabilities of its impressions in `truth.parquet`.
 
-The world is explained in `simulate_world`, its making in `simulate_build`, its chunks in `simulate_log`, and
-its files in `simulate_write`. Nothing is held but one chunk of 262,144 impressions and the world itself.
+`world` explains the world, `build` makes it, `log` draws chunks of impressions, and `write` writes the files.
+Memory holds the world and a few chunks of 262,144 impressions.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from entirespace.simulation.write import AliccpLog, ParquetLog, Truth
 __all__ = ["ALICCP_FIELDS", "Format", "Simulated", "simulate"]
 
 Format = Literal["parquet", "aliccp"]
-FEWEST = 100  # users, and items: fewer make no world
+FEWEST = 100  # users, and items, at least
 
 
 @dataclass(frozen=True)
 class Simulated:
-    """What was written. Rates are of this log; `mean_pcvr_*` are means of the true pCVR."""
+    """What was written: counts and rates of this log, and means of the true probabilities."""
 
     path: Path
     format: Format
@@ -40,10 +40,10 @@ class Simulated:
     conversions: int  # y & z
     orphans: int  # conversions without a click
     sessions: int  # lines of the common features
-    users: int  # that occur
-    items: int  # that occur
+    users: int  # users that occur in the log
+    items: int  # items that occur in the log
     mean_pctr: float
-    mean_pcvr_clicked: float  # nan without a click
+    mean_pcvr_clicked: float  # nan if nothing was clicked
     mean_pcvr_unclicked: float
 
     @property
@@ -53,7 +53,7 @@ class Simulated:
 
     @property
     def conversion_rate(self) -> float:
-        """Conversions per click; nan without a click."""
+        """Conversions per click; nan if nothing was clicked."""
         return self.conversions / self.clicks if self.clicks else math.nan
 
 
@@ -74,32 +74,33 @@ def simulate(
     format: Format = "parquet",
     progress: Callable[[int, int], None] | None = None,
 ) -> Simulated:
-    """Write a log whose pCTR and pCVR are known for every impression to the new folder `out`.
+    """Write a log to the new folder `out`, with the true pCTR and pCVR of every impression.
 
     The same arguments give the same bytes, and both formats hold the same log: rows, ids, weights, labels.
-    The files stand in `out` only when all are written; until then they are in `out` + ".partial".
+    The files appear in `out` when all are written; until then they are in `out` + ".partial".
 
     Args:
         out: a folder that does not exist, or is empty.
         impressions: number of rows.
-        users: people there are; default impressions / 100, but at least 100.
-        items: items there are; default impressions / 20, but at least 100. Both are Zipf popular.
+        users: number of users in the world; default impressions / 100, but at least 100.
+        items: number of items in the world; default impressions / 20, but at least 100. The popularity of both
+            follows Zipf's law.
         click_rate: mean pCTR.
-        conversion_rate: mean pCVR after a click, so conversions per click.
+        conversion_rate: mean pCVR of clicked impressions, that is, conversions per click.
         bias: strength of the selection bias. The correlation of the logits of pCTR and pCVR is
-            bias / (1 + bias): at 0 clicked impressions look like all others as regards pCVR, at 1 their mean
-            pCVR is about 1.6 times that of the others, at 3 about 2.2 times (over seeds +-0.2, small rates).
+            bias / (1 + bias). At 0 the mean pCVR is the same for clicked and un-clicked impressions; at 1 it is
+            about 1.6 times as high for clicked ones, at 3 about 2.2 times (over seeds +-0.2, small rates).
         drift: 0 to 1, how much the world changes from the log's start to its end: the share of the exposure
-            that moves to other items; by how much the logit of pCTR falls; how far categories' seasons go.
-        history: ids in a bag of the four histories, on average over bags and sessions.
-        session: impressions in a row that share their user and common features, on average.
-        orphans: share of the un-clicked impressions logged with a conversion, as raw Ali-CCP has some.
-        seed: from 0 on.
-        format: "parquet" (a star of Parquet files with schema.toml) or "aliccp" (the four raw files).
-        progress: called with (impressions done, of how many) now and then.
+            that moves to other items, the fall of the logit of pCTR, and the strength of categories' seasons.
+        history: ids per bag of the four histories, on average over bags and sessions.
+        session: consecutive impressions that share their user and common features, on average.
+        orphans: share of the un-clicked impressions that are logged with a conversion; raw Ali-CCP has some.
+        seed: 0 or more.
+        format: "parquet" (impressions and a side table, with schema.toml) or "aliccp" (the four raw files).
+        progress: called after each chunk with (impressions done, impressions in all).
 
     Raises:
-        ConfigError: an argument is not what it must be, or `out` is not empty.
+        ConfigError: an argument is invalid, or `out` is not empty.
 
     ```
     simulate(Path("log"), impressions=200_000, click_rate=0.1, conversion_rate=0.1)
@@ -141,7 +142,7 @@ def simulate(
             for last in written:
                 last.result()
         if out.exists():
-            out.rmdir()  # empty, as `_reserve` saw; a folder that is no longer so is an error here
+            out.rmdir()  # `_reserve` found it empty; this fails if something was put there since
         os.replace(partial, out)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
@@ -150,7 +151,7 @@ def simulate(
 
 
 class _Tally:
-    """Sums over the chunks; divisions wait for the end."""
+    """Sums over the chunks; the means are computed at the end."""
 
     def __init__(self, users: int, items: int, first_item: int) -> None:
         self._users, self._items, self._first_item = np.zeros(users, bool), np.zeros(items, bool), first_item
@@ -169,25 +170,25 @@ class _Tally:
         impressions, clicks, conversions, orphans, sessions = self._sums.tolist()
         pctr, clicked, unclicked = self._means.tolist()
         users, items = int(self._users.sum()), int(self._items.sum())
-        rest = impressions - clicks
+        unclicks = impressions - clicks
         return Simulated(
             path, format, impressions, clicks, conversions, orphans, sessions, users, items,
             mean_pctr=pctr / impressions,
             mean_pcvr_clicked=clicked / clicks if clicks else math.nan,
-            mean_pcvr_unclicked=unclicked / rest if rest else math.nan,
+            mean_pcvr_unclicked=unclicked / unclicks if unclicks else math.nan,
         )  # fmt: skip
 
 
 def _reserve(out: Path) -> Path:
-    """The folder to write in until all is there. What a killed run left in it is removed.
+    """The folder to write to until all files are complete. Files that a killed run left in it are removed.
 
     Raises:
-        ConfigError: `out` is a file, or a folder with something in it.
+        ConfigError: `out` is a file, or a folder that is not empty.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         came = "it is a file" if not out.is_dir() else f"it holds {min(p.name for p in out.iterdir())}"
         must = "the folder to write to must be new or empty"
-        raise ConfigError(must, came, where=str(out), do="name another, or remove it")
+        raise ConfigError(must, came, where=str(out), do="Name another folder, or remove this one")
     partial = out.with_name(out.name + ".partial")
     if partial.exists():
         shutil.rmtree(partial)
@@ -199,7 +200,7 @@ def _wrong(name: str, must: str, came: object) -> ConfigError:
 
 
 def _check(**given: float) -> None:
-    """Raises: ConfigError: what is no whole number, no number, or out of its range."""
+    """Raises: ConfigError if a value is no number, no whole number where one is needed, or out of range."""
     for name, value in given.items():
         least, most, whole, must = _RANGES[name]
         kinds = (int, np.integer) if whole else (int, float, np.integer, np.floating)
@@ -210,15 +211,15 @@ def _check(**given: float) -> None:
 _TINY = math.ulp(0.0)
 _BELOW_1 = math.nextafter(1.0, 0.0)
 _RANGES: dict[str, tuple[float, float, bool, str]] = {
-    "impressions": (1, 2**40, True, "must be a whole number from 1 on"),
-    "users": (FEWEST, 2**31, True, f"must be a whole number from {FEWEST} on"),
-    "items": (FEWEST, 2**31, True, f"must be a whole number from {FEWEST} on"),
-    "click_rate": (_TINY, _BELOW_1, False, "must be between 0 and 1, neither included"),
-    "conversion_rate": (_TINY, _BELOW_1, False, "must be between 0 and 1, neither included"),
-    "bias": (0, 1e12, False, "must be a number from 0 on"),
+    "impressions": (1, 2**40, True, "must be a whole number, at least 1"),
+    "users": (FEWEST, 2**31, True, f"must be a whole number, at least {FEWEST}"),
+    "items": (FEWEST, 2**31, True, f"must be a whole number, at least {FEWEST}"),
+    "click_rate": (_TINY, _BELOW_1, False, "must be above 0 and below 1"),
+    "conversion_rate": (_TINY, _BELOW_1, False, "must be above 0 and below 1"),
+    "bias": (0, 1e12, False, "must be a number, at least 0"),
     "drift": (0, 1, False, "must be between 0 and 1"),
-    "history": (1, 1e5, False, "must be a number from 1 on"),
-    "session": (1, 1e5, False, "must be a number from 1 on"),
-    "orphans": (0, _BELOW_1, False, "must be at least 0 and less than 1"),
-    "seed": (0, 2**63 - 1, True, "must be a whole number from 0 on"),
+    "history": (1, 1e5, False, "must be a number, at least 1"),
+    "session": (1, 1e5, False, "must be a number, at least 1"),
+    "orphans": (0, _BELOW_1, False, "must be at least 0 and below 1"),
+    "seed": (0, 2**63 - 1, True, "must be a whole number, at least 0"),
 }

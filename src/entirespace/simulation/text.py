@@ -1,4 +1,4 @@
-"""Raw Ali-CCP text, byte by byte: lines of features joined by \\x01, each `field \\x02 id \\x03 value`."""
+"""Writes raw Ali-CCP text: lines of features joined by \\x01, each feature `field \\x02 id \\x03 weight`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 
 
 class Features(NamedTuple):
-    """The features of a run of rows: field f of row r is `ids[offsets[f, r]:offsets[f, r + 1]]`."""
+    """The features of consecutive rows: field f of row r is `ids[offsets[f, r]:offsets[f, r + 1]]`."""
 
     ids: np.ndarray  # int32 (L,)
-    counts: np.ndarray  # int32 (L,): which weight text
+    counts: np.ndarray  # int32 (L,): which of the weight texts belongs to the id
     offsets: np.ndarray  # int64 (fields, rows + 1)
     tags: np.ndarray  # uint8: the fields' Ali-CCP names, joined
     tag_ends: np.ndarray  # int64 (fields + 1,)
@@ -23,8 +23,8 @@ _COMMA, _NEWLINE, _ZERO = np.uint8(44), np.uint8(10), np.uint8(48)
 
 @numba.njit(cache=True, nogil=True)
 def _number(out, at, value):
-    """Write a number in decimal. Returns the new end."""
-    value = np.uint32(value)  # division of unsigned numbers by a constant is cheap
+    """Write a number in decimal at position `at`. Returns the position after it."""
+    value = np.uint32(value)  # dividing unsigned integers by a constant is fast
     digits, bound = 1, np.uint64(10)
     while value >= bound:
         digits += 1
@@ -47,10 +47,10 @@ def write_lines(
     out, ids, counts, offsets, tags, tag_ends, keys, session, click, conversion, first, start, stop,
     weights, weight_ends,
 ):  # fmt: skip
-    """Write rows start to stop; returns the number of bytes.
+    """Write the lines of rows start .. stop. Returns the number of bytes.
 
-    With labels a skeleton line (its number, `first` + row, labels, key, features), without a common line.
-    As in the real files the order of fields differs from line to line, and a bag may come in two pieces.
+    With labels these are skeleton lines (number `first` + row, labels, key, features), else common-feature lines.
+    As in the real files, the order of fields differs from line to line, and a bag may be split in two pieces.
     """
     fields = len(offsets)
     at = 0
@@ -73,7 +73,7 @@ def write_lines(
         at = _number(out, at + 1, number)
         out[at] = _COMMA
         at += 1
-        # fields from any one on, forwards or backwards; the first of them leaves half of its ids to the end
+        # start at any field, go forwards or backwards; the second half of the first field's ids comes last
         turn = 7 * np.int64(keys[session[row], 1]) + row
         step = 1 if turn % 2 == 0 else fields - 1
         head = turn % fields

@@ -1,18 +1,18 @@
-"""The simulated world: users, items and contexts, and the two probabilities that they give an impression.
+"""The simulated world: users, items and scenarios, and the pCTR and pCVR of an impression.
 
-Three scores are made alike and independently: S (shared), C (clicks only), V (conversions only). Each is
-main effects of user, item and scenario, a low-rank match of user taste and item factors, and seasons:
+An impression x has three independent scores: S (shared), C (clicks only) and V (conversions only). Each is the sum
+of main effects of user, item and scenario, a low-rank match of user taste and item factors, and a season:
 
     score_f(x) = a_f(user) + b_f(item) + c_f(scenario) + <u_f, v_f> + drift * slope_f(category) * (2t - 1)
 
-with t in [0, 1] the place in the log. They are standardised together on a pilot sample of impressions
-(mean 0, variance 1, no correlation), and with share = bias / (1 + bias)
+where t, from 0 to 1, is the position in the log. The scores are standardised together on a pilot sample of
+impressions (mean 0, variance 1, no correlation). With share = bias / (1 + bias)
 
     logit pCTR = alpha + 0.95 (sqrt(share) S + sqrt(1 - share) C) + drift * (1/2 - t)
     logit pCVR = beta  + 1.05 (sqrt(share) S + sqrt(1 - share) V)
 
-so `share` is the correlation of the two logits (but for the slow fall of the click rate, which is no part of
-pCVR). `simulate_build` makes a world and solves alpha and beta.
+so `share` is the correlation of the two logits, apart from the slow fall of pCTR over the log, which pCVR does not
+have. `build` makes a world and finds alpha and beta.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ import numpy as np
 
 from entirespace.simulation.history import Catalogue, Past, histories, match, revisited
 
-SCORES, FACTORS = 3, 4  # shared, click only, conversion only; dimensions of taste in each
-TASTES, SLOTS = 32, 3  # interests there are, and interests a user has
-SLOT_CDF = np.array([0.55, 0.85, 1.0])  # how a user's attention is spread over the slots
-EXPLORE = 0.25  # share of actions that follow everybody's popularity instead of the user's interests
+SCORES, FACTORS = 3, 4  # shared, clicks only, conversions only; factors of each score
+TASTES, SLOTS = 32, 3  # number of interests in the world, and of each user
+SLOT_CDF = np.array([0.55, 0.85, 1.0])  # cumulative shares of a user's actions that follow each of its interests
+EXPLORE = 0.25  # share of actions that follow overall popularity instead of the user's interests
 REVISIT = 0.2  # share of impressions that show an item of the user's own past
 ITEM_SKEW = 1 / (1 - 0.6)  # Zipf: P(rank < r) = (r / n) ** 0.4 within a category, so P(r) ~ r ** -0.6
-USER_SKEW = 1 / (1 - 0.5)  # likewise, for how active users are
-SD_CLICK, SD_CONVERSION = 0.95, 1.05  # oracle AUC of about Phi(sd / sqrt 2) = 0.75 and 0.77
+USER_SKEW = 1 / (1 - 0.5)  # the same for the activity of users
+SD_CLICK, SD_CONVERSION = 0.95, 1.05  # the true probabilities have an AUC of about Phi(sd / sqrt 2) = 0.75 and 0.77
 SCENARIO_CDF = np.array([0.6, 0.9, 1.0])
 HABITS = (SLOT_CDF, EXPLORE, ITEM_SKEW)
 RENEWAL = 0.5  # share of a user's history that is new by the end of the log
 
 
 class Sizes(NamedTuple):
-    """How many there are of each thing."""
+    """How many users, items, ... the world has."""
 
     users: int
     items: int
@@ -50,7 +50,7 @@ class Sizes(NamedTuple):
 
 @dataclass(frozen=True)
 class World:
-    """All that is fixed for a log. Memory is about 100 bytes an item and 100 a user."""
+    """Everything that is fixed for a log. Memory: about 100 bytes per item and 100 per user."""
 
     seed: int
     sizes: Sizes
@@ -71,13 +71,13 @@ class World:
     beta: float = 0.0
 
     def draw_user(self, rng: np.random.Generator, n: int) -> np.ndarray:
-        """Users by how active they are. Shape: int64 (n,)."""
+        """Random users; active users are drawn more often. Shape: int64 (n,)."""
         return (self.sizes.users * rng.random(n) ** USER_SKEW).astype(np.int64)
 
     def draw_item(self, rng: np.random.Generator, user: np.ndarray, t: np.ndarray) -> np.ndarray:
-        """An item for each user: out of its past, or an interest, a category of it, an item of the category.
+        """A random item for each user: one of its past, or by an interest, then a category, then an item of it.
 
-        By time t a share drift * t of the exposure is at the other end of each category's popularity order.
+        At time t a share drift * t of the draws takes the popularity order of each category in reverse.
         Shape: int64 (n,).
         """
         n, c = len(user), self.catalogue
@@ -104,7 +104,7 @@ class World:
         if self.unmix is None:
             return raw
         raw -= self.mean
-        out = raw[:, :1] * self.unmix[0]  # three products a sum, written out: no BLAS, one order of summation
+        out = raw[:, :1] * self.unmix[0]  # written out, since BLAS may sum in another order on another machine
         out += raw[:, 1:2] * self.unmix[1]
         out += raw[:, 2:] * self.unmix[2]
         return out
@@ -117,7 +117,7 @@ class World:
         return self.alpha + click, self.beta + conversion
 
     def past(self, user: np.ndarray, t: np.ndarray, bounds: np.ndarray, item: np.ndarray) -> Past:
-        """The histories of each session's user at its time, and the affinity of its impressions' items.
+        """The histories of each session's user at time t, and how often they contain the items shown.
 
         Shape: user int64 and t float64 (sessions,); bounds int64 (sessions + 1,); item int64 (impressions,).
         """
@@ -129,16 +129,16 @@ class World:
         ))  # fmt: skip
 
     def _window(self, user: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """First and number of the past actions that a user's history holds at time t. int64 (n,), (n,)."""
+        """The past actions in a user's history at time t: the first, and how many. int64 (n,), (n,)."""
         number = np.floor(self.actions * self.appetite[user]).astype(np.int64)
         return np.floor(RENEWAL * t * number).astype(np.int64), number
 
     @property
     def _key(self) -> np.uint64:
-        """What the hash of past actions starts from."""
+        """The seed of the hash that makes past actions."""
         return np.random.SeedSequence(self.seed, spawn_key=(4,)).generate_state(1, np.uint64)[0]
 
 
 def stream(seed: int, *key: int) -> np.random.Generator:
-    """A generator of its own for each key, whatever was drawn elsewhere."""
+    """An independent random generator for each key."""
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=key)))

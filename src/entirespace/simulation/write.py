@@ -1,4 +1,4 @@
-"""Writing a simulated log: a star of Parquet files, or the raw Ali-CCP pair of files.
+"""Writes a simulated log: Parquet files of impressions and a side table, or raw Ali-CCP files.
 
 Both hold the same log: the same rows in the same order, the same ids, and weights of five decimals.
 """
@@ -16,16 +16,16 @@ from entirespace.simulation.history import MAX_COUNT
 from entirespace.simulation.log import ALICCP_FIELDS, COMMON_FIELDS, SKELETON_FIELDS, WEIGHTED_FIELDS, Chunk, Column
 from entirespace.simulation.text import Features, write_lines
 
-CHUNKS_A_FILE = 4  # 1,048,576 impressions a Parquet file, a row group each chunk
-TEXT_ROOM = 64 << 20  # bytes of text made at once
+CHUNKS_A_FILE = 4  # 1,048,576 impressions per Parquet file; each chunk is a row group
+TEXT_ROOM = 64 << 20  # bytes of text in memory at a time
 
 WEIGHTS = np.round(np.log1p(np.arange(MAX_COUNT + 1)), 5)
-"""float64: the weight of a count, log(1 + count) to five decimals (1 -> 0.69315); entry 0 stands for 1.0."""
+"""float64: the weight of each count, log(1 + count) to five decimals (1 -> 0.69315); count 0 has weight 1.0."""
 WEIGHTS[0] = 1.0
 
 
 class Truth:
-    """`truth.parquet`: number of the impression, true pCTR and true pCVR (float32), in the log's order."""
+    """`truth.parquet`: each impression's number, true pCTR and true pCVR (float32), in the log's order."""
 
     def __init__(self, folder: Path) -> None:
         fields = [("impression", pa.int64()), ("pctr", pa.float32()), ("pcvr", pa.float32())]
@@ -43,7 +43,7 @@ class Truth:
 
 
 class ParquetLog:
-    """`impressions-*.parquet`, `common.parquet` (one row a session) and the `schema.toml` that reads them."""
+    """`impressions-*.parquet`, `common.parquet` (one row per session), and the `schema.toml` for them."""
 
     def __init__(self, folder: Path, about: str) -> None:
         (folder / "schema.toml").write_text(schema_toml(about), encoding="utf-8")
@@ -91,7 +91,7 @@ class AliccpLog:
         self._train = train
 
     def write(self, chunk: Chunk) -> None:
-        # a session never straddles the middle, so rows and their sessions are cut at the same place
+        # no session crosses the middle, so rows and sessions are cut at the same place
         cut = min(max(self._train - chunk.first, 0), len(chunk))
         sessions = len(chunk.keys)
         cut_session = int(chunk.session[cut]) if cut < len(chunk) else sessions
@@ -116,7 +116,7 @@ class AliccpLog:
 
 
 def schema_toml(about: str) -> str:
-    """The schema file of the Parquet log, for `entirespace prepare`. `about`: a comment on top."""
+    """The schema file of the Parquet log, for `entirespace prepare`. `about`: the comment in its first line."""
 
     def fields(names: tuple[str, ...]) -> str:
         return "\n".join(
@@ -128,7 +128,7 @@ def schema_toml(about: str) -> str:
 
     return f"""\
 # {about}
-# Every field is a bag of ids, as in raw Ali-CCP: a single id may be missing, and stays an empty bag.
+# Every field is a bag of ids, as in raw Ali-CCP; a missing id is an empty bag.
 [impressions]
 files = ["impressions-*.parquet"]
 order = "time_ms"
@@ -161,9 +161,9 @@ pcvr = "pcvr"
 
 
 def _open(path: Path, schema: pa.Schema, dense: str) -> pq.ParquetWriter:
-    """A Parquet file with dictionaries for every column but `dense`, whose values are all different."""
+    """A Parquet file with dictionaries for every column except `dense`, whose values are all different."""
     leaves = [".".join((f.name, "list", "element")) if pa.types.is_list(f.type) else f.name for f in schema]
-    dictionaries: Any = [leaf for leaf in leaves if leaf != dense]  # the stubs know only bool
+    dictionaries: Any = [leaf for leaf in leaves if leaf != dense]  # pyarrow's stubs allow only a bool
     return pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=dictionaries)
 
 
@@ -207,7 +207,7 @@ def _features(columns: dict[str, Column], names: tuple[str, ...]) -> Features:
 
 
 def _texts(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Texts joined into bytes, and where each ends. Shape: uint8 (bytes,), int64 (texts + 1,)."""
+    """The texts joined as bytes, and the end of each. Shape: uint8 (bytes,), int64 (texts + 1,)."""
     raw = [text.encode() for text in texts]
     return np.frombuffer(b"".join(raw), np.uint8), np.cumsum([0] + [len(t) for t in raw])
 
@@ -219,9 +219,9 @@ def _write_text(
     file: BinaryIO, features: Features, keys: np.ndarray, session: np.ndarray,
     labels: tuple[np.ndarray, np.ndarray] | None, first: int, rows: tuple[int, int],
 ) -> None:  # fmt: skip
-    """Write the lines of rows[0] to rows[1], some tens of MB at a time."""
+    """Write the lines of rows[0] .. rows[1], at most TEXT_ROOM bytes at a time."""
     click, conversion = labels if labels is not None else (np.zeros(0, bool), np.zeros(0, bool))
-    # a line is at most 60 bytes and 32 a feature: \x01 109_14 \x02 2147483647 \x03 8.31777
+    # a line has at most 60 bytes plus 32 per feature: \x01 109_14 \x02 2147483647 \x03 8.31777
     ends = np.cumsum(60 + 32 * np.diff(features.offsets, axis=1).sum(axis=0))
     ends -= ends[rows[0] - 1] if rows[0] else 0
     start = rows[0]

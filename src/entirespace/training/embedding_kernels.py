@@ -1,12 +1,12 @@
-"""The gradient of an embedding layer on the CPU: many ids' gradients summed into the rows they stand for.
+"""The gradient of an embedding layer on the CPU: the gradients of many ids, summed into their rows.
 
     lookup   x_j = rows[position_j]                             d rows_u = sum of d x_j over position_j = u
     pool     x_b = sum over j in bag b of w_j rows[position_j]  d rows_u = sum of w_j d x_bag(j) over the same
 
-Forward, torch's own operations are as fast as memory. Backward, its index_add runs on one thread, and
-embedding_bag sorts. Here each thread lists the ids of the rows it owns (blocks of 64 rows, dealt in turn) and
-adds them up. A row's sum goes through its ids in their order whatever the number of threads: training repeats
-to the last bit.
+For the forward pass torch's own operations are as fast as memory allows. In the backward pass its index_add runs on
+one thread, and embedding_bag sorts. Here each thread owns some rows (blocks of 64 rows, assigned in turn), lists the
+ids of its rows and adds up their gradients. The terms of a row are added in the order of the ids, whatever the number
+of threads, so training repeats to the last bit.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from ..kernels.prefetch import prefetch_to_read, prefetch_to_write
 from ..kernels.threads import shares
 from ..network.embedding import TORCH
 
-AHEAD = 16  # ids
-BLOCK = 6  # log2 of the rows that a thread owns in a run; neighbours share cache lines
+AHEAD = 16  # ids to prefetch ahead
+BLOCK = 6  # log2 of the consecutive rows that one thread owns; neighbouring rows share cache lines
 
 
 @functools.cache
@@ -40,7 +40,7 @@ def spread_kernel(width: int, dtype: str) -> Callable[..., None]:
         listed = 0
         for bag in range(len(grad)):
             start, stop = (offsets[bag], offsets[bag + 1]) if len(offsets) else (bag, bag + 1)
-            for j in range(start, stop):  # no branch: an id of another's row is written over by the next
+            for j in range(start, stop):  # without a branch: the next id overwrites one that another thread owns
                 mine[listed], bags[listed] = j, bag
                 listed += (np.uint64(position[j]) >> block) % owners == owner
         for i in range(listed):
@@ -59,7 +59,7 @@ def spread_kernel(width: int, dtype: str) -> Callable[..., None]:
 def spread(
     grad: Tensor, position: Tensor, out: Tensor, offsets: Tensor | None = None, weights: Tensor | None = None
 ) -> None:
-    """Add to out the gradient of `pool`, or without offsets that of `lookup`.
+    """Add to `out` the gradient of `pool`, or without offsets the gradient of `lookup`.
 
     Shape: grad (bags, D), position int64 (n,), offsets int64 (bags + 1,), weights (n,), out (U, D).
     """
@@ -100,7 +100,7 @@ class _Pool(torch.autograd.Function):
 
 
 class KernelLookups:
-    """`network.embedding.Lookups` on the CPU: torch's operations forward, the kernel for the gradient.
+    """`network.embedding.Lookups` on the CPU: torch's operations forward, the kernel above for the gradient.
 
     >>> rows = torch.eye(2, requires_grad=True)
     >>> KernelLookups().lookup(rows, torch.tensor([1, 0, 1])).sum().backward()

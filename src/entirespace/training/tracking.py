@@ -1,6 +1,6 @@
-"""Where a run's scalars go beside metrics.jsonl: TensorBoard, MLflow, or nowhere.
+"""Where the scalars of a run go besides metrics.jsonl: TensorBoard, MLflow, or nowhere.
 
-The trainer knows `Tracker` and no service; whoever calls `fit` puts one on from outside.
+The trainer only knows the `Tracker` interface; the caller of `fit` chooses the service.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ TENSORBOARD, MLFLOW = "tensorboard", "mlflow.json"  # in the run's folder
 
 
 class Tracker(Protocol):
-    """Told what metrics.jsonl is told: `start`, then `log` often, then `close`. One run at a time."""
+    """Receives the scalars that metrics.jsonl receives: `start`, then `log` often, then `close`. One run at a time."""
 
     def start(self, run: Path, about: Mapping[str, Any], step: int) -> None:
-        """Training begins after `step`: 0, or where it goes on; what came later is trained again.
+        """Training begins after `step`: 0, or the step of the checkpoint it resumes from; later steps are repeated.
 
         run: the folder. about: method, seed, config and dataset, as in run.json.
         """
@@ -33,12 +33,12 @@ class Tracker(Protocol):
 
     def log(self, step: int, scalars: Mapping[str, float]) -> None: ...
     def close(self, finished: bool) -> None:
-        """Training is over: finished, or broken off."""
+        """Training has ended; `finished` is False if it was interrupted."""
         ...
 
 
 class Untracked:
-    """Nothing but metrics.jsonl: the library's default."""
+    """Scalars go to metrics.jsonl only: the library's default."""
 
     def start(self, run: Path, about: Mapping[str, Any], step: int) -> None: ...
     def log(self, step: int, scalars: Mapping[str, float]) -> None: ...
@@ -49,9 +49,9 @@ UNTRACKED = Untracked()
 
 
 class TensorBoard:
-    """Event files in RUN/tensorboard: `tensorboard --logdir RUN` shows them, those of RUN/reference beside them.
+    """Event files in RUN/tensorboard: `tensorboard --logdir RUN` shows them, with those of RUN/reference.
 
-    Raises: ConfigError where tensorboard is not installed.
+    Raises: ConfigError if tensorboard is not installed.
     """
 
     def __init__(self) -> None:
@@ -61,25 +61,25 @@ class TensorBoard:
         writer = import_module("torch.utils.tensorboard").SummaryWriter
         folder = run / TENSORBOARD
         if step == 0:
-            shutil.rmtree(folder, ignore_errors=True)  # of a training that stopped before its first checkpoint
-        # readers drop what other files of the folder say of purge_step and later
+            shutil.rmtree(folder, ignore_errors=True)  # left by a training that stopped before its first checkpoint
+        # TensorBoard ignores what the folder's older files have for purge_step and later
         self._writer = writer(folder, purge_step=step + 1 if step else None)
 
     def log(self, step: int, scalars: Mapping[str, float]) -> None:
         for name, value in scalars.items():
             self._writer.add_scalar(name, value, step)
-        self._writer.flush()  # a killed run keeps them
+        self._writer.flush()  # so that they are kept if the process is killed
 
     def close(self, finished: bool) -> None:
         self._writer.close()
 
 
 class MLflow:
-    """A run under MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME: the flattened configuration, and the scalars.
+    """A run under MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME, with the flattened configuration and the scalars.
 
-    A resumed training goes on in the same run, whose id RUN/mlflow.json keeps. MLflow forgets nothing: a step that is
-    trained again has its scalars twice there.
-    Raises: ConfigError where mlflow is not installed.
+    A resumed training continues the same MLflow run, whose id is in RUN/mlflow.json. MLflow deletes nothing, so a
+    step that is trained again has its scalars there twice.
+    Raises: ConfigError if mlflow is not installed.
     """
 
     def __init__(self) -> None:
@@ -104,7 +104,10 @@ class MLflow:
 
 
 def tracker(kind: Kind | None = None) -> Tracker:
-    """The tracker of that name; absent: TensorBoard where it is installed. Raises: ConfigError where it is not."""
+    """The tracker of that name; by default TensorBoard if it is installed, else none.
+
+    Raises: ConfigError if the package that it needs is not installed.
+    """
     if kind is None:
         kind = "tensorboard" if find_spec("tensorboard") else "none"
     return {"tensorboard": TensorBoard, "mlflow": MLflow, "none": Untracked}[kind]()

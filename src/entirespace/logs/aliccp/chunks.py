@@ -1,9 +1,9 @@
-"""Raw Ali-CCP files in chunks of whole lines, parsed by several threads while the last chunk is made use of.
+"""Raw Ali-CCP files in chunks of whole lines; several threads parse a chunk while the caller uses the one before.
 
-    read 16 MB --> cut into whole lines, a piece a thread --> parse each --> number the ids, field by field
+    read 16 MB --> cut into pieces of whole lines, one per thread --> parse each --> number the ids, field by field
 
-A field's ids are numbered by one thread at a time and in the order of the file: the codes do not hang on the
-number of threads or the size of a chunk. Memory: two chunks, and the dictionaries.
+The ids of a field are numbered by one thread at a time and in the order of the file, so the codes do not depend on the
+number of threads or on the size of a chunk. Memory: two chunks, and the dictionaries of ids.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from ...kernels.intcodes import IntCodes
 from ...kernels.threads import THREADS, ahead
 from . import parse as parser
 
-CHUNK = 16 << 20  # bytes; also the longest line there may be
+CHUNK = 16 << 20  # bytes; a line must be shorter
 _NEWLINE = ord("\n")
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A line put aside."""
+    """A bad line."""
 
     line: int  # from 1
     reason: str
@@ -39,18 +39,18 @@ class Fault:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some whole lines of one file: the rows that are good, and the lines that are not."""
+    """Some whole lines of one file: the good ones as rows, and the bad ones."""
 
     file: Path
     bytes_read: int
-    lines_before: int  # of the file
+    lines_before: int  # lines of the file before this chunk
     lines_read: int
     fields: dict[str, Ragged]
     keys: np.ndarray  # int64 (rows,)
     labels: np.ndarray  # int64 (rows,): click + 2 * conversion
     lines: np.ndarray  # int64 (rows,): the line of each row, from 0
     faults: list[Fault]
-    orphans: np.ndarray  # int64: lines, from 1, that are good but left out: a conversion without a click
+    orphans: np.ndarray  # int64: lines (from 1) left out because they have a conversion without a click
 
     @property
     def rows(self) -> int:
@@ -58,14 +58,15 @@ class Chunk:
 
 
 class Chunks:
-    """Reads the files of one table, and remembers the ids of its fields.
+    """Reads the files of one table, and keeps the dictionaries of the ids of its fields.
 
     Args:
-        fields: the names it may hold.
-        weighted: the fields whose weights are always handed on; of others only where one is not 1.
-        skeleton: five columns stand before the features, else two. Common features: a key that an earlier
-            line of the same file has makes its line a fault.
-        drop_orphans: a conversion without a click is left out, and told of in `Chunk.orphans`.
+        fields: the names of fields that may occur.
+        weighted: the fields that always have weights; other fields have them only in chunks with a weight that
+            is not 1.
+        skeleton: True for skeleton files, with five columns before the features; False for common features, with
+            two, where a line is a fault if an earlier line of its file has the same key.
+        drop_orphans: leave out lines with a conversion without a click, and list them in `Chunk.orphans`.
     """
 
     def __init__(
@@ -79,13 +80,13 @@ class Chunks:
         threads: int = THREADS,
     ) -> None:
         self.codes = {name: IntCodes() for name in fields}
-        self.keys: list[IntCodes] = []  # common features: of each file, the keys of its rows
+        self.keys: list[IntCodes] = []  # common features: for each file, the keys of its rows
         self._weighted, self._skeleton, self._drop_orphans = weighted, skeleton, drop_orphans
         self._names = parser.name_table(fields)
         self._chunk, self._threads = chunk, threads
 
     def read(self, files: Iterable[Path]) -> Iterator[tuple[int, Chunk]]:
-        """All chunks of all files, each with the number of its file, one chunk ahead of who asks."""
+        """All chunks of all files, each with the number of its file; the next chunk is read ahead."""
         return ahead(self._read(list(files)))
 
     def _read(self, files: list[Path]) -> Iterator[tuple[int, Chunk]]:
@@ -118,7 +119,7 @@ class Chunks:
         lines = np.concatenate([p.of_rows(2) + n for p, n in zip(pieces, lines_before, strict=False)])
         begins = np.concatenate([p.of_rows(3) for p in pieces])
         keys, labels = (np.concatenate([p.of_rows(i) for p in pieces]) for i in (0, 1))
-        # the fields with most ids first: the threads then end at about the same time
+        # the fields with most ids first, so that the threads finish at about the same time
         order = sorted(range(len(self.codes)), key=lambda f: -sum(p.filled(f) for p in pieces))
         names = tuple(self.codes)
         bags = dict(pool.map(lambda f: (names[f], self._field(names[f], f, pieces)), order))
@@ -154,7 +155,7 @@ class Chunks:
         )
 
     def _field(self, name: str, f: int, pieces: list[_Piece]) -> Ragged:
-        """The bags of one field, of all pieces; its new ids are numbered."""
+        """The bags of one field from all pieces; ids that are new get the next numbers."""
         ends, rows = _running(p.filled(f) for p in pieces), _running(p.rows for p in pieces)
         values, weights = np.empty(ends[-1], np.int32), np.empty(ends[-1], np.float32)
         offsets = np.zeros(rows[-1] + 1, np.int64)
@@ -167,19 +168,19 @@ class Chunks:
         return Ragged(values, offsets, weights if some else None)
 
     def _fresh(self, keys: np.ndarray) -> np.ndarray:
-        """Which rows have a key that no row before them in the file has. Shape: int64 (n,) -> bool (n,)."""
+        """Which rows have a key that no earlier row of the file has. Shape: int64 (n,) -> bool (n,)."""
         known = len(self.keys[-1])
         codes = self.keys[-1].encode(keys)
-        # a new key's code is above all before it
+        # a new key has a higher code than all keys before it
         return codes > np.maximum.accumulate(np.concatenate(([known - 1], codes)))[:-1]
 
 
 class _Piece:
-    """What one thread parsed, in room that is used again for the next chunk."""
+    """What one thread parsed, in arrays that the next chunk uses again."""
 
     def __init__(self, fields: int) -> None:
         self.fields = fields
-        self.room: int = 0  # ids a field
+        self.room: int = 0  # capacity: ids per field
         self.rows: int = 0
         self.bad: int = 0
         self.lines_read: int = 0
@@ -196,7 +197,7 @@ class _Piece:
         drop_orphans: bool,
         names: tuple[np.uint64, np.ndarray, np.ndarray],
     ) -> None:
-        """Parse text[start:stop]. Room for all features it may hold: untouched, it costs nothing."""
+        """Parse text[start:stop]. Arrays have space for as many features as fit; unused pages take no memory."""
         characters = np.frombuffer(text, np.uint8)
         lines, most = newlines(characters[start:stop]), (stop - start) // parser.MIN_FEATURE + 1
         if most > self.room:
@@ -224,11 +225,11 @@ class _Piece:
         self.rows, self.bad, self.lines_read = map(int, found)
 
     def of_rows(self, i: int) -> np.ndarray:
-        """What the parser wrote of each row: 0 key, 1 labels, 2 line, 3 position. Shape: int64 (rows,)."""
+        """A column of the parser's output by row: 0 key, 1 labels, 2 line, 3 position. Shape: int64 (rows,)."""
         return self._out[: self.rows, i]
 
     def filled(self, f: int) -> int:
-        """How many ids of field f."""
+        """How many ids field f has."""
         return int(self._ends[f, self.rows - 1]) - f * self.room if self.rows else 0
 
     def ids(self, f: int) -> np.ndarray:
@@ -243,21 +244,21 @@ class _Piece:
 
 
 def texts(file: Path, size: int) -> Iterator[tuple[bytearray, int]]:
-    """(text, stop): text[:stop] is whole lines. A last line without a newline gets one.
+    """(text, stop): text[:stop] is whole lines. A newline is added to a last line without one.
 
-    Two rooms are used in turn, so that one can be read into while the other is parsed.
+    Two buffers are used in turn, so that one can be filled while the other is parsed.
 
     Raises: DataError for a line of `size` bytes or more.
     """
-    rooms = [bytearray(size + 1 + parser.PADDING) for _ in range(2)]
+    buffers = [bytearray(size + 1 + parser.PADDING) for _ in range(2)]
     carried, past = b"", 0
     with file.open("rb", buffering=0) as raw:
-        for text in itertools.cycle(rooms):
+        for text in itertools.cycle(buffers):
             have, read = len(carried), 1
             text[:have] = carried
-            with memoryview(text) as room:
+            with memoryview(text) as view:
                 while have < size and read:
-                    read = raw.readinto(room[have:size]) or 0
+                    read = raw.readinto(view[have:size]) or 0
                     have += read
             if have == 0:
                 return
@@ -268,7 +269,7 @@ def texts(file: Path, size: int) -> Iterator[tuple[bytearray, int]]:
             if stop == 0:
                 raise DataError(
                     f"a line must be shorter than {size:,} bytes",
-                    "it is not",
+                    "it is longer",
                     where=f"{file.name}, line {1 + newlines(np.memmap(file, np.uint8)[:past])}",
                     do="Is this the unpacked text file?",
                 )
@@ -278,19 +279,19 @@ def texts(file: Path, size: int) -> Iterator[tuple[bytearray, int]]:
 
 
 def newlines(characters: np.ndarray) -> int:
-    """How many newlines there are. Shape: uint8 (n,). In steps that stay in the processor's cache."""
+    """How many newlines there are, counted in steps that fit the processor's cache. Shape: uint8 (n,)."""
     step = 1 << 18
     steps = range(0, len(characters), step)
     return sum(int(np.count_nonzero(characters[i : i + step] == _NEWLINE)) for i in steps)
 
 
 def _running(counts: Iterable[int]) -> np.ndarray:
-    """The sums of none, one, two, ... of n counts. Shape: int64 (n + 1,)."""
+    """The sums of the first 0, 1, ..., n counts. Shape: int64 (n + 1,)."""
     return np.cumsum(np.array([0, *counts], np.int64))
 
 
 def _cuts(text: bytearray, stop: int, pieces: int) -> list[int]:
-    """Where to cut text[:stop] into about equal pieces of whole lines: `pieces` + 1 positions."""
+    """The `pieces` + 1 positions that cut text[:stop] into pieces of whole lines, about equal in length."""
     cuts = [0]
     for i in range(1, pieces):
         cuts.append(max(cuts[-1], text.rfind(b"\n", 0, stop * i // pieces) + 1))
@@ -302,12 +303,12 @@ def _line(text: bytearray, begin: int) -> str:
 
 
 def _shown(text: bytearray, begin: int, fault: int, where: int) -> str:
-    """The line, with what is wrong in it first: a line may be long."""
+    """The line, preceded by the part of it that is wrong, because a line may be long."""
     line = _line(text, begin)
     if fault == parser.WRONG_COUNT:
         columns = line.split(",", 5) if line.count(",") >= 5 else line.split(",", 2)
         held = columns[-1].count("\x01") + 1 if columns[-1].strip("\r") else 0
-        return f"says {columns[-2]} features, holds {held}: {line}"
+        return f"states {columns[-2]} features, has {held}: {line}"
     if where == begin:
         return line
     end = min(i for i in (text.find(sign, where) for sign in (b",", b"\x01", b"\n")) if i >= 0)

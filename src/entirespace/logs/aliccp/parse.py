@@ -11,18 +11,19 @@ Grammar (a line ends with \n or \r\n; `sample_id` and `key` are any text without
     id        =  "0" | ["-"] digit 1-9 *digit                     -2^63 < id < 2^63
     weight    =  ["+"|"-"] (digits ["." *digit] | "." digits) [("e"|"E") ["+"|"-"] digits]
 
-An id has one spelling only ("007" is no id), so that text -> int64 -> text loses nothing. A line without
-enough commas is UNPARSABLE; else its first fault from left to right counts, the number of features last.
+An id has one spelling only ("007" is no id), so text -> int64 -> text loses nothing. A line without enough commas is
+UNPARSABLE. For other lines the first fault from left to right is reported, and a wrong number of features last.
 
-A weight of up to 15 significant digits, times 10 to a power from -22 to 22, is digits / 10^n or digits * 10^n
-of two exact doubles: rounded once, as Python's float() does. Others (none were seen) are within 1 ulp of
-float32.
+A weight of up to 15 significant digits, times 10 to a power from -22 to 22, is computed as digits / 10^n or
+digits * 10^n from two exact doubles, so it is rounded once, as in Python's float(). Other weights (none occur in the
+real files) are within 1 ulp of float32.
 
-A key becomes 64 bits: 16 lower-case hex digits (every key of the real files) the number they write, so that
-two such keys never meet; any other text its FNV-1a, where two of a million keys meet with a chance of 3e-8.
+A key becomes 64 bits. 16 lower-case hex digits (every key of the real files) become the number they write, so two such
+keys never collide. Any other text becomes its FNV-1a hash, and among a million keys the chance of a collision is 3e-8.
 
-Nearly every line has one form, which `parse` reads 8 bytes at a time: a key of 16 hex digits, ids of 1 to 15
-digits, weights d.d to d.ddddddd. Whatever has another form is read again, byte by byte, by the second half.
+Nearly every line has the usual form, which `parse` reads 8 bytes at a time: a key of 16 hex digits, ids of 1 to 15
+digits, weights d.d to d.ddddddd. A line or feature of another form is read again, byte by byte, by the functions in
+the second half of this file.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-# What can be wrong with a line, in the order of `FAULTS`; OK never reaches the list of faults.
+# What can be wrong with a line, in the order of `FAULTS`; OK is never listed as a fault.
 OK, UNPARSABLE, BAD_LABEL, UNKNOWN_FIELD, BAD_WEIGHT, WRONG_COUNT, ORPHAN = range(7)
 FAULTS = (
     "",
@@ -50,33 +51,33 @@ PADDING = 40  # bytes that must follow the last newline: words are read past it
 MIN_FEATURE = 8  # bytes of the shortest feature of a known field, with its separator: 101 \x02 1 \x03 1 \x01
 
 _NEWLINE, _CR, _COMMA, _DOT, _PLUS, _MINUS, _ZERO = (ord(c) for c in "\n\r,.+-0")
-_LOWER = 32  # a letter with this bit is lower-case
+_LOWER = 32  # the bit that makes an ASCII letter lower-case
 _POWERS = 10.0 ** np.arange(23)  # exact in float64
 
-# Words are uint64, and so are the numbers they meet: numba turns uint64 with int64 into float64.
+# Words are uint64, and so must be the numbers combined with them: numba makes float64 of uint64 and int64.
 _U1, _U2, _U3, _U7, _U8, _U58, _U64, _U71 = (np.uint64(n) for n in (1, 2, 3, 7, 8, 58, 64, 71))
 _BYTE = np.uint64(0xFF)
 _EACH_01, _EACH_02, _EACH_06, _EACH_0F, _EACH_30, _EACH_76, _EACH_80, _EACH_F0 = (
     np.uint64(byte * 0x0101010101010101) for byte in (0x01, 0x02, 0x06, 0x0F, 0x30, 0x76, 0x80, 0xF0)
-)  # the byte, in each of the 8 bytes of a word
+)  # words with the given byte in each of their 8 bytes
 _ONE_POINT_ZERO = np.uint64(int.from_bytes(b"1.0\x01", "little"))
 _LABELS, _NOT_LABELS = np.uint64(int.from_bytes(b"0,0,", "little")), np.uint64(0xFFFEFFFE)
 _TENS = 10 ** np.arange(8, dtype=np.int64)
-NONE = 64  # the number of no field
+NONE = 64  # no field has this number
 
 _jit = njit(cache=True, nogil=True, error_model="numpy")
-# Of a kernel, not a kernel. LLVM makes most of these part of their callers, but not those of the second half:
-# a call costs the pushing of 7 words an array.
+# For functions that only kernels call. LLVM inlines most of them, but not those of the second half: a call is
+# expensive, since each array is passed as 7 words.
 _part = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 def name_table(names):
-    """A table without collisions to look a field's number up in: (multiplier, words, numbers of 64 slots).
+    """A hash table without collisions that gives a field's number: (multiplier, words, numbers), with 64 slots.
 
-    The word of a name and its \\x02, times the multiplier, has the slot in the top 6 bits.
+    A name and its \\x02 are one word; the top 6 bits of word * multiplier are its slot.
     """
     wanted = [int.from_bytes(name.encode() + b"\x02", "little") for name in names]
-    multiplier = 0x9E3779B97F4A7C15  # of 64 slots 13 are taken: every third or fourth multiplier will do
+    multiplier = 0x9E3779B97F4A7C15  # with 13 of 64 slots taken, every third or fourth multiplier has no collision
     while len({word * multiplier % 2**64 >> 58 for word in wanted}) < len(names):
         multiplier = (multiplier * 6364136223846793005 + 1442695040888963407) % 2**64
     words, numbers = np.zeros(64, np.uint64), np.full(64, NONE, np.uint64)
@@ -91,7 +92,7 @@ def name_table(names):
 
 @intrinsic
 def _load(typing_context, text, i):
-    """The 8 bytes text[i:i + 8] as a little-endian uint64, wherever i is; text is uint8, contiguous."""
+    """The 8 bytes text[i:i + 8] as a little-endian uint64, for any i; text is uint8, contiguous."""
 
     def build(context, builder, signature, arguments):
         array = context.make_array(signature.args[0])(context, builder, arguments[0])
@@ -114,7 +115,7 @@ def _zeros(typing_context, word):
 
 @_part
 def _digit_bits(word):
-    """8 n + 7, for n digits before the first of the 8 bytes that is none; 64 if all are digits."""
+    """8 n + 7, where the first n of the 8 bytes are digits and the next is not; 64 if all 8 are digits."""
     word ^= _EACH_30
     return _zeros(((word + _EACH_76) | word) & _EACH_80)
 
@@ -123,7 +124,7 @@ def _digit_bits(word):
 def _number(word, bits):
     """The number that the first n digits of the word write, n from 1 to 8; bits is 8 n + 7.
 
-    The digits are shifted to the top, zeros below them; then pairs, fours and eights are put together: each
+    The digits are shifted to the top, with zeros below them. Then pairs, fours and eights of digits are joined: each
     multiplication adds 10 (100, 10000) times the left half to the right half.
     """
     word = (word ^ _EACH_30) << (_U71 - bits)
@@ -136,7 +137,8 @@ def _number(word, bits):
 def _hexadecimal(word):
     """(whether the 8 bytes are lower-case hex digits, the number that they write).
 
-    A letter has bit 6. The value is the low half, for a letter 9 more. Written again it must be the word.
+    A letter has bit 6 set. The value is the low half of the byte, plus 9 for a letter. Writing the value as hex digits
+    must give the word again.
     """
     letter = (word >> np.uint64(6)) & _EACH_01
     value = (word & _EACH_0F) + letter * np.uint64(9)
@@ -152,7 +154,7 @@ def _hexadecimal(word):
 
 @_part
 def _quick_id(text, i):
-    """(whether it has 1 to 15 digits and then \\x03, position after that, value) of the id at i."""
+    """(whether it is 1 to 15 digits followed by \\x03, position after that, value) of the id at i."""
     word = _load(text, i)
     bits = _digit_bits(word)
     leading_zero = (word & _BYTE) == np.uint64(_ZERO) and bits > np.uint64(15)
@@ -173,7 +175,7 @@ def _quick_id(text, i):
 
 @_part
 def _quick_columns(text, i, skeleton):
-    """(whether they have the usual form, where the features begin, labels, key, count) of the columns."""
+    """(whether they have the usual form, where the features begin, labels, key, count) of the columns at i."""
     labels = np.int64(0)
     if skeleton:
         bits = _digit_bits(_load(text, i))
@@ -206,12 +208,12 @@ def parse(
 ):  # fmt: skip
     """Parse the whole lines in text[start:stop], of the skeleton or of the common features.
 
-    text: uint8; the last of text[start:stop] is a newline, and PADDING bytes follow it.
-    multiplier, words, numbers: the fields' names, of `name_table`.
-    out: int64 (lines, 4): of each row its key, labels (click + 2 * conversion), line from 0, position.
-    values int64, weights float32 (F * room,): field f's stand from f * room on, row after row.
-    ends: int64 (F, lines): of each field and row, where in `values` its ids end.
-    faults: int64 (lines, 4): of each line not kept its number from 0, position, fault, position of the fault.
+    text: uint8; text[start:stop] ends with a newline, and at least PADDING bytes follow.
+    multiplier, words, numbers: the fields' names, from `name_table`.
+    out: int64 (lines, 4): for each row its key, labels (click + 2 * conversion), line from 0, position.
+    values int64, weights float32 (F * room,): those of field f begin at f * room, row after row.
+    ends: int64 (F, lines): for each field and row, where in `values` its ids end.
+    faults: int64 (lines, 4): for each line not kept its number from 0, position, fault, position of the fault.
     Returns (rows, faults, lines).
     """
     fields = ends.shape[0]
@@ -229,11 +231,11 @@ def parse(
         if fault == OK and not _ended(text, i):
             while True:
                 feature = i
-                # the usual form; this is no function of its own, because the loop then takes twice as long
+                # the usual form, written inline, because the loop takes twice as long with a function call
                 usual, sign, weight = False, np.uint64(0), np.float32(1)
                 f, value = np.uint64(NONE), np.int64(0)
                 word = _load(text, i)
-                bits = word ^ _EACH_02  # its lowest byte of zero is \x02, found by what it borrows
+                bits = word ^ _EACH_02  # \x02 becomes a zero byte; subtracting 1 from it sets its top bit by a borrow
                 bits = _zeros((bits - _EACH_01) & ~bits & _EACH_80)
                 if bits < _U64:
                     word &= (_U2 << bits) - _U1  # the name and its \x02
@@ -249,7 +251,7 @@ def parse(
                             i += _U3
                             usual = True
                         elif ((word >> _U8) & _BYTE) == np.uint64(_DOT):
-                            whole = (word & _BYTE) - np.uint64(_ZERO)  # unsigned: large for one before the digits
+                            whole = (word & _BYTE) - np.uint64(_ZERO)  # unsigned, so a byte below "0" gives >= 10
                             word = _load(text, i + np.uint64(2))
                             bits = _digit_bits(word)
                             if whole < np.uint64(10) and _U7 < bits < _U64:
@@ -259,7 +261,7 @@ def parse(
                                 weight = np.float32(np.float64(digits) / np.float64(power))
                                 i += (bits >> _U3) + np.uint64(2)
                                 usual = True
-                # any other form, and every fault
+                # another form, or a fault
                 if not (usual and f < np.uint64(NONE) and (sign == _U1 or sign == np.uint64(_NEWLINE))):
                     fault, where, f, value, weight = _feature(text, np.int64(feature), multiplier, words, numbers)
                     i = np.uint64(where)  # the words may have been read past the end of the line
@@ -295,18 +297,18 @@ def parse(
     return rows, bad, line
 
 
-# Byte by byte: a line, or a feature, that has another form than the usual one. All stop at the newline.
+# Byte by byte: lines and features that do not have the usual form. All of these stop at the newline.
 
 
 @_part
 def _ended(text, i):
-    """Whether the text of the line ends at i, newline or CR newline."""
+    """Whether the line ends at i, with a newline or CR newline."""
     return text[i] == _NEWLINE or (text[i] == _CR and text[i + 1] == _NEWLINE)
 
 
 @_part
 def _columns(text, i, skeleton):
-    """(fault, where, labels, key, count) of the first columns; without a fault where the features begin."""
+    """(fault, where, labels, key, count) of the columns before the features; without a fault, `where` is their end."""
     begin = i
     fault, where, labels = OK, i, np.int64(0)
     key, said = np.int64(0), np.int64(0)
@@ -330,7 +332,7 @@ def _columns(text, i, skeleton):
         elif column > 0:
             labels |= (number & 1) << (column - 1)
             found = OK if i - first == 1 and digits == 1 and number < 2 else BAD_LABEL
-        if fault == OK and found != OK:  # the first fault, if the commas are all there
+        if fault == OK and found != OK:  # the first fault, which counts if no comma is missing
             fault, where = found, first
         i += 1
     return fault, i if fault == OK else where, labels, key, said
@@ -352,7 +354,7 @@ def _key(text, start, stop):
 
 @_part
 def _feature(text, i, multiplier, words, numbers):
-    """(fault, where, field, id, weight) of the feature at i; without a fault where it ends."""
+    """(fault, where, field, id, weight) of the feature at i; without a fault, `where` is its end."""
     begin = i
     field, word = np.uint64(NONE), np.uint64(0)
     while text[i] > 3 and text[i] != _NEWLINE:
@@ -376,7 +378,7 @@ def _feature(text, i, multiplier, words, numbers):
 
 @_part
 def _id(text, i):
-    """(whether it is one, position after it, value) of the id at i."""
+    """(whether it is a valid id, position after it, value) of the id at i."""
     negative = text[i] == _MINUS
     i += negative
     start = i
@@ -385,7 +387,7 @@ def _id(text, i):
         d = np.int64(text[i]) - _ZERO
         if d < 0 or d > 9:
             break
-        value = value * 10 + d  # 19 digits may pass 2^63 once, and are then negative; 20 are refused below
+        value = value * 10 + d  # 19 digits can exceed 2^63 once, which makes it negative; 20 are refused below
         i += 1
     n = i - start
     spelt = text[start] != _ZERO or (n == 1 and not negative)
@@ -410,8 +412,8 @@ def _scale(digits, exponent):
 
 @_part
 def _spells(text, i, word):
-    """Whether the letters at i are the word, in either case (`word` is lower-case)."""
-    for k in range(len(word)):  # noqa: SIM110 (all() is no kernel)
+    """Whether the text at i is the word, in upper or lower case (`word` is lower-case)."""
+    for k in range(len(word)):  # noqa: SIM110 (numba has no all() of a generator)
         if (text[i + k] | _LOWER) != word[k]:
             return False
     return True

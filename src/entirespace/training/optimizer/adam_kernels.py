@@ -1,13 +1,13 @@
-"""The CPU kernels of `RowAdam`, compiled for one embedding size and precision. Twin: `adam_torch`.
+"""The CPU kernels of `RowAdam`, compiled for one embedding size and precision. `adam_torch` computes the same.
 
-    catch_up   a row after k missed steps: w -= m * sum over its virtual steps of A / (sqrt(v) + H), then
-               m *= b1^k, v *= b2^k; virtual steps are those replayed and the two nodes (see `coasting`)
+    catch_up   a row after k missed steps: w -= m * sum over terms of A / (sqrt(v) + H), then m *= b1^k,
+               v *= b2^k; the terms are the missed steps that are replayed, and the two nodes (see `coasting`)
     step       m = b1 m + (1 - b1) g,  v = b2 v + (1 - b2) g^2,  w -= c m / (sqrt(v) + e)
-    advance    one step of the clock: a mass for each open start, and its two nodes
+    advance    one step of the clock: adds a mass to each open start, and updates its two nodes
 
-A row's state is packed: m (D), v (D), and in the last word `last`, seen through an integer view of the same
-memory. Rows are touched at random, so the memory of row i + AHEAD is asked for while row i is worked on: 2-3
-times faster.
+The state of a row is packed in one array: m (D), v (D), and in the last word `last`, read through an integer view of
+the same memory. Rows are used in random order, so row i + AHEAD is prefetched while row i is computed: 2-3 times
+faster.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ AHEAD = 16  # rows; 8 and 32 are no faster
 def kernels(width: int, dtype: str) -> tuple[Callable[..., None], Callable[..., None]]:
     """`catch_up` and `step` for rows of `width` floats of dtype "float32" or "float64".
 
-    A width known to the compiler lets it unroll: a row of 18 in the cache takes 17 ns, else 70.
+    The compiler unrolls the loops because it knows the width: a row of 18 in the cache takes 17 ns, else 70.
     """
     real: Any = np.float32 if dtype == "float32" else np.float64
-    # "contract" joins a multiplication and an addition; no sum is reordered: slices do not change results
+    # "contract" allows fused multiply-add but reorders no sum, so results do not depend on the slices
     compiled = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz"})
 
     @compiled
@@ -48,7 +48,7 @@ def kernels(width: int, dtype: str) -> tuple[Callable[..., None], Callable[..., 
             begun = np.int64(last[row])
             gap = now - begun
             last[row] = now
-            if gap > 0 and begun > 0:  # a row never touched has nothing to make up for
+            if gap > 0 and begun > 0:  # a row that was never used has missed nothing
                 first = begun - base
                 for d in range(width):
                     root[d] = np.sqrt(mv[width + d])
@@ -63,7 +63,7 @@ def kernels(width: int, dtype: str) -> tuple[Callable[..., None], Callable[..., 
                     a2, h2 = real(history[first, 4]), real(history[first, 5])
                     for d in range(width):
                         w[d] -= a1 * mv[d] / (root[d] + h1) + a2 * mv[d] / (root[d] + h2)
-                # past the window m is spent: 1e-17 of what it was
+                # beyond the window m has decayed to 1e-17 of its value
                 b1k = real(powers[gap, 0] if gap <= window else 0.0)
                 b2k = real(powers[gap, 1] if gap <= window else math.exp(gap * log_b2))
                 for d in range(width):
@@ -75,8 +75,8 @@ def kernels(width: int, dtype: str) -> tuple[Callable[..., None], Callable[..., 
 
     @compiled
     def step(start, stop, rows, weight, state, last, grad, b1, b2, c, e, now):
-        # 1 - b1 in double precision first, as torch does: in float32 1 - 0.999 errs by 1e-5 of itself
-        rest1, rest2 = real(1 - b1), real(1 - b2)
+        # 1 - b1 in double precision, as torch does: in float32 the relative error of 1 - 0.999 is 1e-5
+        one_minus_b1, one_minus_b2 = real(1 - b1), real(1 - b2)
         b1, b2, c, e = real(b1), real(b2), real(c), real(e)
         for i in range(start, stop):
             if i + AHEAD < stop:
@@ -86,8 +86,8 @@ def kernels(width: int, dtype: str) -> tuple[Callable[..., None], Callable[..., 
             w, mv, g = weight[row], state[row], grad[np.uint64(i)]
             last[row] = now
             for d in range(width):
-                m = b1 * mv[d] + rest1 * g[d]
-                v = b2 * mv[width + d] + rest2 * (g[d] * g[d])
+                m = b1 * mv[d] + one_minus_b1 * g[d]
+                v = b2 * mv[width + d] + one_minus_b2 * (g[d] * g[d])
                 mv[d] = m
                 mv[width + d] = v
                 w[d] -= c * m / (np.sqrt(v) + e)
@@ -97,7 +97,7 @@ def kernels(width: int, dtype: str) -> tuple[Callable[..., None], Callable[..., 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def advance(history, sums, powers, base, now, late, early, c, e):
-    """Step `now` adds a mass c r^j at e b2^(-j/2) to each start j steps back. Twin: `Coasting.advance`."""
+    """Add the mass c r^j at e b2^(-j/2) of step `now` to each start j steps back, as `Coasting.advance` does."""
     window = len(sums)
     history[now - base, 0], history[now - base, 1] = c, e
     for begun in range(max(base, now - window), now):
@@ -116,7 +116,7 @@ def advance(history, sums, powers, base, now, late, early, c, e):
         s[2] += a * x * x
         s[3] += a * x * x * x
         total, origin, node = s[0], s[4], history[begun - base]
-        if total == 0:  # the learning rate was zero so far
+        if total == 0:  # the learning rate has been zero since the start
             node[2], node[3], node[4], node[5] = 0.0, origin, 0.0, origin
             continue
         mean, square, cube = s[1] / total, s[2] / total, s[3] / total

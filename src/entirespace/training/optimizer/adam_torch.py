@@ -1,4 +1,4 @@
-"""The kernels of `RowAdam` in torch's own operations: for any device, and the obvious twin of `adam_kernels`.
+"""The kernels of `RowAdam` in torch operations, for any device; tests compare `adam_kernels` with them.
 
 A row's `state` is m (D), v (D) and, in the last word, `last`, which is an integer view of the same memory.
 """
@@ -18,7 +18,7 @@ def catch_up(rows: Tensor, weight: Tensor, state: Tensor, last: Tensor, clock: C
     m, v = mv[:, :width], mv[:, width:-1]
     root = v.sqrt()
     begun = last[rows].long()
-    gap = torch.where(begun > 0, clock.now - begun, 0)  # a row never touched has nothing to make up for
+    gap = torch.where(begun > 0, clock.now - begun, 0)  # a row that was never used has missed nothing
     replays = torch.minimum(clock.replays(begun), gap)
     first = (begun - clock.base).clamp(min=0)
 

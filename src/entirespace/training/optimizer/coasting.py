@@ -1,31 +1,31 @@
-"""How far a row of dense Adam moves in steps that give it no gradient: the sums behind `RowAdam`.
+"""How far dense Adam moves a row in steps that give it no gradient: the sums behind `RowAdam`.
 
 Dense Adam (Kingma & Ba 2015, Algorithm 1; torch.optim.Adam) at step t, gradient g and learning rate lr_t:
 
     m <- b1 m + (1 - b1) g,    v <- b2 v + (1 - b2) g^2
     w <- w - c_t m / (sqrt(v) + e_t),    c_t = lr_t sqrt(1 - b2^t) / (1 - b1^t),    e_t = eps sqrt(1 - b2^t)
 
-(torch's form, multiplied above and below by sqrt(1 - b2^t)). A row last touched at step l, with m and v of
-that step, gets g = 0 at the steps l+1 .. t. At the j-th of these, m has become b1^j m and sqrt(v) has become
-b2^(j/2) sqrt(v); divide above and below by b2^(j/2), and the j-th missed move is
+(torch's form, with numerator and denominator multiplied by sqrt(1 - b2^t)). A row last used at step l, with m and v
+of that step, has g = 0 at the steps l+1 .. t. At the j-th of these, m has become b1^j m and sqrt(v) has become
+b2^(j/2) sqrt(v). Dividing numerator and denominator by b2^(j/2) gives the j-th missed update
 
     a_j m / (sqrt(v) + h_j),    a_j = c_{l+j} (b1 / sqrt(b2))^j,    h_j = e_{l+j} b2^(-j/2).
 
-Neither a_j nor h_j knows the row. All missed moves together are m S(sqrt(v)), where S(s) is the sum of
-a_j / (s + h_j), the Stieltjes transform of masses a_j at points h_j. Two facts make it cheap:
+Neither a_j nor h_j depends on the row. The missed updates sum to m S(sqrt(v)), where S(s) is the sum of
+a_j / (s + h_j): the Stieltjes transform of masses a_j at points h_j. Two facts make it cheap:
 
-1. a_j falls like 0.9^j: the sum ends after 374 steps whatever the gap (`Coasting.window`), and the h_j that
-   matter lie close together. So S(s) = A1 / (s + H1) + A2 / (s + H2), the Gauss rule of two nodes, which has
-   the first four moments of the masses: two divisions stand for any number of missed steps, without any error
-   for one or two. (One node, at the mean of h, is the better known G / (s + H/G).)
+1. a_j falls like 0.9^j, so the sum can stop after 374 steps (`Coasting.window`) for any gap, and the h_j that
+   matter are close together. So S(s) is about A1 / (s + H1) + A2 / (s + H2), the Gauss rule with two nodes, which
+   has the first four moments of the masses. Two divisions replace any number of missed steps, and are exact for one
+   or two. (With one node, at the mean of h, it is the better known G / (s + H/G).)
 2. All masses are positive, so the moments of a start l are running sums, without cancellation or underflow at
-   any t: step t adds one mass to each of the starts t-374 .. t-1; those further back are settled for good. A
-   schedule of the learning rate needs nothing more, c_t being what it was at its own step.
+   any t: step t adds one mass to each of the starts t-374 .. t-1, and earlier starts no longer change. This also
+   covers a learning rate schedule, since c_t is the value at its own step.
 
-The h_j spread in two cases, and there the first missed steps of a gap are replayed one by one and the rule
-takes the rest: near the start of training, while sqrt(1 - b2^t) still grows (`early`), and under unusual
-betas (`late`). What error is left in all the missed moves of a gap, in units of lr, over all gaps and
-sqrt(v)/eps, with betas (0.9, 0.999): 6e-6 where a gap begins before step 300, 7e-7 there, 5e-9 from step 5000
+In two cases the h_j are further apart: near the start of training, while sqrt(1 - b2^t) still grows (`early`), and
+with unusual betas (`late`). There the first missed steps of a gap are replayed one by one, and the rule covers the
+later ones. The error that remains in the sum of missed updates of a gap, in units of lr, over all gaps and
+sqrt(v)/eps, with betas (0.9, 0.999): 6e-6 if the gap begins before step 300, 7e-7 if at step 300, 5e-9 from step 5000
 on. (One node after 16 replayed steps: 3e-3, 1e-4, 2e-5.)
 """
 
@@ -37,20 +37,20 @@ import torch
 from torch import Tensor
 
 C, E, A1, H1, A2, H2 = range(6)
-"""Columns of `Coasting.history`: c_t and e_t of step t; the two nodes of the gap that began after step t."""
-ROOM = 1024  # rows of history at first; doubled when full
-TOLERANCE = 1e-6  # of the rule late in training, in units of lr: decides `late`
+"""Columns of `Coasting.history`: c_t and e_t of step t; the two nodes of the gaps that began after step t."""
+ROOM = 1024  # initial rows of history; doubled when full
+TOLERANCE = 1e-6  # largest error of the rule late in training, in units of lr; `late` is chosen to meet it
 
 
 class Coasting:
-    """The clock of one table's Adam, and what it takes to catch up a row that missed some of its steps.
+    """The step counter (clock) of one table's Adam, and the sums needed to catch up rows that missed steps.
 
     history: float64 (steps since base + 1, 6), see the columns above; row i belongs to step base + i.
     sums: float64 (window, 5), row l % window for the start l: the sums of a, a x, a x^2, a x^3, and h0, where
-        x = h/h0 - 1 measures h from where it began, so that the moments keep their digits.
+        x = h/h0 - 1 measures h relative to its first value, so that the moments keep their digits.
     powers: float64 (window + 1, 4), row k for a gap of k steps: b1^k, b2^k, (b1/sqrt(b2))^k, b2^(-k/2).
 
-    Raises ValueError where 0 <= b1 < sqrt(b2) < 1 and eps > 0 do not hold: missed moves might not die out.
+    Raises ValueError unless 0 <= b1 < sqrt(b2) < 1 and eps > 0: otherwise missed updates need not decay.
     """
 
     def __init__(self, betas: tuple[float, float], eps: float, device: torch.device | str = "cpu") -> None:
@@ -59,7 +59,7 @@ class Coasting:
             raise ValueError(f"Adam needs 0 <= b1 < sqrt(b2) < 1 and eps > 0, however: {b1=}, {b2=}, {eps=}")
         self.betas, self.eps = (float(b1), float(b2)), float(eps)
         ratio = b1 / math.sqrt(b2)
-        # masses under 1e-17 of the first are beneath the last digit of a float64
+        # masses below 1e-17 of the first are below the last digit of a float64
         self.window = math.ceil(math.log(1e-17) / math.log(ratio)) if b1 else 1
         self.early = round(12.8 / (1 - ratio)) if b1 else 0
         self.late = replays_late(self.betas, self.window)
@@ -69,13 +69,13 @@ class Coasting:
         self.restart()
 
     def restart(self) -> None:
-        """Forget all starts, every row being up to date: gaps begin at `now`."""
+        """Forget all starts, when every row is up to date: new gaps begin at `now`."""
         self.base = self.now
         self.history = self.room(ROOM)
         self.sums = self.powers.new_zeros(self.window, 5)
 
     def room(self, steps: int) -> Tensor:
-        """Empty rows of `history`: nodes without mass."""
+        """Empty rows of `history`, whose nodes have no mass."""
         history = self.powers.new_zeros(steps, 6)
         history[:, [H1, H2]] = self.eps
         return history
@@ -91,13 +91,13 @@ class Coasting:
         return lr * root / (1 - b1**step), self.eps * root
 
     def tick(self) -> None:
-        """The clock goes on by one, to a step whose masses are yet to be added."""
+        """Advance the clock by one step; `advance` then adds the masses of that step."""
         self.now += 1
         if self.now - self.base >= len(self.history):
             self.history = torch.cat([self.history, self.room(len(self.history))])
 
     def advance(self, lr: float) -> None:
-        """Add the masses of step `now` to the open starts. Kernel: `adam_kernels.advance`."""
+        """Add the masses of step `now` to the open starts. The kernel is `adam_kernels.advance`."""
         c, e = self.coefficients(lr, self.now)
         self.history[self.now - self.base, C] = c
         self.history[self.now - self.base, E] = e
@@ -115,11 +115,11 @@ class Coasting:
 
 
 def two_nodes(sums: Tensor) -> Tensor:
-    """The Gauss rule of two nodes for given moments (`Coasting.sums`). Shape: (n, 5) -> (n, 4), A1 H1 A2 H2.
+    """The Gauss rule with two nodes for given moments (`Coasting.sums`). Shape: (n, 5) -> (n, 4), A1 H1 A2 H2.
 
-    With mean x, variance V and third central moment T, the nodes lie at mean + g -+ sqrt(g^2 + V), g = T /
-    2V, with masses in inverse proportion to their distances from the mean. Without variance: one node, at the
-    mean.
+    With the mean of x, variance V, third central moment T and g = T / 2V, the nodes are at
+    mean + g -+ sqrt(g^2 + V), with masses inversely proportional to their distances from the mean. Without
+    variance there is one node, at the mean.
     """
     total, origin = sums[:, 0], sums[:, 4]
     mean, square, cube = (sums[:, i] / torch.where(total > 0, total, 1) for i in (1, 2, 3))
@@ -134,10 +134,10 @@ def two_nodes(sums: Tensor) -> Tensor:
 
 
 def replays_late(betas: tuple[float, float], window: int) -> int:
-    """How many missed steps to replay for the rule to err by less than TOLERANCE * lr late in training.
+    """How many missed steps to replay so that the rule's error late in training is below TOLERANCE * lr.
 
-    The worst case over sqrt(v)/eps of the longest gap, where a row moves about lr (1 - b1)/sqrt(1 - b2) a
-    step.
+    It is the worst case over sqrt(v)/eps for the longest gap, where a row moves about lr (1 - b1)/sqrt(1 - b2)
+    per step.
 
     >>> replays_late((0.9, 0.999), 374), replays_late((0.9, 0.99), 391)
     (0, 33)

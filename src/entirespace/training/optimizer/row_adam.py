@@ -1,8 +1,8 @@
-"""Adam for embedding tables: dense Adam's numbers at the cost of the rows that a batch touches.
+"""Adam for embedding tables: the results of dense Adam at the cost of the rows that a batch uses.
 
-Dense Adam moves every row at every step, also those without a gradient, until their m is spent. Freezing rows
-between touches ("lazy", as torch.optim.SparseAdam and its kin do) is another optimizer, with other AUCs.
-`RowAdam` lets a row wait, and makes up for the steps it missed when it is next read. `coasting` derives how.
+Dense Adam updates every row at every step, also rows without a gradient, until their m has decayed. Updating only the
+rows in use ("lazy", as torch.optim.SparseAdam and others do) is another optimizer, with other AUCs. `RowAdam` updates
+only the rows in use, too, but applies the steps that a row missed before it is next read. `coasting` derives how.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ class RowAdam:
     """torch.optim.Adam on one embedding table, at the cost of the rows used.
 
     One training step: `x = adam.gather(rows)`, forward and backward on x, `adam.step(rows, x.grad)`.
-    Before anything else reads the table (an evaluation, a file): `adam.finish()`.
+    Before anything else reads the table (an evaluation, a checkpoint): `adam.finish()`.
 
     Args:
-        weight: float32 or float64 (V, D), contiguous; changed in place, so not to be moved while training.
-        lr: the learning rate of steps that name none.
-        lazy: rows freeze between touches instead. Half the cost, another optimizer.
-        kernels: use the compiled kernels of the CPU; by default where the weight is there.
+        weight: float32 or float64 (V, D), contiguous; changed in place, so it must not be moved while training.
+        lr: the learning rate of steps that are given none.
+        lazy: do not apply missed steps. Half the cost, but another optimizer.
+        kernels: use the compiled CPU kernels; by default if the weight is on the CPU.
 
-    Memory: 2 D + 1 words a row, and 48 bytes a step since the last `finish`.
+    Memory: 2 D + 1 words per row, and 48 bytes per step since the last `finish`.
 
     >>> weight = torch.zeros(4, 2)
     >>> adam = RowAdam(weight, lr=0.1)
@@ -59,7 +59,7 @@ class RowAdam:
         self.weight, self.lr, self.lazy = weight.detach(), lr, lazy
         self.clock = Coasting(betas, eps, weight.device)
         self.packed = torch.zeros(rows, 2 * width + 1, dtype=weight.dtype, device=weight.device)
-        # `last` is the last word of each row's state, read as an integer: one random access brings all of it
+        # `last` is the last word of each row's state, read as an integer: one memory access fetches the whole state
         self.last = self.packed.view(torch.int32 if weight.dtype == torch.float32 else torch.int64)[:, -1]
         self._fast = weight.device.type == "cpu" if kernels is None else kernels
         if self._fast:
@@ -87,7 +87,7 @@ class RowAdam:
         return out
 
     def step(self, rows: Tensor, grad: Tensor, lr: float | None = None) -> None:
-        """One step of Adam: these rows by their gradient, all others by none.
+        """One step of Adam: these rows with their gradient, all others with gradient zero.
 
         Shape: rows int64 (U,), distinct and caught up; grad (U, D), summed over the batch's uses of a row.
         """
@@ -105,16 +105,16 @@ class RowAdam:
             adam_kernels.advance(*tables, clock.base, clock.now, clock.late, clock.early, c, e)
 
     def finish(self) -> None:
-        """Bring all rows up to date: the table is then dense Adam's, and history starts anew."""
+        """Bring all rows up to date: the table then equals dense Adam's, and the history is emptied."""
         rows, device = len(self.weight), self.weight.device
         for start in range(0, 0 if self.lazy else rows, CHUNK):
             self.catch_up(torch.arange(start, min(start + CHUNK, rows), device=device))
         self.clock.restart()
 
     def state(self) -> dict[str, Tensor]:
-        """Tensors for a checkpoint: with the weight, all it takes to go on bit for bit. Not copies.
+        """Tensors for a checkpoint: with the weight, all that is needed to resume bit for bit. They are not copies.
 
-        rows (V, 2 D + 1) is m, v and the step of the last touch; history and sums are small after `finish`.
+        rows (V, 2 D + 1) is m, v and the step of the last use; history and sums are small after `finish`.
         """
         clock = self.clock
         return {
@@ -126,9 +126,9 @@ class RowAdam:
         }
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """Take over another RowAdam's `state()`; the weight is its owner's to load.
+        """Restore the `state()` of another RowAdam; the caller restores the weight.
 
-        Raises ValueError where it is not of this table's shape and precision, or of other betas or eps.
+        Raises ValueError if its shape, precision, betas or eps differ.
         """
         clock, rows, kept = self.clock, state["rows"], state["history"]
         constants = tuple(state["constants"].tolist())
