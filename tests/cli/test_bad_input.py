@@ -48,7 +48,7 @@ COMMANDS = {
     "a share that is no number": (f"{PREPARE} --max-bad lots", ["'--max-bad'", "should be a valid number"]),
     "an unknown way with orphans": (f"{PREPARE} --on-orphan ignore", ["'ignore' is not one of 'keep', 'drop', 'error'"]),
     "an unknown recipe": ("prepare kuairnd raw dataset", ["a schema file, a recipe's name or the word aliccp", "'kuairnd'", "Did you mean 'kuairand'?"]),
-    "an option of aliccp with a schema": (f"{PREPARE} --min-count 3", ["--min-count and --validation go with aliccp"]),
+    "an option of aliccp with a schema": (f"{PREPARE} --min-count 3", ["--min-count and --validation are for aliccp only"]),
     "another option of aliccp with a schema": (f"{PREPARE} --validation 0.2", ["a schema file says them itself"]),
     "too few training impressions for aliccp": ("prepare aliccp raw dataset --min-count 0", ["'--min-count'", "greater than or equal to 1"]),
     "an unknown method": ("train ESM dataset -o run", ["'ESM'", "Did you mean 'ESMM'?"]),
@@ -61,7 +61,7 @@ COMMANDS = {
     "a setting of another kind": ("train ESMM dataset -o run --set training.epochs=many", ["'training.epochs' must be valid, however: 'many'"]),
     "a setting out of its range": ("compare dataset -o report --set network.embedding_size=0", ["'network.embedding_size' must be valid, however: 0", "greater than or equal to 1"]),
     "no seeds": ("compare dataset -o report --seeds 0", ["--seeds must be at least 1"]),
-    "seeds that are no numbers": ("compare dataset -o report --seeds one", ["--seeds must be how many, or which", "'one'"]),
+    "seeds that are no numbers": ("compare dataset -o report --seeds one", ["--seeds must be a number of seeds", "'one'"]),
     "a method between commas is missing": ("compare dataset -o report --methods BASE,,ESMM", ["--methods must be names separated by commas", "'BASE,,ESMM'"]),
     "an unknown method to compare": ("compare dataset -o report --methods BASE,EMS", ["'EMS'"]),
     "an unknown part": ("evaluate run dataset --part all", ["'all' is not one of 'train', 'validation', 'test'"]),
@@ -308,7 +308,7 @@ def test_control_c_leaves_nothing_and_says_so(raw):
         os.kill(process.pid, signal.SIGINT)
         told = process.stderr.read()
         assert process.wait() == 130
-    assert "interrupted: nothing half-made is left" in told
+    assert "interrupted: no partial output is left" in told
     assert "Traceback" not in told
     assert sorted(p.name for p in raw.parent.iterdir()) == ["raw"]
 

@@ -35,7 +35,7 @@ def test_tune_then_train_with_the_best(run, dataset, tmp_path):
     ("arguments", "code", "said"),
     [
         ("tune ESSM data -o study", 2, "Did you mean 'ESMM'?"),
-        ("tune CTR data -o study", 2, "needs a method that knows pCVR"),
+        ("tune CTR data -o study", 2, "needs a method that predicts pCVR"),
         ("tune ESMM data -o study --trials 0", 2, "'--trials'"),
         ("tune ESMM data -o study --objective auc", 2, "'ctcvr_auc', 'cvr_log_loss'"),
         (

@@ -1,4 +1,4 @@
-"""The command line: one file per verb. A report goes to stdout, log and progress to stderr."""
+"""The command line: one file per verb. Reports go to stdout, log and progress to stderr."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help=(
         "From raw impression logs to pCTR, pCVR and pCTCVR over the entire space (ESMM, SIGIR 2018, and its "
-        "competitors).\n\nThe road: simulate (or your own log), prepare, describe, train or compare, evaluate."
+        "competitors).\n\nThe usual order: simulate (or your own log), prepare, describe, train or compare, evaluate."
     ),
 )
-INTERRUPTED = "interrupted: nothing half-made is left; `train`, `tune` and `compare` go on where they stopped"
+INTERRUPTED = "interrupted: no partial output is left; `train`, `tune` and `compare` resume when they are run again"
 
 
 def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
-    """Ctrl-C ends the command with a word and 130; typer alone would say nothing."""
+    """Ctrl-C ends the command with a message and exit code 130; typer alone prints nothing."""
 
     @functools.wraps(command)
     def guarded(*args: Any, **kwargs: Any) -> None:
@@ -59,8 +59,8 @@ def _root(
 
 def main() -> None:
     """Exit 0 done, 1 failed, 2 bad command line, 130 interrupted."""
-    # OpenMP threads that spin while they wait stall training when anything else wants a core: on 2 busy cores it went
-    # 6 times slower than with threads that sleep. It is read when torch is first imported.
+    # By default OpenMP threads keep their cores busy while they wait, which slows down training if other work needs the
+    # cores: on 2 busy cores it was 6 times slower than with threads that sleep. Torch reads this when it is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         app(prog_name="entirespace")

@@ -21,33 +21,33 @@ class Selection(StrEnum):
 def command(
     dataset: DatasetFolder,
     out: Annotated[Path, typer.Option("-o", "--out", help="The folder for the report and the runs.", metavar="REPORT")],
-    seeds: Annotated[str, typer.Option(help="How many seeds (10 are 0 to 9), or which: 0,3,7.")] = "10",
+    seeds: Annotated[str, typer.Option(help="How many seeds (10: seeds 0 to 9), or which ones: 0,3,7.")] = "10",
     methods: Annotated[
         str | None,
-        typer.Option(help="Names, separated by commas (default: the paper's seven): BASE,'AMAN(rate=0.5)',ESMM."),
+        typer.Option(help="Methods, separated by commas, such as BASE,'AMAN(rate=0.5)',ESMM (default: the paper's)."),
     ] = None,
     select: Annotated[
         Selection,
         typer.Option(
-            help="Choose AMAN's and OVERSAMPLING's rates on the validation part, or on test as the paper did."
+            help="Choose AMAN's and OVERSAMPLING's rates on the validation part, or on the test part as in the paper."
         ),
     ] = Selection.validation,
     jobs: Annotated[
         int | None,
         typer.Option(
-            help="Runs trained at a time, each on its share of the cores (default: one a core, if memory allows).",
+            help="Train this many runs at a time, which share the cores (default: one run per core, if memory allows).",
             min=1,
         ),
     ] = None,
     sampling_rates: Annotated[
         str | None,
         typer.Option(
-            help="Per cent of the training impressions to train on, too, for the paper's Fig. 3: 1,2,5,10,20,50,100."
+            help="Also train on these per cents of the training part, for the paper's Fig. 3: 1,2,5,10,20,50,100."
         ),
     ] = None,
     by: Annotated[
         list[str] | None,
-        typer.Option(help="Also calibration by the values of this field (may be given again).", metavar="FIELD"),
+        typer.Option(help="Also report calibration by the values of this field (repeatable).", metavar="FIELD"),
     ] = None,
     config: ConfigFile = None,
     settings: Settings = None,
@@ -58,7 +58,7 @@ def command(
 ) -> None:
     """The paper's experiment, Table 2, on your data: methods x seeds, CVR and CTCVR tasks.
 
-    Interrupted, the same command goes on where it stopped. The report: REPORT/report.html, report.md and report.json.
+    If it is interrupted, run the same command again to resume. Writes REPORT/report.html, report.md and report.json.
     """
     from ..dataset.dataset import Dataset
     from ..experiments.compare import compare
@@ -66,7 +66,7 @@ def command(
 
     loaded, table = configuration(config, settings, device=device, precision=precision)
     if table:
-        raise typer.BadParameter("compare has many methods: name one with its parameters in --methods, not in [method]")
+        raise typer.BadParameter("compare takes methods and their parameters from --methods, not from a [method] table")
     chosen, numbers = families(_split(methods)) if methods is not None else PAPER, _seeds(seeds)
     with progress_on_stderr(quiet) as progress:
         comparison = compare(
@@ -87,7 +87,7 @@ def command(
 
 def _seeds(text: str) -> int | list[int]:
     if not re.fullmatch(r"\d+(,\d+)*,?", text):
-        raise typer.BadParameter(f"--seeds must be how many, or which, separated by commas, however: '{text}'")
+        raise typer.BadParameter(f"--seeds must be a number of seeds, or seeds separated by commas, however: '{text}'")
     numbers = [int(part) for part in text.split(",") if part]
     if "," in text:
         return numbers
@@ -112,7 +112,7 @@ def _shares(text: str | None) -> list[float]:
 
 
 def _split(text: str) -> list[str]:
-    """Names at the commas that stand outside brackets.
+    """Names, separated by the commas outside brackets.
 
     >>> _split("BASE,X(a=1,b=2)")
     ['BASE', 'X(a=1,b=2)']

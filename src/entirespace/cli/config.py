@@ -15,9 +15,9 @@ def command(
     settings: Settings = None,
     as_json: Json = False,
 ) -> None:
-    """Print a method's full configuration as TOML, each value under the sentence that explains it.
+    """Print a method's full configuration as TOML, with an explanation of each value.
 
-    Edit it and give it to `train` or `compare` with --config.
+    Edit it and give it to `train` with --config.
     """
     from ..config import dump
     from ..methods import from_spec

@@ -25,12 +25,12 @@ class Calibrator(StrEnum):
 
 
 def command(
-    run: Annotated[Path, typer.Argument(help="A run, as `entirespace train` makes it.", metavar="RUN")],
+    run: Annotated[Path, typer.Argument(help="A run's folder, made by `entirespace train`.", metavar="RUN")],
     dataset: DatasetFolder,
     part: Annotated[PartName, typer.Option(help="The part to evaluate on.")] = PartName.test,
     by: Annotated[
         list[str] | None,
-        typer.Option(help="Also by the values of this field (may be given again).", metavar="FIELD"),
+        typer.Option(help="Also report calibration by the values of this field (repeatable).", metavar="FIELD"),
     ] = None,
     calibrate: Annotated[
         Calibrator | None,

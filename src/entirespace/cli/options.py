@@ -20,27 +20,29 @@ Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 ConfigFile = Annotated[
     Path | None,
-    typer.Option("--config", help="A configuration, as `entirespace config METHOD` prints it.", metavar="FILE.toml"),
+    typer.Option(
+        "--config", help="A configuration file, as `entirespace config METHOD` prints it.", metavar="FILE.toml"
+    ),
 ]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", help="One value over the configuration, such as training.epochs=5.", metavar="a.b=c"),
+    typer.Option("--set", help="Change one value of the configuration, such as training.epochs=5.", metavar="a.b=c"),
 ]
 Device = Annotated[str | None, typer.Option(help="Where to train: cpu or cuda (training.device).")]
-Precision = Annotated[
-    str | None, typer.Option(help="fp32, or bf16 where the processor has units for it (training.precision).")
+Precision = Annotated[str | None, typer.Option(help="fp32, or bf16 if the processor supports it (training.precision).")]
+DatasetFolder = Annotated[
+    Path, typer.Argument(help="A dataset's folder, made by `entirespace prepare`.", metavar="DATASET")
 ]
-DatasetFolder = Annotated[Path, typer.Argument(help="A dataset, as `entirespace prepare` makes it.", metavar="DATASET")]
 
 
 def show(report: str, plain: Any, as_json: bool) -> None:
-    """The report for a person, or the same as JSON."""
+    """Print the report as text, or the same as JSON."""
     print(json.dumps(plain, indent=1) if as_json else report)
 
 
 @contextmanager
 def command_line() -> Iterator[None]:
-    """A ConfigError from what was typed is a bad command line (exit 2), not a failure (exit 1)."""
+    """Report a ConfigError that the command line caused as a bad command line (exit 2), not as a failure (exit 1)."""
     try:
         yield
     except ConfigError as error:
@@ -50,17 +52,17 @@ def command_line() -> Iterator[None]:
 def configuration(
     config: Path | None, settings: list[str] | None, **training: str | None
 ) -> tuple[Config, dict[str, Any]]:
-    """The configuration, and its [method] table. Options of their own, such as --device, stand in [training]."""
+    """The configuration, and its [method] table. Options such as --device set values of [training]."""
     from ..config import load
 
     if config is not None:
-        load(config)  # what is wrong in the file is a failure; what is wrong in --set, a bad command line
+        load(config)  # an error in the file is a failure; an error in --set is a bad command line
     with command_line():
         return load(config, [*(settings or []), *(f"training.{k}={v}" for k, v in training.items() if v is not None)])
 
 
 def families(names: list[str]) -> tuple[Family, ...]:
-    """The methods that were typed."""
+    """The methods of these names."""
     from ..methods import family
 
     with command_line():

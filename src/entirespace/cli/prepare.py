@@ -28,62 +28,69 @@ def command(
     schema: Annotated[
         str,
         typer.Argument(
-            help="A schema file, a recipe that comes with the package (kuairand, aliexpress), or the word aliccp.",
+            help="A schema file, or a log that the package knows: kuairand, aliexpress or aliccp.",
             metavar="SCHEMA|aliccp",
         ),
     ],
     raw: Annotated[Path, typer.Argument(help="The folder with the raw log.", metavar="RAW")],
-    dataset: Annotated[Path, typer.Argument(help="The dataset's folder; new or empty.", metavar="DATASET")],
+    dataset: Annotated[Path, typer.Argument(help="The dataset's folder; must be new or empty.", metavar="DATASET")],
     encoders: Annotated[
         Path | None,
         typer.Option(
-            help="Use the vocabularies and knots of this dataset or run instead of fitting new ones: a later log.",
+            help="Use the vocabularies and knots of this dataset or run, to prepare a later log for its model.",
             metavar="DATASET|RUN",
         ),
     ] = None,
     grow: Annotated[
-        bool, typer.Option("--grow", help="With --encoders: append the ids that are new in the training part.")
+        bool, typer.Option("--grow", help="With --encoders: append ids that are new in the training part.")
     ] = False,
     part: Annotated[
         OnePart | None, typer.Option(help="Put all rows into this part instead of splitting the log.")
     ] = None,
     unlabelled: Annotated[
-        bool, typer.Option("--unlabelled", help="Outcomes are not known yet: the log needs no columns for them.")
+        bool, typer.Option("--unlabelled", help="The log has no outcomes yet: their columns are not needed.")
     ] = False,
     on_orphan: Annotated[
-        OnOrphan, typer.Option(help="A conversion without a click: keep (z := y & z), drop the row, or error.")
+        OnOrphan,
+        typer.Option(
+            help="A conversion without a click: keep the row without it, drop the row, or stop with an error."
+        ),
     ] = OnOrphan.keep,
-    max_bad: Annotated[float, typer.Option(help="Share of rows that may be put aside as bad.", min=0, max=1)] = 0.001,
+    max_bad: Annotated[
+        float, typer.Option(help="Largest share of rows of a table that may be bad.", min=0, max=1)
+    ] = 0.001,
     min_count: Annotated[
         int | None,
-        typer.Option(help="aliccp: an id in fewer training impressions shares its field's row 0 (default: 1).", min=1),
+        typer.Option(help="aliccp: ids in fewer training impressions count as unseen (default: 1).", min=1),
     ] = None,
     validation: Annotated[
         float | None,
-        typer.Option(help="aliccp: the last share of the training file that validates (default: 0.1).", min=0, max=0.9),
+        typer.Option(
+            help="aliccp: use the last share of the training file to validate (default: 0.1).", min=0, max=0.9
+        ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the dataset that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing dataset.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Prepare raw logs: parse, audit, split in time, fit vocabularies on the training part, write a dataset.
 
-    Bad lines are put into DATASET/quarantine.csv with file and line; too many of them end with an error, and
-    nothing half-made is left.
+    Bad lines are written to DATASET/quarantine.csv with file and line number. If there are too many of them, prepare
+    stops with an error and writes no dataset.
 
-    A later log for a model that is trained: prepare SCHEMA RAW DATASET --encoders RUN --part test. Then `evaluate`
-    and `score` take it; with --unlabelled it needs no outcomes.
+    To use a trained model on a later log: prepare SCHEMA RAW DATASET --encoders RUN --part test. Then `evaluate` and
+    `score` accept the dataset. With --unlabelled the log needs no outcomes.
     """
     from ..dataset.describe import describe, text
     from ..dataset.prepare import ALICCP, prepare, schema_file
 
     if schema != ALICCP:
         if not (min_count is None and validation is None):
-            raise typer.BadParameter("--min-count and --validation go with aliccp: a schema file says them itself")
+            raise typer.BadParameter("--min-count and --validation are for aliccp only: a schema file has its own values")
         with command_line():
             schema_file(schema)
     if grow and encoders is None:
-        raise typer.BadParameter("--grow goes with --encoders")
+        raise typer.BadParameter("--grow needs --encoders")
     with progress_on_stderr(quiet) as progress:
         made = prepare(
             schema,

@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar with rate and time left on a terminal, a plain line now and then elsewhere."""
+"""Progress on stderr: on a terminal a bar with rate and time left, elsewhere a plain line every ten seconds."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ PLAIN_SECONDS = 10.0
 
 
 class Plain:
-    """A line when work starts to take long, one every ten seconds, and one at its end."""
+    """A line every ten seconds while a piece of work runs, and one at its end."""
 
     def __init__(self) -> None:
         self._what, self._unit, self._total = "", "", None
-        self._since = self._told = time.monotonic()
+        self._since = self._printed = time.monotonic()
         self._done = 0.0
 
     def start(self, what: str, total: float | None, unit: str) -> None:
         self._what, self._total, self._unit, self._done = what, total, unit, 0.0
-        self._since = self._told = time.monotonic()
+        self._since = self._printed = time.monotonic()
 
     def advance(self, amount: float, note: str = "") -> None:
         self._done += amount
         now = time.monotonic()
-        if now - self._told >= PLAIN_SECONDS:
-            self._told = now
+        if now - self._printed >= PLAIN_SECONDS:
+            self._printed = now
             rate = self._done / (now - self._since)
             share = f"{100 * min(1, self._done / self._total):.0f} %, " if self._total else ""
             left = f", {max(0.0, self._total - self._done) / rate:.0f} s left" if self._total and rate else ""
@@ -46,7 +46,7 @@ class Plain:
 
 
 class Bar:
-    """A rich progress bar, and a line that stays when a piece of work is done."""
+    """A progress bar, and a line that stays when a piece of work is done."""
 
     def __init__(self, bar: Progress) -> None:
         self._bar = bar

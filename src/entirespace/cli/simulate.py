@@ -21,16 +21,17 @@ class Format(StrEnum):
 def command(
     out: Annotated[Path, typer.Argument(help="The folder to write; it must be new or empty.", metavar="OUT")],
     impressions: Annotated[int, typer.Option(help="Rows of the log.")] = 1_000_000,
-    users: Annotated[int | None, typer.Option(help="Users there are (default: impressions / 100).")] = None,
-    items: Annotated[int | None, typer.Option(help="Items there are (default: impressions / 20).")] = None,
+    users: Annotated[int | None, typer.Option(help="Number of users (default: impressions / 100).")] = None,
+    items: Annotated[int | None, typer.Option(help="Number of items (default: impressions / 20).")] = None,
     click_rate: Annotated[float, typer.Option(help="Mean pCTR.")] = 0.04,
     conversion_rate: Annotated[float, typer.Option(help="Mean pCVR after a click.")] = 0.005,
     bias: Annotated[
-        float, typer.Option(help="Strength of the selection bias: 0, none; the correlation is bias / (1 + bias).")
+        float,
+        typer.Option(help="Selection bias, 0 for none: the logits of pCTR and pCVR correlate by bias / (1 + bias)."),
     ] = 1.0,
     drift: Annotated[float, typer.Option(help="How much the world changes over the log, 0 to 1.")] = 0.2,
-    history: Annotated[float, typer.Option(help="Mean ids in a bag of a history.")] = 7.0,
-    session: Annotated[float, typer.Option(help="Impressions in a row that share a user, on average.")] = 14.0,
+    history: Annotated[float, typer.Option(help="Mean number of ids in a history.")] = 7.0,
+    session: Annotated[float, typer.Option(help="Consecutive impressions of one user, on average.")] = 14.0,
     orphans: Annotated[float, typer.Option(help="Share of un-clicked impressions with a conversion.")] = 0.0,
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
     format: Annotated[
@@ -39,7 +40,7 @@ def command(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write a Taobao-like log with the true pCTR and pCVR of every impression beside it.
+    """Write a Taobao-like log, and the true pCTR and pCVR of every impression.
 
     Then: entirespace prepare OUT/schema.toml OUT DATASET (or: prepare aliccp OUT DATASET).
     """
@@ -47,12 +48,12 @@ def command(
 
     with progress_on_stderr(quiet) as progress, command_line():
         progress.start("simulating", impressions, "impressions")
-        told = 0
+        reported = 0
 
         def advance(done: int, _: int) -> None:
-            nonlocal told
-            progress.advance(done - told)
-            told = done
+            nonlocal reported
+            progress.advance(done - reported)
+            reported = done
 
         made = simulate(
             out,

@@ -33,16 +33,16 @@ def command(
     method: Annotated[str, typer.Argument(help="A method's name, such as ESMM or 'AMAN(rate=0.5)'.", metavar="METHOD")],
     dataset: DatasetFolder,
     out: Annotated[Path, typer.Option("-o", "--out", help="The run's folder.", metavar="RUN")],
-    seed: Annotated[int, typer.Option(help="Of weights, sampling and order.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the initial weights, the sampling and the order.", min=0)] = 0,
     reference: Annotated[
         Path | None,
-        typer.Option(help="A run of the reference CTR network to use (default: one is trained in RUN/reference)."),
+        typer.Option(help="Use this run of a CTR network as the reference (default: train one in RUN/reference)."),
     ] = None,
     track: Annotated[
         Track | None,
         typer.Option(
-            help="Where the scalars of metrics.jsonl go, too: RUN/tensorboard, or a run under MLFLOW_TRACKING_URI "
-            "(default: tensorboard, where it is installed)."
+            help="Also send the scalars of metrics.jsonl to RUN/tensorboard, or to a run under MLFLOW_TRACKING_URI "
+            "(default: tensorboard if it is installed)."
         ),
     ] = None,
     config: ConfigFile = None,
@@ -52,9 +52,9 @@ def command(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Fit one method, and with it the reference CTR network that the CTCVR task multiplies by.
+    """Fit one method, and the reference CTR network whose pCTR the CTCVR task uses.
 
-    An interrupted training goes on where it stopped when the same command is given again.
+    If training is interrupted, run the same command again to resume.
     """
     from ..dataset.dataset import Dataset
     from ..methods import CTR, family, from_spec
@@ -70,7 +70,7 @@ def command(
             chosen = from_spec({**chosen.spec(), **{k: v for k, v in table.items() if k != "name"}})
     data, tracked = Dataset(dataset), tracker(track.value if track else None)
     with progress_on_stderr(quiet) as progress:
-        refuse_foreign(out)  # before hours go into the reference CTR network
+        refuse_foreign(out)  # before hours are spent on the reference CTR network
         if chosen == CTR():
             ctr = None
         elif reference is not None:

@@ -32,15 +32,15 @@ def command(
     method: Annotated[str, typer.Argument(help="A method's name, such as ESMM or 'AMAN(rate=0.5)'.", metavar="METHOD")],
     dataset: DatasetFolder,
     out: Annotated[Path, typer.Option("-o", "--out", help="The study's folder.", metavar="STUDY")],
-    trials: Annotated[int, typer.Option(help="Trainings in all, also those of an earlier call.", min=1)] = 20,
+    trials: Annotated[int, typer.Option(help="Trials in all, including those of earlier calls.", min=1)] = 20,
     objective: Annotated[
         Objective,
         typer.Option(help="AUC of pCTR x pCVR on all impressions, or log loss of pCVR on clicked impressions."),
     ] = Objective.ctcvr_auc,
-    seed: Annotated[int, typer.Option(help="Of the search, and of each training.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the search and of each training.", min=0)] = 0,
     space: Annotated[
         Path | None,
-        typer.Option(help="Which settings to search, and where (default: see above).", metavar="FILE.toml"),
+        typer.Option(help="Which settings to search, and in which ranges (default: see above).", metavar="FILE.toml"),
     ] = None,
     config: ConfigFile = None,
     settings: Settings = None,
@@ -51,21 +51,21 @@ def command(
 ) -> None:
     """Search a method's settings for the best objective on the validation part; the test part is never read.
 
-    The first trial is the configuration as given, where the space holds it; later ones are chosen by what was seen
-    (TPE). A trial that falls behind is pruned. Interrupted, the same command goes on; with more --trials, it adds to
-    them. One process at a time works on a STUDY.
+    The first trial is the given configuration, if the search space contains it. Later trials depend on the earlier
+    results (TPE), and a trial that is worse than the others is stopped early. If tune is interrupted, run the same
+    command again to resume; with a larger --trials it adds trials. Only one process at a time may work on a STUDY.
 
     Searched by default: optimizer.learning_rate, training.batch_size, network.embedding_std, and the parameters that
-    the paper searched of a method (AMAN's rate, OVERSAMPLING's copies), less what METHOD or --set fixes. A space file
-    says it otherwise, a line a setting:
+    the paper searched (AMAN's rate, OVERSAMPLING's copies), except those that METHOD or --set fixes. A space file
+    replaces this default, with one setting per line:
 
     \b
     optimizer.learning_rate = { low = 1e-4, high = 1e-2, log = true }
     network.tower.hidden = { choices = [[80], [200, 80], [360, 200, 80]] }
     method.rate = { low = 0.0, high = 1.0 }
 
-    STUDY/best.toml is the best configuration (train METHOD DATASET --config STUDY/best.toml -o RUN); trials.json,
-    report.md and trials.svg show all of them.
+    STUDY/best.toml is the best configuration, for train METHOD DATASET --config STUDY/best.toml -o RUN. trials.json,
+    report.md and trials.svg show all trials.
     """
     from ..config import SHORT
     from ..dataset.dataset import Dataset
@@ -83,13 +83,14 @@ def command(
         if len(candidates) > 1 or table:
             chosen = from_spec({**chosen.spec(), **{k: v for k, v in table.items() if k != "name"}})
         if chosen == CTR():
-            raise ConfigError("tune needs a method that knows pCVR", "CTR knows pCTR alone")
+            raise ConfigError("tune needs a method that predicts pCVR", "CTR predicts pCTR only")
         if space is None:
             searched = default_space(chosen, len(candidates) > 1, fixed)
         else:
             searched = read_space(space)
             if both := fixed & searched.keys():
-                raise ConfigError("a setting is searched or fixed by --set", f"'{min(both)}' is both", where=str(space))
+                must = "a setting is either searched or fixed by --set"
+                raise ConfigError(must, f"'{min(both)}' is both", where=str(space))
         searches = Space(chosen, loaded, searched, str(space) if space else "the search space")
     with progress_on_stderr(quiet) as progress:
         tuned = tune(
