@@ -49,7 +49,7 @@ COMMANDS = {
     "an unknown way with orphans": (f"{PREPARE} --on-orphan ignore", ["'ignore' is not one of 'keep', 'drop', 'error'"]),
     "an unknown recipe": ("prepare kuairnd raw dataset", ["a schema file, a recipe's name or the word aliccp", "'kuairnd'", "Did you mean 'kuairand'?"]),
     "an option of aliccp with a schema": (f"{PREPARE} --min-count 3", ["--min-count and --validation are for aliccp only"]),
-    "another option of aliccp with a schema": (f"{PREPARE} --validation 0.2", ["a schema file says them itself"]),
+    "another option of aliccp with a schema": (f"{PREPARE} --validation 0.2", ["a schema file has its own values"]),
     "too few training impressions for aliccp": ("prepare aliccp raw dataset --min-count 0", ["'--min-count'", "greater than or equal to 1"]),
     "an unknown method": ("train ESM dataset -o run", ["'ESM'", "Did you mean 'ESMM'?"]),
     "a method's unknown parameter": ("train AMAN(rte=0.5) dataset -o run", ["rte", "Did you mean 'rate'?"]),
@@ -66,7 +66,7 @@ COMMANDS = {
     "an unknown method to compare": ("compare dataset -o report --methods BASE,EMS", ["'EMS'"]),
     "an unknown part": ("evaluate run dataset --part all", ["'all' is not one of 'train', 'validation', 'test'"]),
     "a log without an impression": ("simulate log --impressions 0", ["impressions must be a whole number, at least 1", "0"]),
-    "a rate above 1": ("simulate log --click-rate 1.5", ["click_rate must be between 0 and 1", "1.5"]),
+    "a rate above 1": ("simulate log --click-rate 1.5", ["click_rate must be above 0 and below 1", "1.5"]),
     "a folder that holds something": ("simulate raw", ["the folder to write to must be new or empty", "log.csv"]),
 }  # fmt: skip
 

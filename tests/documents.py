@@ -1,0 +1,158 @@
+"""The code blocks of the documents, and how to run each kind. test_documents.py runs every document with it.
+
+A block that cannot run here has a comment before it that says why: <!-- not run: needs the original 4 GB files -->
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from unittest.mock import patch
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = sorted(
+    p.relative_to(ROOT).as_posix() for p in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md"))
+)
+NO_CODE = ("text", "mermaid")  # blocks for the reader's eyes
+COMMANDS = ("", "sh")
+QUICK = ("--set", "training.epochs=1", "--set", "training.threads=1", "--set", "network.hidden=[8]")
+"""Appended to commands that train, so that a document can show the defaults and the test stays short."""
+TRAINS = ("train", "compare", "tune")
+
+_FENCE = re.compile(r"^(```+)\s*(\w*)(?:\s+file=(\S+))?")
+_NOT_RUN = re.compile(r"^<!--\s*not run:\s*(\S.*?)\s*-->$")
+
+
+class Cannot(Exception):
+    """A block that the harness does not know how to run."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: where it starts, its language ("" if none is given), its text, and why it is not run.
+
+    A Python block may name its file, ```python file=mine.py, so that later blocks and commands import it.
+    """
+
+    place: str  # README.md:12
+    language: str
+    text: str
+    not_run: str | None = None
+    file: str | None = None
+
+
+def blocks(text: str, name: str) -> Iterator[Block]:
+    """The fenced blocks of a document, in order.
+
+    Raises: ValueError if a fence stays open.
+
+    >>> list(blocks("<!-- not run: too slow -->\\n```sh\\nmake demo\\n```\\n", "x.md"))
+    [Block(place='x.md:2', language='sh', text='make demo\\n', not_run='too slow', file=None)]
+    """
+    fence, language, file, start, inside, before = "", "", None, 0, [], ""
+    for number, line in enumerate(text.splitlines(), 1):
+        found = _FENCE.match(line)
+        if fence and line.strip() == fence:
+            reason = _NOT_RUN.match(before)
+            code = "".join(f"{part}\n" for part in inside)
+            yield Block(f"{name}:{start}", language, code, reason[1] if reason else None, file)
+            fence, before = "", ""
+        elif fence:
+            inside.append(line)
+        elif found:
+            fence, language, file, start, inside = found[1], found[2], found[3], number, []
+        elif line.strip():
+            before = line.strip()
+    if fence:
+        raise ValueError(f"{name}:{start}: the block must end with {fence}, however: the document ends first")
+
+
+def commands(text: str) -> list[list[str]]:
+    """The commands of a block as words; a backslash at the end of a line continues it, and # begins a comment.
+
+    >>> commands("entirespace train ESMM \\\\\\n  data  # a comment\\n")
+    [['entirespace', 'train', 'ESMM', 'data']]
+    """
+    lines = text.replace("\\\n", " ").splitlines()
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+def run(block: Block, folder: Path) -> None:
+    """Run a block in the folder, which is what the document's reader would be in.
+
+    Raises: Cannot if there is no way to run it; AssertionError, with the place, if it fails.
+    """
+    if block.language in NO_CODE:
+        return
+    if block.language == "python":
+        _python(block, folder)
+    elif block.language == "toml":
+        _toml(block, folder)
+    elif block.language == "json":
+        json.loads(block.text)
+    elif block.language in COMMANDS:
+        found = commands(block.text)
+        if strange := [words for words in found if words[0] != "entirespace"]:
+            raise Cannot(f"'{shlex.join(strange[0])}' is no command of entirespace")
+        for words in found:
+            _command(words, folder, block.place)
+    else:
+        raise Cannot(f"the harness does not know the language '{block.language}'")
+
+
+def _python(block: Block, folder: Path) -> None:
+    """As a script, in a process of its own."""
+    script = folder / (block.file or f"block_{block.place.rpartition(':')[2]}.py")
+    script.write_text(block.text)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "error::RuntimeWarning:entirespace"}
+    ran = subprocess.run(
+        [sys.executable, script.name], cwd=folder, env=environment, capture_output=True, text=True, timeout=100
+    )
+    assert ran.returncode == 0, f"{block.place}\n{ran.stdout}\n{ran.stderr}"
+
+
+def _command(words: list[str], folder: Path, place: str) -> None:
+    """Through the installed command line's main, in this process."""
+    from entirespace.cli import main
+
+    arguments = [*words, *(QUICK if words[1] in TRAINS else ())]
+    report, log = io.StringIO(), io.StringIO()
+    code: object = 0
+    with (
+        contextlib.chdir(folder),
+        contextlib.redirect_stdout(report),
+        contextlib.redirect_stderr(log),
+        patch.object(sys, "argv", arguments),
+        patch.object(sys, "path", [str(folder), *sys.path]),  # as PYTHONPATH=.
+    ):
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code or 0
+    assert code == 0, f"{place}: {shlex.join(arguments)}\n{report.getvalue()}\n{log.getvalue()}"
+
+
+def _toml(block: Block, folder: Path) -> None:
+    """As a schema if it has impressions, as a search space if its values are ranges, else as a configuration."""
+    from entirespace.config import load
+    from entirespace.experiments.space import read_space
+    from entirespace.logs.schema import read_schema
+
+    file = folder / f"block_{block.place.rpartition(':')[2]}.toml"
+    file.write_text(block.text)
+    if "impressions" in tomllib.loads(block.text):
+        read_schema(file)
+    elif re.search(r"\{ *(low|choices) *=", block.text):
+        read_space(file)
+    else:
+        load(file)
