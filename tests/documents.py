@@ -21,10 +21,12 @@ from unittest.mock import patch
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(
-    p.relative_to(ROOT).as_posix() for p in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md"))
+    p.relative_to(ROOT).as_posix()
+    for p in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md"))
 )
 NO_CODE = ("text", "mermaid")  # blocks for the reader's eyes
 COMMANDS = ("", "sh")
+PYTEST = ["python", "-m", "pytest"]
 QUICK = ("--set", "training.epochs=1", "--set", "training.threads=1", "--set", "network.hidden=[8]")
 """Appended to commands that train, so that a document can show the defaults and the test stays short."""
 TRAINS = ("train", "compare", "tune")
@@ -102,10 +104,13 @@ def run(block: Block, folder: Path) -> None:
         json.loads(block.text)
     elif block.language in COMMANDS:
         found = commands(block.text)
-        if strange := [words for words in found if words[0] != "entirespace"]:
-            raise Cannot(f"'{shlex.join(strange[0])}' is no command of entirespace")
+        if strange := [words for words in found if words[0] != "entirespace" and words[:3] != PYTEST]:
+            raise Cannot(f"'{shlex.join(strange[0])}' is no command that the harness can run")
         for words in found:
-            _command(words, folder, block.place)
+            if words[0] == "entirespace":
+                _command(words, folder, block.place)
+            else:
+                _process(words[1:], ROOT, block.place)
     else:
         raise Cannot(f"the harness does not know the language '{block.language}'")
 
@@ -114,11 +119,16 @@ def _python(block: Block, folder: Path) -> None:
     """As a script, in a process of its own."""
     script = folder / (block.file or f"block_{block.place.rpartition(':')[2]}.py")
     script.write_text(block.text)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "error::RuntimeWarning:entirespace"}
+    _process([script.name], folder, block.place)
+
+
+def _process(words: list[str], folder: Path, place: str) -> None:
+    """`python WORDS` in a process of its own."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     ran = subprocess.run(
-        [sys.executable, script.name], cwd=folder, env=environment, capture_output=True, text=True, timeout=100
+        [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=280
     )
-    assert ran.returncode == 0, f"{block.place}\n{ran.stdout}\n{ran.stderr}"
+    assert ran.returncode == 0, f"{place}: python {shlex.join(words)}\n{ran.stdout}\n{ran.stderr}"
 
 
 def _command(words: list[str], folder: Path, place: str) -> None:

@@ -6,7 +6,9 @@ with schema.toml, the dataset data/mine and the run runs/esmm, if the document d
 
 from __future__ import annotations
 
+import re
 import shutil
+import tomllib
 from pathlib import Path
 
 import documents
@@ -35,6 +37,7 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.timeout(300)  # half a minute, but a busy machine is no error
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_every_block_runs(name: str, given: Path, tmp_path: Path) -> None:
     text = (ROOT / name).read_text()
@@ -68,7 +71,7 @@ def test_a_block_that_cannot_run_must_say_why(tmp_path: Path) -> None:
     ],
 )
 def test_a_block_that_fails_names_its_place(language: str, text: str, says: str, tmp_path: Path) -> None:
-    with pytest.raises(AssertionError, match="x.md:1") as error:
+    with pytest.raises(AssertionError, match=r"x\.md:1") as error:
         run(Block("x.md:1", language, text), tmp_path)
     assert says in str(error.value)
 
@@ -87,9 +90,28 @@ def test_an_open_block_is_an_error() -> None:
 
 
 def test_links_between_documents_lead_somewhere() -> None:
-    import re
-
     for name in DOCUMENTS:
         for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", (ROOT / name).read_text()):
             if "://" not in target:
                 assert (ROOT / name).parent.joinpath(target).exists(), f"{name} links to {target}"
+
+
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
+
+
+def test_the_architecture_lists_the_rooms_in_the_order_of_the_import_layers() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = next(c["layers"] for c in contracts if c["type"] == "layers")
+    table = ARCHITECTURE.partition("| room |")[2].partition("\n\n")[0]
+    rows = [re.findall(r"`(\w+)`", line.split("|")[1]) for line in table.splitlines()[2:]]
+    assert [set(row) for row in rows] == [set(re.findall(r"\w+", layer)) for layer in reversed(layers)]
+    picture = ARCHITECTURE.partition("```mermaid")[2].partition("```")[0]
+    missing = {room for row in rows for room in row if room != "_version" and not re.search(rf"\b{room}\b", picture)}
+    assert not missing
+
+
+def test_the_files_that_the_architecture_names_are_there() -> None:
+    named = set(re.findall(r"`((?:[a-z_]+/)+(?:[a-z_]+\.py)?)`", ARCHITECTURE))
+    assert len(named) > 20
+    for path in named:
+        assert any(root.joinpath(path).exists() for root in (ROOT / "src" / "entirespace", ROOT)), path

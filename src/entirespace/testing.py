@@ -1,0 +1,213 @@
+"""Checks that a method of your own must pass, for its tests:
+
+    from entirespace.testing import check_method
+
+    def test_mine():
+        check_method(Mine())
+
+Each check raises AssertionError that says what must hold and what came instead.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import is_dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .batches.batch import Batch
+from .methods import Counts, Method
+from .network import Heads
+from .network.probability import Prob
+
+N = 4000  # impressions of the log that the checks use: 30 % clicked, of these 20 % converted
+CLICK = np.arange(N) % 10 < 3
+CONVERSION = CLICK & (np.arange(N) // 10 % 5 == 0)
+CLICK.flags.writeable = CONVERSION.flags.writeable = False
+GIVEN = 0.3  # what a method reads beside labels, such as the reference CTR: constant, so that it moves no rate
+PROBABILITIES = ("pctr", "pcvr", "pctcvr")
+
+
+def check_method(method: Method, *, may_exceed_1: Collection[str] = ()) -> None:
+    """Run all checks of this module on a method.
+
+    Args:
+        may_exceed_1: the probabilities, of "pctr", "pcvr" and "pctcvr", that need not be at most 1, such as
+            DIVISION's pCVR.
+
+    Raises: AssertionError at the first check that fails.
+
+    >>> from entirespace.methods import DIVISION, ESMM
+    >>> check_method(ESMM())
+    >>> check_method(DIVISION(), may_exceed_1=("pcvr",))
+    >>> check_method(DIVISION())
+    Traceback (most recent call last):
+    AssertionError: DIVISION: pcvr must be at most 1, however: it is 2.71828 for logits of 1
+    """
+    for check in CHECKS:
+        check(method)
+    check_probabilities(method, may_exceed_1=may_exceed_1)
+
+
+def check_is_a_value(method: Method) -> None:
+    """A method is a frozen dataclass, so that equal methods are equal, and it can be copied to another process."""
+    cls = type(method)
+    frozen = is_dataclass(cls) and cls.__dataclass_params__.frozen  # pyright: ignore[reportAttributeAccessIssue]
+    _must(method, frozen, "the class must be a frozen dataclass", "it is not")
+    heads = method.heads
+    good = isinstance(heads, tuple) and heads and all(isinstance(h, str) and h.isidentifier() for h in heads)
+    _must(method, good and len(set(heads)) == len(heads), "heads must be different names in a tuple", repr(heads))
+    copy = pickle.loads(pickle.dumps(method))
+    _must(method, copy == method and hash(copy) == hash(method), "a copy must be equal to the method", f"{copy!r}")
+
+
+def check_spec(method: Method) -> None:
+    """A run stores the parameters as JSON, and makes the method from them again."""
+    try:
+        stored = json.loads(json.dumps(method.spec()))
+    except TypeError as error:
+        raise AssertionError(f"{method.label}: the parameters must be plain values, however: {error}") from error
+    again = type(method)(**{key: value for key, value in stored.items() if key != "name"})
+    _must(method, again == method, "the stored parameters must give the method again", f"{again!r} of {method!r}")
+
+
+def check_samples(method: Method) -> None:
+    """`samples` gives a whole number, at least 0, for each impression, and depends on labels and rng only."""
+    for n in (N, 1, 0):
+        times = _samples(method, n)
+        _must(method, times.shape == (n,), f"samples of {n} impressions must have shape ({n},)", f"{times.shape}")
+        whole = times.dtype.kind in "iu"
+        _must(method, whole and not (times < 0).any(), "samples must be whole numbers, at least 0", f"{times[:5]}")
+    same = np.array_equal(_samples(method, N), _samples(pickle.loads(pickle.dumps(method)), N))
+    _must(method, same, "samples must depend on the labels and the given rng only", "two calls that differ")
+
+
+def check_base_rates(method: Method) -> None:
+    """`base_rates` names each head, with a rate above 0 and below 1 whatever the counts: its logit must be finite."""
+    for counts in (_counts(N, 1200, 240), _counts(N, 0, 0), _counts(N, N, N), _counts(0, 0, 0)):
+        rates = method.base_rates(counts)
+        _must(method, set(rates) == set(method.heads), f"base_rates must name {method.heads}", f"{tuple(rates)}")
+        for head, rate in rates.items():
+            _must(method, 0 < rate < 1, f"the base rate of {head} must be above 0 and below 1", f"{rate} of {counts}")
+
+
+def check_loss(method: Method) -> None:
+    """`loss` is one finite number with a finite gradient for every head, in the precision of the heads."""
+    for dtype in (torch.float32, torch.float64):
+        for spread, what in ((1.0, "logits of about 1"), (100.0, "logits of about 100")):
+            logits = _random_logits(method, len(_rows(method)), spread, dtype)
+            loss = _loss(method, logits, _rows(method))
+            _must(method, loss.shape == (), "the loss must be a scalar", f"shape {tuple(loss.shape)}")
+            _must(method, bool(loss.isfinite()), f"the loss must be finite for {what}", f"{loss.item()}")
+            _must(method, loss.dtype == dtype, f"the loss of {dtype} must be {dtype}", f"{loss.dtype}")
+            _must(method, loss.requires_grad, "the loss must be differentiable", "it has no gradient")
+            loss.backward()
+            for head, logit in logits.items():
+                _must(method, logit.grad is not None, "the loss must depend on every head", f"not on {head}")
+                finite = logit.grad is not None and bool(logit.grad.isfinite().all())
+                _must(method, finite, f"the gradient of {head} must be finite for {what}", "it is not")
+
+
+def check_loss_is_a_mean(method: Method) -> None:
+    """Twice the same batch has the same loss, so that the learning rate does not depend on the batch size."""
+    rows = _rows(method)
+    logits = _random_logits(method, len(rows), 1.0, torch.float64)
+    twice = {head: logit.repeat(2) for head, logit in logits.items()}
+    one, two = _loss(method, logits, rows).item(), _loss(method, twice, np.tile(rows, 2)).item()
+    _must(method, bool(np.isclose(one, two, rtol=1e-9)), "twice the batch must have the same loss", f"{one}, {two}")
+
+
+def check_loss_at_step_0(method: Method) -> None:
+    """With every head at its base rate, the loss is about an entropy: no other constant prediction is much better."""
+    rows = _rows(method)
+    rates = method.base_rates(_counts(N, int(CLICK.sum()), int(CONVERSION.sum())))
+
+    def loss(moved: Mapping[str, float]) -> float:
+        logits = {h: np.log(r) - np.log1p(-r) + moved.get(h, 0.0) for h, r in rates.items()}
+        return _loss(
+            method, {h: torch.full((len(rows),), x, dtype=torch.float64) for h, x in logits.items()}, rows
+        ).item()
+
+    start = loss({})
+    for head in method.heads:
+        for move in (-0.5, 0.5):
+            other = loss({head: move})
+            must = "the base rates must have the least loss of all constant predictions"
+            came = f"it is {start:.6g}, but {other:.6g} with the logit of {head} moved by {move}"
+            _must(method, start <= other + 1e-3 * abs(start), must, came)
+
+
+def check_probabilities(method: Method, *, may_exceed_1: Collection[str] = ()) -> None:
+    """pCTR, pCVR and pCTCVR are numbers from 0 to 1, one for each impression; `may_exceed_1` names exceptions."""
+    for size in (0.0, 1.0, 100.0):
+        ends = torch.tensor([-size, size, -size, size]), torch.tensor([-size, -size, size, size])
+        p = _heads({head: ends[i % 2] for i, head in enumerate(method.heads)})
+        for name, value in _probabilities(method, p).items():
+            where = f"for logits of {size:g}"
+            _must(method, value.shape == (4,), f"{name} must have one value for each impression", f"{value.shape}")
+            _must(method, not bool(value.isnan().any()), f"{name} must be a number", f"it is NaN {where}")
+            _must(method, bool((value >= 0).all()), f"{name} must be at least 0", f"it is {value.min():g} {where}")
+            good = name in may_exceed_1 or bool((value <= 1 + 1e-6).all())
+            _must(method, good, f"{name} must be at most 1", f"it is {value.max():g} {where}")
+
+
+CHECKS: tuple[Callable[[Method], None], ...] = (
+    check_is_a_value,
+    check_spec,
+    check_samples,
+    check_base_rates,
+    check_loss,
+    check_loss_is_a_mean,
+    check_loss_at_step_0,
+)
+
+
+def _must(method: Method, holds: Any, must: str, came: str) -> None:
+    if not holds:
+        raise AssertionError(f"{method.label}: {must}, however: {came}")
+
+
+def _samples(method: Method, n: int) -> np.ndarray:
+    return np.asarray(method.samples(CLICK[:n], CONVERSION[:n], np.random.default_rng(1)))
+
+
+def _counts(impressions: int, clicks: int, conversions: int) -> Counts:
+    return Counts(impressions, clicks, conversions)
+
+
+def _rows(method: Method) -> np.ndarray:
+    """The impressions of one epoch, as often as the method samples them."""
+    return np.repeat(np.arange(N), _samples(method, N))
+
+
+def _random_logits(method: Method, n: int, spread: float, dtype: torch.dtype) -> dict[str, Tensor]:
+    rng = np.random.default_rng(2)
+    return {
+        head: torch.tensor(spread * rng.standard_normal(n), dtype=dtype, requires_grad=True) for head in method.heads
+    }
+
+
+def _loss(method: Method, logits: Mapping[str, Tensor], rows: np.ndarray) -> Tensor:
+    dtype = next(iter(logits.values())).dtype
+    batch = Batch(
+        torch.from_numpy(CLICK[rows]),
+        torch.from_numpy(CONVERSION[rows]),
+        torch.zeros(0, dtype=torch.int64),
+        (),
+        torch.full((len(rows),), GIVEN, dtype=dtype) if method.reads_reference else None,
+    )
+    return method.loss(_heads(logits), batch)
+
+
+def _heads(logits: Mapping[str, Tensor]) -> Heads:
+    return Heads(**{head: Prob.of_logit(logit) for head, logit in logits.items()})
+
+
+def _probabilities(method: Method, p: Heads) -> dict[str, Tensor]:
+    found = {name: getattr(method, name)(p) for name in PROBABILITIES}
+    return {name: value for name, value in found.items() if value is not None}

@@ -1,0 +1,207 @@
+"""The checks of a user's own method: every built-in method passes them, and each check catches a broken one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+
+from entirespace.methods import METHODS, Method
+from entirespace.methods._method import base_rate, once
+from entirespace.network.probability import bce
+from entirespace.testing import check_method
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_the_built_in_methods_pass(method: Method) -> None:
+    check_method(method, may_exceed_1=("pcvr",) if method.name == "DIVISION" else ())
+
+
+@dataclass(frozen=True)
+class Good(Method):
+    """ESMM, for the broken ones to break."""
+
+    weight: float = 1.0
+
+    heads = ("ctr", "cvr")
+
+    def samples(self, y, z, rng):
+        return once(y)
+
+    def loss(self, p, batch):
+        return bce(batch.click, p.ctr) + self.weight * bce(batch.conversion, p.ctr * p.cvr)
+
+    def base_rates(self, counts):
+        return {
+            "ctr": base_rate(counts.clicks, counts.impressions),
+            "cvr": base_rate(counts.conversions, counts.clicks),
+        }
+
+    def pctr(self, p):
+        return p.ctr.value
+
+    def pcvr(self, p):
+        return p.cvr.value
+
+
+def test_a_good_method_passes() -> None:
+    check_method(Good(weight=2.0))
+
+
+class ListOfHeads(Good):
+    heads = ["ctr", "cvr"]  # noqa: RUF012
+
+
+class NeverEqual(Good):
+    def __eq__(self, other):
+        return False
+
+    def __hash__(self):
+        return 0
+
+
+class NotPlain(Good):
+    def spec(self):
+        return {**super().spec(), "weight": np.float32(1)}
+
+
+class Forgets(Good):
+    def spec(self):
+        return {**super().spec(), "weight": 7.0}
+
+
+class Halves(Good):
+    def samples(self, y, z, rng):
+        return 0.5 * once(y)
+
+
+class Negative(Good):
+    def samples(self, y, z, rng):
+        return once(y) - 2 * y
+
+
+class TooFew(Good):
+    def samples(self, y, z, rng):
+        return np.ones(int(y.sum()), np.int64)
+
+
+class Remembers(Good):
+    calls = 0
+
+    def samples(self, y, z, rng):
+        Remembers.calls += 1
+        return once(y) * Remembers.calls
+
+
+class GlobalGenerator(Good):
+    def samples(self, y, z, rng):
+        return np.random.randint(0, 2, len(y))  # noqa: NPY002
+
+
+class NoRateForCVR(Good):
+    def base_rates(self, counts):
+        return {"ctr": 0.3}
+
+
+class RateOf0(Good):
+    def base_rates(self, counts):
+        return {"ctr": counts.clicks / max(1, counts.impressions), "cvr": 0.2}
+
+
+class RateOverAll(Good):
+    def base_rates(self, counts):
+        return {**super().base_rates(counts), "cvr": base_rate(counts.conversions, counts.impressions)}
+
+
+class OnePerSample(Good):
+    def loss(self, p, batch):
+        return -torch.where(batch.click, p.ctr.log, p.ctr.log_not)
+
+
+class Logarithm(Good):
+    def loss(self, p, batch):
+        ctr, cvr = p.ctr.value, p.cvr.value
+        return bce(batch.conversion, p.cvr) - (torch.where(batch.click, ctr, 1 - ctr).log()).mean() + 0 * cvr.mean()
+
+
+class SinglePrecision(Good):
+    def loss(self, p, batch):
+        return super().loss(p, batch).float()
+
+
+class NoGradient(Good):
+    def loss(self, p, batch):
+        return super().loss(p, batch).detach()
+
+
+class OneHeadOnly(Good):
+    def loss(self, p, batch):
+        return bce(batch.click, p.ctr)
+
+
+class Sum(Good):
+    def loss(self, p, batch):
+        return len(batch.click) * super().loss(p, batch)
+
+
+class Odds(Good):
+    def pcvr(self, p):
+        return p.cvr.value / p.cvr.log_not.exp()
+
+
+class LogProbability(Good):
+    def pctr(self, p):
+        return p.ctr.log
+
+
+class MeanOnly(Good):
+    def pctr(self, p):
+        return p.ctr.value.mean()
+
+
+class Quotient(Good):
+    def pcvr(self, p):
+        return (p.cvr.value - p.cvr.value) / (p.cvr.value - p.cvr.value)
+
+
+BROKEN = {
+    ListOfHeads: "heads must be different names in a tuple",
+    NeverEqual: "a copy must be equal",
+    NotPlain: "the parameters must be plain values",
+    Forgets: "the stored parameters must give the method again",
+    Halves: "samples must be whole numbers",
+    Negative: "samples must be whole numbers, at least 0",
+    TooFew: "samples of 4000 impressions must have shape",
+    Remembers: "samples must depend on the labels and the given rng only",
+    GlobalGenerator: "samples must depend on the labels and the given rng only",
+    NoRateForCVR: "base_rates must name",
+    RateOf0: "the base rate of ctr must be above 0 and below 1",
+    RateOverAll: "the base rates must have the least loss of all constant predictions",
+    OnePerSample: "the loss must be a scalar",
+    Logarithm: "must be finite for logits of about 100",
+    SinglePrecision: "the loss of torch.float64 must be torch.float64",
+    NoGradient: "the loss must be differentiable",
+    OneHeadOnly: "the loss must depend on every head",
+    Sum: "twice the batch must have the same loss",
+    Odds: "pcvr must be at most 1",
+    LogProbability: "pctr must be at least 0",
+    MeanOnly: "pctr must have one value for each impression",
+    Quotient: "pcvr must be a number, however: it is NaN",
+}
+
+
+@pytest.mark.parametrize(("cls", "says"), BROKEN.items(), ids=[cls.__name__ for cls in BROKEN])
+def test_a_broken_method_is_caught(cls: type[Good], says: str) -> None:
+    with pytest.raises(AssertionError) as error:
+        check_method(dataclass(frozen=True)(cls)())
+    assert says in str(error.value)
+
+
+def test_a_class_that_is_no_frozen_dataclass_is_caught() -> None:
+    class Plain(Method):
+        heads, samples, loss, base_rates = ("ctr",), Good.samples, Good.loss, Good.base_rates
+
+    with pytest.raises(AssertionError, match="the class must be a frozen dataclass"):
+        check_method(Plain())
