@@ -19,8 +19,8 @@ DOCS = Path(__file__).parent.parent / "docs"
 ORDER = ("training", "aliccp_structure", "memory", "preparing", "metrics", "scoring", "scale")
 INTRODUCTION = """# Benchmarks
 
-Made by `make bench`; change the scripts in `benchmarks/`, not this page. Ours and its rivals take turns in one run, and
-medians are told: the machines are noisy, so read the ratios before the figures.
+Made by `make bench`; change the scripts in `benchmarks/`, not this page. Ours and its rivals take turns in one
+run, and medians are reported. The machines are noisy, so the ratios are more reliable than the figures.
 """
 
 

@@ -3,7 +3,7 @@
     python benchmarks/choices.py blocks NAME=DATASET [NAME=DATASET ...] [--seeds 5]
     python benchmarks/choices.py precision NAME=DATASET [NAME=DATASET ...] [--seeds 5]
 
-The first setting is the default; the others are told as paired differences from it, seed by seed.
+The first setting is the default; the others are reported as differences from it, paired by seed.
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ TEXT = """A simulated raw Ali-CCP pair (58 impressions a common line of about 53
 training, and what each step takes: seconds and peak memory of the process. Training is one epoch of ESMM
 by default settings. The last two lines are what a least squares line over the lines above them says for
 the paper's Public data (84 million impressions, half of them for training) and for its Product data (8.9
-billion), had they this structure. Memory and embedding rows hang on how many different ids there are, not
-on the number of impressions: no line says them."""
+billion), had they this structure. Memory and embedding rows depend on the number of distinct ids, not
+on the number of impressions, so the line does not cover them."""
 PAPER = {"Public, by the line": 84_000_000, "Product, by the line": 8_950_000_000}
 BY_LINE = ("raw, GB", "dataset, GB", "prepare, s", "train an epoch, s", "score the test half, s")
 FIT = """
