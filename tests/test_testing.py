@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from entirespace.methods import METHODS, Method
-from entirespace.methods._method import base_rate, once
+from entirespace.core.labels import Labels, Samples
+from entirespace.methods import METHODS, Method, base_rate, once
 from entirespace.network.probability import bce
 from entirespace.testing import check_method
 
@@ -27,16 +27,16 @@ class Good(Method):
 
     heads = ("ctr", "cvr")
 
-    def samples(self, y, z, rng):
-        return once(y)
+    def samples(self, labels, rng):
+        return once(labels)
 
     def loss(self, p, batch):
-        return bce(batch.click, p.ctr) + self.weight * bce(batch.conversion, p.ctr * p.cvr)
+        return bce(batch.click, p.ctr, batch.weight) + self.weight * bce(batch.conversion, p.ctr * p.cvr, batch.weight)
 
     def base_rates(self, counts):
         return {
-            "ctr": base_rate(counts.clicks, counts.impressions),
-            "cvr": base_rate(counts.conversions, counts.clicks),
+            "ctr": base_rate(counts["click"], counts.impressions),
+            "cvr": base_rate(counts["conversion"], counts["click"]),
         }
 
     def pctr(self, p):
@@ -73,31 +73,31 @@ class Forgets(Good):
 
 
 class Halves(Good):
-    def samples(self, y, z, rng):
-        return 0.5 * once(y)
+    def samples(self, labels, rng):
+        return 0.5 * once(labels)
 
 
 class Negative(Good):
-    def samples(self, y, z, rng):
-        return once(y) - 2 * y
+    def samples(self, labels, rng):
+        return once(labels) - 2 * labels.click
 
 
 class TooFew(Good):
-    def samples(self, y, z, rng):
-        return np.ones(int(y.sum()), np.int64)
+    def samples(self, labels, rng):
+        return np.ones(int(labels.click.sum()), np.int64)
 
 
 class Remembers(Good):
     calls = 0
 
-    def samples(self, y, z, rng):
+    def samples(self, labels, rng):
         Remembers.calls += 1
-        return once(y) * Remembers.calls
+        return once(labels) * Remembers.calls
 
 
 class GlobalGenerator(Good):
-    def samples(self, y, z, rng):
-        return np.random.randint(0, 2, len(y))  # noqa: NPY002
+    def samples(self, labels, rng):
+        return np.random.randint(0, 2, len(labels))  # noqa: NPY002
 
 
 class NoRateForCVR(Good):
@@ -107,12 +107,12 @@ class NoRateForCVR(Good):
 
 class RateOf0(Good):
     def base_rates(self, counts):
-        return {"ctr": counts.clicks / max(1, counts.impressions), "cvr": 0.2}
+        return {"ctr": counts["click"] / max(1, counts.impressions), "cvr": 0.2}
 
 
 class RateOverAll(Good):
     def base_rates(self, counts):
-        return {**super().base_rates(counts), "cvr": base_rate(counts.conversions, counts.impressions)}
+        return {**super().base_rates(counts), "cvr": base_rate(counts["conversion"], counts.impressions)}
 
 
 class OnePerSample(Good):
@@ -144,6 +144,11 @@ class OneHeadOnly(Good):
 class Sum(Good):
     def loss(self, p, batch):
         return len(batch.click) * super().loss(p, batch)
+
+
+class Unweighted(Good):
+    def loss(self, p, batch):
+        return bce(batch.click, p.ctr) + bce(batch.conversion, p.ctr * p.cvr)
 
 
 class Odds(Good):
@@ -185,10 +190,44 @@ BROKEN = {
     NoGradient: "the loss must be differentiable",
     OneHeadOnly: "the loss must depend on every head",
     Sum: "twice the batch must have the same loss",
+    Unweighted: "impressions of weight 0 must not change the loss",
     Odds: "pcvr must be at most 1",
     LogProbability: "pctr must be at least 0",
     MeanOnly: "pctr must have one value for each impression",
     Quotient: "pcvr must be a number, however: it is NaN",
+}
+
+
+@dataclass(frozen=True)
+class Copies(Good):
+    """Its samples have labels of their own: each conversion comes once more, as a click without a conversion."""
+
+    def samples(self, labels, rng):
+        again = np.flatnonzero(labels.conversion)
+        rows = np.concatenate([np.arange(len(labels)), again])
+        conversion = np.concatenate([labels.conversion, np.zeros(len(again), bool)])
+        return Samples(rows, Labels({"click": labels.click[rows], "conversion": conversion}))
+
+    def base_rates(self, counts):
+        n, y, z = counts.impressions, counts["click"], counts["conversion"]
+        return {"ctr": base_rate(y + z, n + z), "cvr": base_rate(z, y + z)}
+
+
+class TooManyLabels(Copies):
+    def samples(self, labels, rng):
+        found = super().samples(labels, rng)
+        return Samples(found.rows[: len(labels) // 2], found.labels)
+
+
+class RowsBeyond(Copies):
+    def samples(self, labels, rng):
+        found = super().samples(labels, rng)
+        return Samples(found.rows + 1, found.labels)
+
+
+BROKEN |= {
+    TooManyLabels: "samples must have as many labels as rows",
+    RowsBeyond: "the rows of samples must be below 4000",
 }
 
 
@@ -197,6 +236,10 @@ def test_a_broken_method_is_caught(cls: type[Good], says: str) -> None:
     with pytest.raises(AssertionError) as error:
         check_method(dataclass(frozen=True)(cls)())
     assert says in str(error.value)
+
+
+def test_samples_with_labels_of_their_own_pass() -> None:
+    check_method(Copies())
 
 
 def test_a_class_that_is_no_frozen_dataclass_is_caught() -> None:

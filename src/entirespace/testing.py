@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import is_dataclass
+from dataclasses import is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 from .batches.batch import Batch
-from .methods import Counts, Method
+from .core.labels import Counts, Labels, Samples
+from .methods import Method
 from .network import Heads
 from .network.probability import Prob
 
@@ -29,7 +30,8 @@ N = 4000  # impressions of the log that the checks use: 30 % clicked, of these 2
 CLICK = np.arange(N) % 10 < 3
 CONVERSION = CLICK & (np.arange(N) // 10 % 5 == 0)
 CLICK.flags.writeable = CONVERSION.flags.writeable = False
-GIVEN = 0.3  # what a method reads beside labels, such as the reference CTR: constant, so that it moves no rate
+LABELS = Labels({"click": CLICK, "conversion": CONVERSION})
+GIVEN = 0.3  # the reference CTR, for methods that read it: constant, so that it moves no rate
 PROBABILITIES = ("pctr", "pcvr", "pctcvr")
 
 
@@ -77,19 +79,29 @@ def check_spec(method: Method) -> None:
 
 
 def check_samples(method: Method) -> None:
-    """`samples` gives a whole number, at least 0, for each impression, and depends on labels and rng only."""
+    """`samples` gives a whole number, at least 0, for each impression, and depends on labels and rng only.
+
+    A method whose samples have labels of their own gives `Samples`: rows of the impressions, and as many labels.
+    """
     for n in (N, 1, 0):
-        times = _samples(method, n)
-        _must(method, times.shape == (n,), f"samples of {n} impressions must have shape ({n},)", f"{times.shape}")
+        found = method.samples(LABELS.take(np.arange(n)), np.random.default_rng(1))
+        times = found.rows if isinstance(found, Samples) else found
+        if isinstance(found, Samples):
+            _must(method, len(found.labels) == len(times), "samples must have as many labels as rows", f"{found}")
+            _must(method, not (times >= n).any(), f"the rows of samples must be below {n}", f"{times.max(initial=0)}")
+        else:
+            _must(method, times.shape == (n,), f"samples of {n} impressions must have shape ({n},)", f"{times.shape}")
         whole = times.dtype.kind in "iu"
         _must(method, whole and not (times < 0).any(), "samples must be whole numbers, at least 0", f"{times[:5]}")
-    same = np.array_equal(_samples(method, N), _samples(pickle.loads(pickle.dumps(method)), N))
+    (one, labels), (two, others) = _epoch(method), _epoch(pickle.loads(pickle.dumps(method)))
+    same = np.array_equal(one, two) and all(np.array_equal(labels[s], others[s]) for s in LABELS.reached)
     _must(method, same, "samples must depend on the labels and the given rng only", "two calls that differ")
 
 
 def check_base_rates(method: Method) -> None:
     """`base_rates` names each head, with a rate above 0 and below 1 whatever the counts: its logit must be finite."""
-    for counts in (_counts(N, 1200, 240), _counts(N, 0, 0), _counts(N, N, N), _counts(0, 0, 0)):
+    for n, clicks, conversions in ((N, 1200, 240), (N, 0, 0), (N, N, N), (0, 0, 0)):
+        counts = Counts(n, {"click": clicks, "conversion": conversions})
         rates = method.base_rates(counts)
         _must(method, set(rates) == set(method.heads), f"base_rates must name {method.heads}", f"{tuple(rates)}")
         for head, rate in rates.items():
@@ -100,8 +112,9 @@ def check_loss(method: Method) -> None:
     """`loss` is one finite number with a finite gradient for every head, in the precision of the heads."""
     for dtype in (torch.float32, torch.float64):
         for spread, what in ((1.0, "logits of about 1"), (100.0, "logits of about 100")):
-            logits = _random_logits(method, len(_rows(method)), spread, dtype)
-            loss = _loss(method, logits, _rows(method))
+            epoch = _epoch(method)
+            logits = _random_logits(method, len(epoch[0]), spread, dtype)
+            loss = _loss(method, logits, *epoch)
             _must(method, loss.shape == (), "the loss must be a scalar", f"shape {tuple(loss.shape)}")
             _must(method, bool(loss.isfinite()), f"the loss must be finite for {what}", f"{loss.item()}")
             _must(method, loss.dtype == dtype, f"the loss of {dtype} must be {dtype}", f"{loss.dtype}")
@@ -114,24 +127,31 @@ def check_loss(method: Method) -> None:
 
 
 def check_loss_is_a_mean(method: Method) -> None:
-    """Twice the same batch has the same loss, so that the learning rate does not depend on the batch size."""
-    rows = _rows(method)
+    """Twice the same batch has the same loss, so that the learning rate does not depend on the batch size.
+
+    It is a mean weighted by `batch.weight`: an impression of weight 0 counts as if it were not there.
+    """
+    rows, labels = _epoch(method)
     logits = _random_logits(method, len(rows), 1.0, torch.float64)
     twice = {head: logit.repeat(2) for head, logit in logits.items()}
-    one, two = _loss(method, logits, rows).item(), _loss(method, twice, np.tile(rows, 2)).item()
-    _must(method, bool(np.isclose(one, two, rtol=1e-9)), "twice the batch must have the same loss", f"{one}, {two}")
+    both = np.tile(rows, 2), Labels.concatenate([labels, labels])
+    one, two = _loss(method, logits, rows, labels).item(), _loss(method, twice, *both).item()
+    _must(method, _close(one, two), "twice the batch must have the same loss", f"{one}, {two}")
+    weight = np.concatenate([np.ones(len(rows), np.float32), np.zeros(len(rows), np.float32)])
+    other = {head: torch.cat([logit, 2 - logit]) for head, logit in logits.items()}
+    weighed = _loss(method, other, both[0], replace(both[1], weight=weight)).item()
+    _must(method, _close(one, weighed), "impressions of weight 0 must not change the loss", f"{one}, {weighed}")
 
 
 def check_loss_at_step_0(method: Method) -> None:
     """With every head at its base rate, the loss is about an entropy: no other constant prediction is much better."""
-    rows = _rows(method)
-    rates = method.base_rates(_counts(N, int(CLICK.sum()), int(CONVERSION.sum())))
+    rows, labels = _epoch(method)
+    rates = method.base_rates(Counts.of(LABELS))
 
     def loss(moved: Mapping[str, float]) -> float:
         logits = {h: np.log(r) - np.log1p(-r) + moved.get(h, 0.0) for h, r in rates.items()}
-        return _loss(
-            method, {h: torch.full((len(rows),), x, dtype=torch.float64) for h, x in logits.items()}, rows
-        ).item()
+        constant = {h: torch.full((len(rows),), x, dtype=torch.float64) for h, x in logits.items()}
+        return _loss(method, constant, rows, labels).item()
 
     start = loss({})
     for head in method.heads:
@@ -172,17 +192,17 @@ def _must(method: Method, holds: Any, must: str, came: str) -> None:
         raise AssertionError(f"{method.label}: {must}, however: {came}")
 
 
-def _samples(method: Method, n: int) -> np.ndarray:
-    return np.asarray(method.samples(CLICK[:n], CONVERSION[:n], np.random.default_rng(1)))
+def _close(a: float, b: float) -> bool:
+    return bool(np.isclose(a, b, rtol=1e-9))
 
 
-def _counts(impressions: int, clicks: int, conversions: int) -> Counts:
-    return Counts(impressions, clicks, conversions)
-
-
-def _rows(method: Method) -> np.ndarray:
-    """The impressions of one epoch, as often as the method samples them."""
-    return np.repeat(np.arange(N), _samples(method, N))
+def _epoch(method: Method) -> tuple[np.ndarray, Labels]:
+    """The impressions of one epoch, each as often as the method samples it, and their labels."""
+    found = method.samples(LABELS, np.random.default_rng(1))
+    if isinstance(found, Samples):
+        return found.rows, found.labels
+    rows = np.repeat(np.arange(N), found)
+    return rows, LABELS.take(rows)
 
 
 def _random_logits(method: Method, n: int, spread: float, dtype: torch.dtype) -> dict[str, Tensor]:
@@ -192,14 +212,15 @@ def _random_logits(method: Method, n: int, spread: float, dtype: torch.dtype) ->
     }
 
 
-def _loss(method: Method, logits: Mapping[str, Tensor], rows: np.ndarray) -> Tensor:
+def _loss(method: Method, logits: Mapping[str, Tensor], rows: np.ndarray, labels: Labels) -> Tensor:
     dtype = next(iter(logits.values())).dtype
     batch = Batch(
-        torch.from_numpy(CLICK[rows]),
-        torch.from_numpy(CONVERSION[rows]),
-        torch.zeros(0, dtype=torch.int64),
-        (),
-        torch.full((len(rows),), GIVEN, dtype=dtype) if method.reads_reference else None,
+        size=len(rows),
+        rows=torch.zeros(0, dtype=torch.int64),
+        groups=(),
+        labels={stage: torch.from_numpy(reached.copy()) for stage, reached in labels.reached.items()},
+        weight=None if labels.weight is None else torch.from_numpy(labels.weight),
+        reference_pctr=torch.full((len(rows),), GIVEN, dtype=dtype) if method.reads_reference else None,
     )
     return method.loss(_heads(logits), batch)
 

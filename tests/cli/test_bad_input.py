@@ -48,7 +48,7 @@ COMMANDS = {
     "a share that is no number": (f"{PREPARE} --max-bad lots", ["'--max-bad'", "should be a valid number"]),
     "an unknown way with orphans": (f"{PREPARE} --on-orphan ignore", ["'ignore' is not one of 'keep', 'drop', 'error'"]),
     "an unknown recipe": ("prepare kuairnd raw dataset", ["a schema file, a recipe's name or the word aliccp", "'kuairnd'", "Did you mean 'kuairand'?"]),
-    "an option of aliccp with a schema": (f"{PREPARE} --min-count 3", ["--min-count and --validation are for aliccp only"]),
+    "an option of aliccp with a schema": (f"{PREPARE} --min-count 3", ["--min-count and --validation are for aliccp"]),
     "another option of aliccp with a schema": (f"{PREPARE} --validation 0.2", ["a schema file has its own values"]),
     "too few training impressions for aliccp": ("prepare aliccp raw dataset --min-count 0", ["'--min-count'", "greater than or equal to 1"]),
     "an unknown method": ("train ESM dataset -o run", ["'ESM'", "Did you mean 'ESMM'?"]),

@@ -86,7 +86,7 @@ def command(
 
     if schema != ALICCP:
         if not (min_count is None and validation is None):
-            raise typer.BadParameter("--min-count and --validation are for aliccp only: a schema file has its own values")
+            raise typer.BadParameter("--min-count and --validation are for aliccp: a schema file has its own values")
         with command_line():
             schema_file(schema)
     if grow and encoders is None:

@@ -1,7 +1,7 @@
 """The methods of the paper, one a file: which samples, which loss, how pCVR is read."""
 
 from ..core.labels import Counts
-from ._method import Method
+from ._method import Method, base_rate, once
 from .aman import AMAN
 from .base import BASE
 from .ctr import CTR
@@ -24,6 +24,8 @@ __all__ = [
     "Counts",
     "Family",
     "Method",
+    "base_rate",
     "family",
     "from_spec",
+    "once",
 ]
