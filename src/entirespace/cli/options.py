@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -59,9 +60,29 @@ def configuration(
         return load(config, [*(settings or []), *(f"training.{k}={v}" for k, v in training.items() if v is not None)])
 
 
-def families(names: list[str]) -> tuple[Family, ...]:
-    """The methods that were typed."""
+def typed_method(text: str, table: Mapping[str, Any]) -> Family:
+    """METHOD, and the [method] table over it: one method, or a name with the search of its parameters."""
     from ..methods import family
 
     with command_line():
-        return tuple(family(name) for name in names)
+        return family(text, table)
+
+
+def typed_methods(text: str | None, table: Mapping[str, Any]) -> tuple[Family, ...]:
+    """METHOD,METHOD,... (absent: the paper's); the [method] table gives the parameters of the one of its name."""
+    from ..methods import PAPER, families
+
+    with command_line():
+        return families(split(text) if text is not None else [line.name for line in PAPER], table)
+
+
+def split(text: str) -> list[str]:
+    """Names at the commas that stand outside brackets. Raises: ConfigError for an empty name.
+
+    >>> split("BASE,X(a=1,b=2)")
+    ['BASE', 'X(a=1,b=2)']
+    """
+    names = [name.strip() for name in re.split(r",(?![^(]*\))", text)]
+    if not all(names):
+        raise ConfigError("--methods must be names separated by commas", f"'{text}'")
+    return names

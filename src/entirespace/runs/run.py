@@ -135,8 +135,17 @@ class Run:
             )
 
     @classmethod
-    def open(cls, folder: Path | str, dataset: Dataset, reference: Run | None = None) -> Run:
-        """A finished run. Raises: RunError where there is none, or it is not finished or damaged."""
+    def open(
+        cls, folder: Path | str, dataset: Dataset, reference: Run | None = None, method: Method | None = None
+    ) -> Run:
+        """A finished run. Nothing is imported by a name in its record.
+
+        Args:
+            reference: the run of the reference CTR network, where it is not the one that the record names.
+            method: the run's method; needed where its class is one's own.
+
+        Raises: RunError where there is no run, it is not finished or damaged, or it is of another method.
+        """
         folder = Path(folder)
         about = read_about(folder)
         if about["status"] != "finished":
@@ -147,7 +156,7 @@ class Run:
                 do="Give the same `entirespace train` command again: it goes on where it stopped",
             )
         config = parse(Config, about["config"], str(folder / RUN))
-        method = from_spec(about["method"])
+        method = _method(about["method"], method, str(folder / RUN))
         if about["dataset"]["digest"] != dataset.digest:
             cls(folder, method, 0, config, about["dataset"]["digest"], None, None).check(dataset)  # type: ignore[arg-type]
         network = build_network(method, dataset, config, about["seed"])
@@ -159,6 +168,15 @@ class Run:
             reference = cls.open(folder / REFERENCE, dataset)
         run = cls(folder, method, about["seed"], config, dataset.digest, network, reference)
         return replace(run, calibration=load(folder, weights_of(run)))
+
+
+def _method(spec: dict[str, Any], given: Method | None, where: str) -> Method:
+    """The method of a record: the one that is handed in, or one of entirespace."""
+    if given is None:
+        return from_spec(spec, where)
+    if (mine := json.loads(json.dumps(given.spec()))) != spec:
+        raise RunError("the method that is handed in must be the run's", f"{mine}, not {spec}", where=where)
+    return given
 
 
 def weights_of(run: Run) -> list[str]:

@@ -87,7 +87,7 @@ def fit(
     validation = validation if validation is not None else train.dataset.validation
     trainer = _Trainer(method, train, validation, seed, config, reference, Path(out), tracker, progress)
     trainer.run()
-    return replace(Run.open(out, train.dataset, reference), keep=keep)
+    return replace(Run.open(out, train.dataset, reference, method), keep=keep)
 
 
 class _Trainer:
@@ -108,7 +108,7 @@ class _Trainer:
         self._out, self._tracker, self._progress = out, tracker, progress
         self._about: dict[str, Any] = {
             "format": FORMAT,
-            "method": method.spec(),
+            "method": json.loads(json.dumps(method.spec())),  # as it is read back: lists for tuples
             "seed": seed,
             "config": config.model_dump(mode="json"),
             "dataset": {"path": str(train.dataset.path), "digest": train.dataset.digest},
