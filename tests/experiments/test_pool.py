@@ -98,7 +98,7 @@ SLEEPERS = """
     from entirespace.experiments.pool import Pool
 
     def sleep(state, task):
-        print(os.getpid(), flush=True)
+        os.write(1, f"{os.getpid()}\\n".encode())  # both write at a time
         time.sleep(100)
 
     with Pool(2, lambda: None) as pool:

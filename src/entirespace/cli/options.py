@@ -15,7 +15,7 @@ from ..errors import ConfigError
 
 if TYPE_CHECKING:
     from ..config import Config
-    from ..methods import Family
+    from ..methods import Family, Method
 
 Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
@@ -32,6 +32,15 @@ Precision = Annotated[
     str | None, typer.Option(help="fp32, or bf16 where the processor has units for it (training.precision).")
 ]
 DatasetFolder = Annotated[Path, typer.Argument(help="A dataset, as `entirespace prepare` makes it.", metavar="DATASET")]
+
+ReferenceRun = Annotated[
+    Path | None,
+    typer.Option(help="The reference CTR network's run, where it is not the one that RUN's record names."),
+]
+RunMethod = Annotated[
+    str | None,
+    typer.Option(help="The class of RUN's method, where it is one of your own.", metavar="module:Class"),
+]
 
 
 def show(report: str, plain: Any, as_json: bool) -> None:
@@ -74,6 +83,18 @@ def typed_methods(text: str | None, table: Mapping[str, Any]) -> tuple[Family, .
 
     with command_line():
         return families(split(text) if text is not None else [line.name for line in PAPER], table)
+
+
+def run_method(text: str | None, run: Path) -> Method | None:
+    """The method that was typed for a run: without brackets, with the parameters that the run's record holds."""
+    from ..methods import family
+    from ..runs.run import read_about
+
+    if text is None:
+        return None
+    recorded = read_about(run)["method"]
+    with command_line():
+        return family(text, recorded if recorded.get("name") == text.strip() else None).candidates[0]
 
 
 def split(text: str) -> list[str]:

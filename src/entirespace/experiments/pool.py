@@ -23,7 +23,9 @@ from loky import BrokenProcessPool, ProcessPoolExecutor
 
 from ..errors import RunError
 
-State, Task, Result = TypeVar("State"), TypeVar("Task"), TypeVar("Result")
+State = TypeVar("State")
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 WATCH_SECONDS = 1.0
 
 

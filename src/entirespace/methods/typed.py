@@ -124,8 +124,8 @@ def _read(text: str, where: str | None) -> tuple[str, dict[str, Any]]:
                 if keyword.arg is None or keyword.arg in parameters:
                     raise ValueError("a parameter stands twice")
                 value = keyword.value
-                known = isinstance(value, ast.Name) and value.id in TRUTHS
-                parameters[keyword.arg] = TRUTHS[value.id] if known else ast.literal_eval(value)
+                word = value.id if isinstance(value, ast.Name) else ""
+                parameters[keyword.arg] = TRUTHS[word] if word in TRUTHS else ast.literal_eval(value)
     except (SyntaxError, ValueError) as error:
         raise ConfigError("a method must read NAME or NAME(parameter=value)", repr(text), where=where) from error
     return _canonical(name), parameters

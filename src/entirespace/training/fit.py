@@ -25,7 +25,7 @@ from ..methods._method import Method
 from ..progress import SILENT, Progress
 from ..records import save_json
 from ..runs.checkpoint import flat, load_tensors, save_tensors
-from ..runs.run import FORMAT, METRICS, REFERENCE, RUN, WEIGHTS, Run, read_about
+from ..runs.run import FORMAT, METRICS, REFERENCE, RUN, WEIGHTS, Run, read_about, reference_record
 from .learner import Learner
 from .tracking import MLFLOW, TENSORBOARD, UNTRACKED, Tracker
 
@@ -112,6 +112,7 @@ class _Trainer:
             "seed": seed,
             "config": config.model_dump(mode="json"),
             "dataset": {"path": str(train.dataset.path), "digest": train.dataset.digest},
+            "reference": reference_record(reference, out),
         }
         self._position = Position()
         self._best: dict[str, str] | None = None  # the file of the best weights so far
