@@ -8,14 +8,9 @@ from typing import Annotated
 
 import typer
 
+from ..logs.source import OnOrphan
 from .options import Json, Quiet, command_line, show
 from .progress import progress_on_stderr
-
-
-class OnOrphan(StrEnum):
-    keep = "keep"
-    drop = "drop"
-    error = "error"
 
 
 class OnePart(StrEnum):
@@ -52,7 +47,7 @@ def command(
     ] = False,
     on_orphan: Annotated[
         OnOrphan, typer.Option(help="A conversion without a click: keep (z := y & z), drop the row, or error.")
-    ] = OnOrphan.keep,
+    ] = "keep",
     max_bad: Annotated[float, typer.Option(help="Share of rows that may be put aside as bad.", min=0, max=1)] = 0.001,
     min_count: Annotated[
         int | None,
@@ -93,7 +88,7 @@ def command(
             grow=grow,
             part=None if part is None else part.value,
             labelled=not unlabelled,
-            on_orphan=on_orphan.value,
+            on_orphan=on_orphan,
             max_bad=max_bad,
             min_count=min_count,
             validation=validation,
