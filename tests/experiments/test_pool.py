@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,22 @@ def test_the_processes_end_with_their_parent(tmp_path, how):
     assert ended(jobs, 10)
     _, err = process.communicate(timeout=10)
     assert how == "SIGKILL" or "KeyboardInterrupt" in err
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.3])
+def test_control_c_while_the_processes_start_says_so_once(tmp_path, seconds):
+    script = SLEEPERS.replace("with Pool", "print('begin', flush=True)\n    with Pool")
+    process = started(tmp_path, stdin=False, script=script, start_new_session=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begin\n"
+    err = None
+    while err is None:
+        time.sleep(seconds)
+        os.killpg(process.pid, signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):  # it came in the moment in which it is ignored
+            _, err = process.communicate(timeout=10)
+    assert process.returncode != 0
+    assert err.count("KeyboardInterrupt") == 1, err
 
 
 def test_each_process_begins_once_and_results_come_as_they_end():

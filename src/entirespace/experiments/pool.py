@@ -2,8 +2,6 @@
 
 It works from a script without `if __name__ == "__main__":`, from stdin and from a notebook: the processes do not run
 the main program again, and what is defined there (a method of one's own) reaches them by value.
-
-It imports nothing heavy: a process that is starting ignores Ctrl-C as soon as it has read this file.
 """
 
 from __future__ import annotations
@@ -15,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, as_completed
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
@@ -44,7 +43,8 @@ class Pool(Generic[State]):
 
         Raises: what `work` raises. RunError where a process was killed.
         """
-        waiting: dict[Future[Result], Task] = {self._executor.submit(_run, work, task): task for task in tasks}
+        with _interrupts_ignored():  # the processes start here
+            waiting: dict[Future[Result], Task] = {self._executor.submit(_run, work, task): task for task in tasks}
         for future in as_completed(waiting):
             try:
                 result = future.result()
@@ -61,6 +61,20 @@ class Pool(Generic[State]):
         self._executor.shutdown(kill_workers=kind is not None)
 
 
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Processes that start inherit it: a Ctrl-C while they import what they need ends them in silence."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is None or threading.current_thread() is not threading.main_thread():  # it may not be set here
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 # In the process of a job
 
 _begin: Callable[[], Any]
@@ -69,7 +83,7 @@ _state: list[Any] = []  # one, after the first task has begun
 
 def _start(parent: int, begin: bytes) -> None:
     global _begin
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent receives it, and ends the jobs
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the jobs
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     _begin = lambda: pickle.loads(begin)()  # noqa: E731 (imports torch: an error there is the first task's)
 
