@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
-from entirespace.methods import ESMM
+from entirespace.experiments.compare import compare
+from entirespace.methods import BASE, ESMM, family
 from entirespace.training import fit, reference_ctr
 
 
@@ -42,13 +44,105 @@ def test_overall_by_decile_and_by_field(run, trained, dataset) -> None:
     assert report["calibration"] == {"kind": "none", "negatives_kept": 1.0}
 
 
-def test_calibrated_and_left_so_and_taken_away(run, trained, dataset) -> None:
-    ran = run("evaluate", trained, dataset.path, "--calibrate", "isotonic", "--negatives-kept", "0.5", "-q")
-    assert "calibrated by isotonic regression, fitted on the validation part" in ran.out
-    assert "kept 0.5 of un-clicked impressions" in ran.out
-    assert run("evaluate", trained, dataset.path, "-q").out == ran.out
-    assert "not calibrated" in run("evaluate", trained, dataset.path, "--calibrate", "none", "-q").out
-    assert "not calibrated" in run("evaluate", trained, dataset.path, "-q").out
+CALIBRATED = "calibrated by isotonic regression, fitted on the validation part"
+CORRECTED = "kept 0.5 of un-clicked impressions"
+
+
+def test_calibration_is_of_this_evaluation_unless_it_is_saved(run, trained, dataset) -> None:
+    def said(*options: str) -> tuple[bool, bool]:
+        ran = run("evaluate", trained, dataset.path, *options, "-q")
+        assert ran.code == 0, ran.err
+        return CALIBRATED in ran.out, CORRECTED in ran.out
+
+    assert said("--calibrate", "isotonic", "--negatives-kept", "0.5") == (True, True)
+    assert said("--negatives-kept", "0.5") == (False, True)
+    assert said() == (False, False)
+    assert said("--calibrate", "isotonic", "--save") == (True, False)
+    assert said() == (True, False)
+    assert said("--negatives-kept", "0.5") == (True, True), "the stored calibrators stay"
+    assert said("--calibrate", "none") == (False, False)
+    assert said("--negatives-kept", "0.5", "--save") == (True, True)
+    assert said("--calibrate", "none", "--save") == (False, True)
+    assert said() == (False, True)
+    assert said("--negatives-kept", "1", "--save") == (False, False)
+    assert said() == (False, False)
+    assert not (trained / "calibration.json").exists()
+
+
+def test_runs_of_compare_evaluate_like_any_other(run, dataset, quick, tmp_path) -> None:
+    """And still do where the whole report was moved; a reference that is gone or another is named, and replaced."""
+    table = compare([BASE(), ESMM()], dataset, seeds=1, config=quick, out=tmp_path / "made", jobs=1).as_dict()
+    runs = (tmp_path / "made").rename(tmp_path / "moved") / "runs"
+    (base,), (esmm,), (ctr,) = (list(runs.glob(f"{name}-seed0-*")) for name in ("BASE", "ESMM", "CTR"))
+    record = json.loads((base / "run.json").read_text())["reference"]
+    assert record == {
+        "path": f"../{ctr.name}",
+        "sha256": json.loads((ctr / "run.json").read_text())["weights"]["sha256"],
+    }
+    for folder, line in zip((base, esmm), table["methods"], strict=True):
+        ran = run("evaluate", folder, dataset.path, "--json", "-q")
+        assert ran.code == 0, ran.err
+        assert json.loads(ran.out)["tasks"]["ctcvr"]["auc"] == line["tasks"]["ctcvr"]["auc"]["mean"]
+    before = run("evaluate", base, dataset.path, "-q").out
+    hidden = ctr.rename(tmp_path / "hidden")
+    ran = run("evaluate", base, dataset.path, "-q")
+    assert ran.code == 1
+    assert f"it was at {ctr}, and is not there any more" in ran.err
+    assert "--reference RUN" in ran.err
+    assert run("evaluate", base, dataset.path, "--reference", hidden, "-q").out == before
+    other = reference_ctr(dataset.train, seed=7, config=quick, out=ctr)
+    ran = run("evaluate", base, dataset.path, "-q")
+    assert ran.code == 1
+    assert f"the run at {ctr} is another than the one it was trained with" in ran.err
+    assert run("evaluate", base, dataset.path, "--reference", other.folder, "-q").code == 0
+    ran = run("evaluate", esmm, dataset.path, "--reference", base, "-q")
+    assert ran.code == 1
+    assert "the reference must be a run of a CTR network" in ran.err
+
+
+OWN = """
+from pathlib import Path
+from dataclasses import dataclass
+from entirespace.methods import BASE, Method
+
+Path(__file__).with_suffix(".imported").touch()
+
+@dataclass(frozen=True)
+class Mine(Method):
+    alpha: float = 0.5
+    heads = ("cvr",)
+    def samples(self, labels, rng): return labels.click.astype(int)
+    def loss(self, p, batch): return BASE().loss(p, batch) * self.alpha
+    def base_rates(self, counts): return BASE().base_rates(counts)
+    def pcvr(self, p): return p.cvr.value
+"""
+
+
+def test_a_run_of_ones_own_class_is_opened_by_the_class_that_was_typed(
+    run, trained, dataset, quick, reference, tmp_path, monkeypatch
+) -> None:
+    (tmp_path / "evilmod.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    seen = tmp_path / "evilmod.imported"
+    mine = family("evilmod:Mine(alpha=0.25)").candidates[0]
+    folder = fit(mine, dataset.train, config=quick, reference=reference, out=tmp_path / "run").folder
+    seen.unlink()
+    sys.modules.pop("evilmod")
+    ran = run("evaluate", folder, dataset.path, "-q")
+    assert ran.code == 1
+    assert "'evilmod:Mine' is a class of one's own" in ran.err
+    assert "--method module:Class" in ran.err
+    assert not seen.exists()
+    ran = run("evaluate", folder, dataset.path, "--method", "evilmod:Mine", "-q")
+    assert ran.code == 0, ran.err
+    assert "Mine(alpha=0.25)" in ran.out
+    assert seen.exists()
+    ran = run("evaluate", folder, dataset.path, "--method", "evilmod:Mine(alpha=3.0)", "-q")
+    assert ran.code == 1
+    assert "the method that is handed in must be the run's" in ran.err
+    assert run("evaluate", trained, dataset.path, "--method", "evilmod:Mine", "-q").code == 1
+    assert run("evaluate", trained, dataset.path, "--method", "ESMM", "-q").code == 0
+    sys.modules.pop("evilmod")
 
 
 @pytest.mark.parametrize(
@@ -57,6 +151,7 @@ def test_calibrated_and_left_so_and_taken_away(run, trained, dataset) -> None:
         (["--by", "scenari"], "Did you mean 'scenario'?"),
         (["--by", "category_history"], "must have one value an impression"),
         (["--calibrate", "platt", "--negatives-kept", "2"], "must be in (0, 1]"),
+        (["--save"], "--save stores what --calibrate or --negatives-kept say"),
         (["--calibrate", "beta"], "is not one of 'isotonic', 'platt', 'none'"),
     ],
 )

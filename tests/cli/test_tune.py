@@ -31,6 +31,17 @@ def test_tune_then_train_with_the_best(run, dataset, tmp_path):
     assert json.loads(trained.out)["method"] == {"name": "AMAN", "rate": best["method.rate"]}
 
 
+def test_a_configuration_gives_where_the_search_begins(run, dataset, tmp_path):
+    """A rate in a file is searched from there; a rate in METHOD is not searched."""
+    pytest.importorskip("optuna")
+    (tmp_path / "aman.toml").write_text('[method]\nname = "AMAN"\nrate = 0.5\n')
+    command = ["--config", tmp_path / "aman.toml", *SMALL, "--trials", 1, "--json", "-q"]
+    about = json.loads(run("tune", "AMAN", dataset.path, "-o", tmp_path / "a", *command).out)
+    assert about["trials"][0]["values"]["method.rate"] == 0.5
+    about = json.loads(run("tune", "AMAN(rate=0.5)", dataset.path, "-o", tmp_path / "b", *command).out)
+    assert "method.rate" not in about["space"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [

@@ -638,7 +638,7 @@ def test_a_truth_of_another_length_is_refused(tmp_path, rows):
 def test_a_truth_without_its_columns_is_refused(tmp_path):
     put(tmp_path, small()[0])
     pq.write_table(pa.table({"pctr": [0.1] * 3}), tmp_path / "truth.parquet")
-    with pytest.raises(DataError, match="pcvr is missing"):
+    with pytest.raises(DataError, match=r"truth\.parquet: the truth must have a column 'pcvr', however: it has pctr"):
         read(tmp_path)
 
 

@@ -134,8 +134,8 @@ def test_a_block_holds_whole_lines_and_knows_where_it_is(log, monkeypatch):
     (file,) = files.find((log.write("log.csv", "a,b\n" + "".join(f"{i},{i}\n" for i in range(20))).name,), log.raw)
     frames = list(files.frames(file, ["a"], delimiter=",", names=None, bad_line=lambda *_: None))
     assert len(frames) > 5
-    assert [f.lines[0] for f in frames[1:]] == [f.stop for f in frames[:-1]]
-    assert {f.first for f in frames} == {2}
+    assert [f.lines[0] for f in frames[1:]] == [f.start + f.raw_rows for f in frames[:-1]]
+    assert [f.start for f in frames] == [2, *(f.start + f.raw_rows for f in frames[:-1])]
     assert sum(f.bytes for f in frames) == pytest.approx(file.size, abs=10)
 
 

@@ -398,12 +398,13 @@ def test_a_row_put_aside_takes_its_truth_with_it(log, monkeypatch, block, kind):
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"), [(2, "it has 2, and there are more"), (4, "it has more than 3, the rows of the log")]
+    ("rows", "said"), [(2, "it has 2 rows, and there are more"), (4, "it has 4 rows, and there are 3 impressions")]
 )
 def test_a_truth_of_another_length_is_refused(log, rows, said):
     log.write("log.csv", "a,t,y,z\n" + "x,1,1,0\n" * 3)
     log.write("truth.parquet", {"p": [0.5] * rows, "q": [0.5] * rows})
-    with pytest.raises(DataError, match=f"the truth must have one row for each impression, however: {said}"):
+    said = f"truth.parquet: the truth must have one row for each impression, however: {said}"
+    with pytest.raises(DataError, match=said):
         log.read(TRUTH)
 
 

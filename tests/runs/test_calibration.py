@@ -24,7 +24,9 @@ def esmm(dataset, quick, reference, tmp_path) -> Run:
 @pytest.mark.parametrize("kind", ["platt", "isotonic"])
 def test_it_is_stored_and_read_and_applied(kind, esmm, dataset, reference) -> None:
     before = esmm.predict(dataset.validation)
-    run = esmm.calibrate(dataset.validation, kind)
+    assert esmm.calibrate(dataset.validation, kind).calibration.kind == kind
+    assert not (esmm.folder / CALIBRATION).exists(), "it is stored only where that is said"
+    run = esmm.calibrate(dataset.validation, kind, save=True)
     assert esmm.calibration == Calibration(), "a run is frozen: calibrating returns a new one"
     p = run.predict(dataset.validation)
     y, z = dataset.validation.column("click"), dataset.validation.column("conversion")
@@ -35,7 +37,9 @@ def test_it_is_stored_and_read_and_applied(kind, esmm, dataset, reference) -> No
     again = Run.open(run.folder, dataset, reference)
     assert again.calibration == run.calibration
     assert (again.predict(dataset.test).pctcvr == run.predict(dataset.test).pctcvr).all()
-    assert Run.open(run.folder, dataset, reference).calibrate(dataset.validation, "none").calibration == Calibration()
+    corrected = again.calibrate(dataset.validation, negatives_kept=0.5)
+    assert corrected.calibration.calibrators == run.calibration.calibrators, "what is not said stays"
+    assert again.calibrate(dataset.validation, "none", save=True).calibration == Calibration()
     assert not (run.folder / CALIBRATION).exists()
 
 
@@ -89,14 +93,14 @@ def test_the_log_that_kept_some_is_corrected_to_the_full_space(esmm, dataset) ->
 
 
 def test_what_is_damaged_or_of_other_weights_is_refused(esmm, dataset, reference) -> None:
-    run = esmm.calibrate(dataset.validation, "platt")
+    run = esmm.calibrate(dataset.validation, "platt", save=True)
     path = run.folder / CALIBRATION
     content = json.loads(path.read_text())
     for damage in ("{", "[]", "{}", "5", json.dumps({**content, "negatives_kept": 0.5})):
         path.write_text(damage)
         with pytest.raises(RunError, match="as it was written"):
             Run.open(run.folder, dataset, reference)
-    esmm.calibrate(dataset.validation, "platt")
+    esmm.calibrate(dataset.validation, "platt", save=True)
     other = fit(ESMM(), dataset.train, config=run.config, seed=1, reference=reference)
     (other.folder / CALIBRATION).write_text(path.read_text())
     with pytest.raises(RunError, match="these are others"):

@@ -9,7 +9,18 @@ from typing import Annotated
 
 import typer
 
-from .options import ConfigFile, DatasetFolder, Device, Json, Precision, Quiet, Settings, configuration, families, show
+from .options import (
+    ConfigFile,
+    DatasetFolder,
+    Device,
+    Json,
+    Precision,
+    Quiet,
+    Settings,
+    configuration,
+    show,
+    typed_methods,
+)
 from .progress import progress_on_stderr
 
 
@@ -24,7 +35,9 @@ def command(
     seeds: Annotated[str, typer.Option(help="How many seeds (10: seeds 0 to 9), or which ones: 0,3,7.")] = "10",
     methods: Annotated[
         str | None,
-        typer.Option(help="Methods, separated by commas, such as BASE,'AMAN(rate=0.5)',ESMM (default: the paper's)."),
+        typer.Option(
+            help="Methods, separated by commas: BASE,'AMAN(rate=0.5)',ESMM or module:Class (default: the paper's)."
+        ),
     ] = None,
     select: Annotated[
         Selection,
@@ -58,16 +71,15 @@ def command(
 ) -> None:
     """The paper's experiment, Table 2, on your data: methods x seeds, CVR and CTCVR tasks.
 
+    --config takes what `entirespace config METHOD` and `tune` write. Its [method] table gives the parameters of the
+    method of that name; the rest holds for all methods.
     If it is interrupted, run the same command again to resume. Writes REPORT/report.html, report.md and report.json.
     """
     from ..dataset.dataset import Dataset
     from ..experiments.compare import compare
-    from ..methods import PAPER
 
     loaded, table = configuration(config, settings, device=device, precision=precision)
-    if table:
-        raise typer.BadParameter("compare takes methods and their parameters from --methods, not from a [method] table")
-    chosen, numbers = families(_split(methods)) if methods is not None else PAPER, _seeds(seeds)
+    chosen, numbers = typed_methods(methods, table), _seeds(seeds)
     with progress_on_stderr(quiet) as progress:
         comparison = compare(
             chosen,
@@ -109,15 +121,3 @@ def _shares(text: str | None) -> list[float]:
     if not all(0 < share <= 1 for share in shares):
         raise typer.BadParameter(f"--sampling-rates must be per cents above 0, up to 100, however: '{text}'")
     return shares
-
-
-def _split(text: str) -> list[str]:
-    """Names, separated by the commas outside brackets.
-
-    >>> _split("BASE,X(a=1,b=2)")
-    ['BASE', 'X(a=1,b=2)']
-    """
-    names = [name.strip() for name in re.split(r",(?![^(]*\))", text)]
-    if not all(names):
-        raise typer.BadParameter(f"--methods must be names separated by commas, however: '{text}'")
-    return names

@@ -6,11 +6,17 @@ from typing import Annotated
 
 import typer
 
-from .options import ConfigFile, Json, Settings, command_line, configuration, show
+from .options import ConfigFile, Json, Settings, configuration, show, typed_method
 
 
 def command(
-    method: Annotated[str, typer.Argument(help="A method's name; `entirespace methods` lists them.", metavar="METHOD")],
+    method: Annotated[
+        str,
+        typer.Argument(
+            help="A method's name, such as ESMM or 'AMAN(rate=0.5)'; `entirespace methods` lists them.",
+            metavar="METHOD",
+        ),
+    ],
     config: ConfigFile = None,
     settings: Settings = None,
     as_json: Json = False,
@@ -20,9 +26,7 @@ def command(
     Edit it and give it to `train` with --config.
     """
     from ..config import dump
-    from ..methods import from_spec
 
     loaded, table = configuration(config, settings)
-    with command_line():
-        spec = from_spec({**table, "name": method}).spec()
+    spec = typed_method(method, table).candidates[0].spec()
     show(dump(loaded, spec).rstrip(), {"method": spec, **loaded.model_dump(mode="json")}, as_json)

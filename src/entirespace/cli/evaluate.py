@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .options import DatasetFolder, Json, Quiet, command_line, show
+from .options import DatasetFolder, Json, Quiet, ReferenceRun, RunMethod, command_line, run_method, show
 from .progress import progress_on_stderr
 
 
@@ -34,34 +34,44 @@ def command(
     ] = None,
     calibrate: Annotated[
         Calibrator | None,
-        typer.Option(help="Fit calibrators on the validation part and keep them in RUN (none: take them away)."),
+        typer.Option(help="Calibrate by calibrators fitted on the validation part (none: do not calibrate)."),
     ] = None,
     negatives_kept: Annotated[
         float | None,
         typer.Option(help="The log kept this share of un-clicked impressions: correct to all.", metavar="r"),
     ] = None,
+    save: Annotated[
+        bool, typer.Option("--save", help="Store what --calibrate and --negatives-kept say in RUN.")
+    ] = False,
+    reference: ReferenceRun = None,
+    method: RunMethod = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """AUC, log loss and calibration, overall and by segment: CTR, CVR on clicked impressions, CTCVR on all.
 
     CTCVR is measured with the pCTR of the reference CTR network, as in the paper, and with the method's own.
-    --calibrate and --negatives-kept say anew how RUN is calibrated; without them it is as it was left.
+    RUN is calibrated as it is stored. --calibrate and --negatives-kept change that for this evaluation; with --save
+    they are stored in RUN.
     """
     from ..dataset.dataset import Dataset
     from ..experiments.protocol import evaluate
     from ..metrics.segments import checked_field
     from ..training import Run
 
+    if save and calibrate is None and negatives_kept is None:
+        raise typer.BadParameter("--save stores what --calibrate or --negatives-kept say: give one of them")
     data = Dataset(dataset)
-    trained = Run.open(run, data)
+    ctr = None if reference is None else Run.open(reference, data)
+    trained = Run.open(run, data, ctr, run_method(method, run))
     with progress_on_stderr(quiet) as progress, command_line():
         for name in by or ():
             checked_field(data.test, name)
         if calibrate is not None or negatives_kept is not None:
-            kind = "none" if calibrate is None else calibrate.value
-            kept = 1.0 if negatives_kept is None else negatives_kept
-            trained = trained.calibrate(data.validation, kind, negatives_kept=kept, progress=progress)
+            kind = None if calibrate is None else calibrate.value
+            trained = trained.calibrate(
+                data.validation, kind, negatives_kept=negatives_kept, save=save, progress=progress
+            )
         evaluation = evaluate(trained, getattr(data, part.value), progress, by or ())
     title = f"{run}: {trained.method.label}, seed {trained.seed}, "
     show(title + str(evaluation), {"run": str(run), "method": trained.method.spec(), **evaluation.as_dict()}, as_json)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +15,7 @@ from ..errors import ConfigError
 
 if TYPE_CHECKING:
     from ..config import Config
-    from ..methods import Family
+    from ..methods import Family, Method
 
 Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
@@ -32,6 +33,15 @@ Device = Annotated[str | None, typer.Option(help="Where to train: cpu or cuda (t
 Precision = Annotated[str | None, typer.Option(help="fp32, or bf16 if the processor supports it (training.precision).")]
 DatasetFolder = Annotated[
     Path, typer.Argument(help="A dataset's folder, made by `entirespace prepare`.", metavar="DATASET")
+]
+
+ReferenceRun = Annotated[
+    Path | None,
+    typer.Option(help="The reference CTR network's run, where it is not the one that RUN's record names."),
+]
+RunMethod = Annotated[
+    str | None,
+    typer.Option(help="The class of RUN's method, where it is one of your own.", metavar="module:Class"),
 ]
 
 
@@ -61,9 +71,41 @@ def configuration(
         return load(config, [*(settings or []), *(f"training.{k}={v}" for k, v in training.items() if v is not None)])
 
 
-def families(names: list[str]) -> tuple[Family, ...]:
-    """The methods of these names."""
+def typed_method(text: str, table: Mapping[str, Any]) -> Family:
+    """METHOD, and the [method] table over it: one method, or a name with the search of its parameters."""
     from ..methods import family
 
     with command_line():
-        return tuple(family(name) for name in names)
+        return family(text, table)
+
+
+def typed_methods(text: str | None, table: Mapping[str, Any]) -> tuple[Family, ...]:
+    """METHOD,METHOD,... (absent: the paper's); the [method] table gives the parameters of the one of its name."""
+    from ..methods import PAPER, families
+
+    with command_line():
+        return families(split(text) if text is not None else [line.name for line in PAPER], table)
+
+
+def run_method(text: str | None, run: Path) -> Method | None:
+    """The method that was typed for a run: without brackets, with the parameters that the run's record holds."""
+    from ..methods import family
+    from ..runs.run import read_about
+
+    if text is None:
+        return None
+    recorded = read_about(run)["method"]
+    with command_line():
+        return family(text, recorded if recorded.get("name") == text.strip() else None).candidates[0]
+
+
+def split(text: str) -> list[str]:
+    """Names at the commas that stand outside brackets. Raises: ConfigError for an empty name.
+
+    >>> split("BASE,X(a=1,b=2)")
+    ['BASE', 'X(a=1,b=2)']
+    """
+    names = [name.strip() for name in re.split(r",(?![^(]*\))", text)]
+    if not all(names):
+        raise ConfigError("--methods must be names separated by commas", f"'{text}'")
+    return names

@@ -8,14 +8,9 @@ from typing import Annotated
 
 import typer
 
+from ..logs.source import OnOrphan
 from .options import Json, Quiet, command_line, show
 from .progress import progress_on_stderr
-
-
-class OnOrphan(StrEnum):
-    keep = "keep"
-    drop = "drop"
-    error = "error"
 
 
 class OnePart(StrEnum):
@@ -55,7 +50,7 @@ def command(
         typer.Option(
             help="A conversion without a click: keep the row without it, drop the row, or stop with an error."
         ),
-    ] = OnOrphan.keep,
+    ] = "keep",
     max_bad: Annotated[
         float, typer.Option(help="Largest share of rows of a table that may be bad.", min=0, max=1)
     ] = 0.001,
@@ -100,7 +95,7 @@ def command(
             grow=grow,
             part=None if part is None else part.value,
             labelled=not unlabelled,
-            on_orphan=on_orphan.value,
+            on_orphan=on_orphan,
             max_bad=max_bad,
             min_count=min_count,
             validation=validation,

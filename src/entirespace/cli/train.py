@@ -16,9 +16,9 @@ from .options import (
     Precision,
     Quiet,
     Settings,
-    command_line,
     configuration,
     show,
+    typed_method,
 )
 from .progress import progress_on_stderr
 
@@ -57,17 +57,13 @@ def command(
     If training is interrupted, run the same command again to resume.
     """
     from ..dataset.dataset import Dataset
-    from ..methods import CTR, family, from_spec
+    from ..methods import CTR
     from ..training import Run, fit, reference_ctr
     from ..training.fit import refuse_foreign
     from ..training.tracking import tracker
 
     loaded, table = configuration(config, settings, device=device, precision=precision)
-    with command_line():
-        candidates = family(method).candidates
-        chosen = candidates[0]
-        if len(candidates) > 1 or table:
-            chosen = from_spec({**chosen.spec(), **{k: v for k, v in table.items() if k != "name"}})
+    chosen = typed_method(method, table).candidates[0]
     data, tracked = Dataset(dataset), tracker(track.value if track else None)
     with progress_on_stderr(quiet) as progress:
         refuse_foreign(out)  # before hours are spent on the reference CTR network

@@ -19,6 +19,7 @@ from .options import (
     command_line,
     configuration,
     show,
+    typed_method,
 )
 from .progress import progress_on_stderr
 
@@ -72,20 +73,17 @@ def command(
     from ..errors import ConfigError
     from ..experiments.space import Space, default_space, read_space
     from ..experiments.tune import tune
-    from ..methods import CTR, family, from_spec
+    from ..methods import CTR
 
     loaded, table = configuration(config, settings, device=device, precision=precision)
     names = {setting.partition("=")[0].strip() for setting in settings or []}
     fixed = frozenset(names).union(*(pair for pair in SHORT.items() if names & set(pair)))
+    chosen = typed_method(method, table).candidates[0]
     with command_line():
-        candidates = family(method).candidates
-        chosen = candidates[0]
-        if len(candidates) > 1 or table:
-            chosen = from_spec({**chosen.spec(), **{k: v for k, v in table.items() if k != "name"}})
         if chosen == CTR():
             raise ConfigError("tune needs a method that predicts pCVR", "CTR predicts pCTR only")
         if space is None:
-            searched = default_space(chosen, len(candidates) > 1, fixed)
+            searched = default_space(chosen, "(" not in method, fixed)  # AMAN(rate=0.5) fixes the rate
         else:
             searched = read_space(space)
             if both := fixed & searched.keys():

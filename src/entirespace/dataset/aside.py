@@ -1,63 +1,54 @@
-"""The hidden folder in which a dataset is made, beside its final place; folders of processes that died are removed."""
+"""The hidden folder in which a dataset is made, beside its final place; folders of processes that died are removed.
+
+For the dataset `out` it is `.out.TOKEN.partial`, and a process that lives holds the lock `.out.TOKEN.lock`.
+"""
 
 from __future__ import annotations
 
-import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # Windows: folders of other processes are then never removed
-    fcntl = None
+from filelock import FileLock, Timeout
 
-SUFFIX = ".partial"
+FOLDER, LOCK = ".partial", ".lock"
 
 
 @contextmanager
 def folder_beside(out: Path) -> Iterator[Path]:
     """A new hidden folder beside `out`, which is removed at the end if it is still there.
 
-    Folders that dead processes left beside the same `out` are removed, too. A process locks its own folder, and the
-    system releases the lock when the process ends, in whatever way.
+    Folders that dead processes left beside the same `out` are removed, too: the system releases a process's lock when
+    it ends, in whatever way.
     """
     _clear(out)
-    made = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".new", dir=out.parent))
-    work, lock = made.with_suffix(SUFFIX), _lock(made)
+    work = out.with_name(f".{out.name}.{secrets.token_hex(4)}{FOLDER}")
+    lock = FileLock(work.with_suffix(LOCK))
+    with suppress(OSError):  # where locks do not work, nobody removes the folder of another
+        lock.acquire()
     try:
-        made.rename(work)  # only now do other processes recognise it, and it is locked already
+        work.mkdir(mode=0o700)
         yield work
     finally:
-        shutil.rmtree(work, ignore_errors=True)
-        if lock is not None:
-            os.close(lock)
+        _remove(work, lock)
 
 
 def _clear(out: Path) -> None:
-    for left in out.parent.iterdir():
-        middle = left.name.removeprefix(f".{out.name}.").removesuffix(SUFFIX)
-        # the middle comes from mkdtemp and has no dot; with a dot the folder belongs to a dataset of another name
-        if left.name == f".{out.name}.{middle}{SUFFIX}" and "." not in middle and left.is_dir():
-            lock = _lock(left)
-            if lock is not None:
-                shutil.rmtree(left, ignore_errors=True)
-                os.close(lock)
+    for left in list(out.parent.iterdir()):
+        token = left.stem.removeprefix(f".{out.name}.")
+        # a token has no dot: with one, it is a folder of a dataset of another name
+        if left.suffix in (FOLDER, LOCK) and left.stem == f".{out.name}.{token}" and "." not in token:
+            lock = FileLock(left.with_suffix(LOCK))
+            with suppress(Timeout, OSError):  # its process lives, or locks do not work
+                lock.acquire(blocking=False)
+                _remove(left.with_suffix(FOLDER), lock)
 
 
-def _lock(folder: Path) -> int | None:
-    """The folder, opened and locked; None if another process has locked it, or if locks do not work here."""
-    if fcntl is None:
-        return None
-    try:
-        opened = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(opened)
-        return None
-    return opened
+def _remove(work: Path, lock: FileLock) -> None:
+    """Remove the folder, then its lock, which is held."""
+    shutil.rmtree(work, ignore_errors=True)
+    with suppress(OSError):  # Windows removes no open file: the next preparation will
+        Path(lock.lock_file).unlink(missing_ok=True)
+    lock.release()

@@ -15,7 +15,7 @@ from ..core.rows import IMPRESSIONS
 from ..errors import ConfigError
 from ..features.frames import as_frame
 from ..logs.schema import Schema
-from ..logs.star import OnOrphan
+from ..logs.source import OnOrphan
 from ..progress import SILENT, Progress
 from .dataset import Dataset
 from .prepare import PartName, prepare

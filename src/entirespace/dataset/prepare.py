@@ -23,8 +23,8 @@ from ..kernels.threads import ahead
 from ..logs.aliccp.source import AliCCPSource
 from ..logs.audit import Audit, Quarantine
 from ..logs.schema import Schema, SplitSchema, read_schema
-from ..logs.source import Source
-from ..logs.star import LogSource, OnOrphan
+from ..logs.source import OnOrphan, Source
+from ..logs.star import LogSource
 from ..progress import SILENT, Progress
 from .aside import folder_beside
 from .assign import assign

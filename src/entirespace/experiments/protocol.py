@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 
 from ..dataset.dataset import Part
-from ..errors import RunError
 from ..metrics.auc import auc, grouped_auc
 from ..metrics.calibration import Calibration
 from ..metrics.metrics import Sums, Undefined, rank_correlation
@@ -146,14 +145,8 @@ def evaluate(run: Run, part: Part, progress: Progress = SILENT, by: Sequence[str
     own = calibration.outputs(run.outputs(part, progress))
     if own.pcvr is None:  # a CTR network alone
         reference_pctr = own.pctr
-    elif run.reference is None:
-        raise RunError(
-            "the CTCVR task needs the reference CTR network's run",
-            f"{run.folder} has none",
-            do="Train with `entirespace train`, or hand `reference=` to fit",
-        )
     else:
-        reference_pctr = run.reference.outputs(part, progress).pctr
+        reference_pctr = run.needed_reference().outputs(part, progress).pctr
         assert reference_pctr is not None
         reference_pctr = calibration.of("pctr_reference", reference_pctr)
     truths = Truths.of(part)

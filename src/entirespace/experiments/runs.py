@@ -7,12 +7,8 @@ A run whose evaluation stands in its folder is not made again; an interrupted on
 from __future__ import annotations
 
 import json
-import os
-import signal
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from multiprocessing import get_context, parent_process
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +25,7 @@ from ..progress import SILENT, Hushed, Progress
 from ..records import save_json
 from ..runs.run import METRICS
 from ..training import Run, fit, reference_ctr
+from .pool import Pool
 from .protocol import Truths, measure
 
 EVALUATION, SCORES = "evaluation.json", "test-scores.npy"
@@ -153,62 +150,33 @@ def _side_by_side(
     progress: Progress,
     tell: Callable[[Method, int, dict[str, Any]], None],
 ) -> None:
-    """Processes of their own: first the reference of each seed, then whatever method is next."""
+    """In processes of their own: first the reference of each seed, then whatever method is next."""
     threads = max(1, torch.get_num_threads() // jobs)
-    pool = ProcessPoolExecutor(
-        jobs,
-        mp_context=get_context("spawn"),
-        initializer=_begin,
-        initargs=(runs.data.path, runs.config.model_dump(mode="json"), runs.folder, threads),
-    )
-    try:
+    with Pool(jobs, partial(_begin, runs.data.path, runs.config, runs.folder, threads)) as pool:
         seeds = list(dict.fromkeys(seed for _, seed in missing))
         progress.start("training reference CTR networks", len(seeds), "networks")
-        for future in as_completed([pool.submit(_reference, seed) for seed in seeds]):
-            future.result()
+        for _ in pool.results(_reference, seeds):
             progress.advance(1)
         progress.done()
         progress.start(f"training {len(missing)} runs, {jobs} at a time", len(missing), "runs")
-        waiting: dict[Future[dict[str, Any]], tuple[Method, int]] = {
-            pool.submit(_evaluation, method, seed): (method, seed) for method, seed in missing
-        }
-        for future in as_completed(waiting):
-            tell(*waiting[future], future.result())
+        for (method, seed), evaluation in pool.results(_evaluation, missing):
+            tell(method, seed, evaluation)
             progress.advance(1)
         progress.done()
-    except BaseException:
-        for process in list((pool._processes or {}).values()):  # a run may go on for hours; its checkpoint goes on
-            process.terminate()
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
-    pool.shutdown()
 
 
-_runs: Runs  # of a job's process
-
-
-def _begin(path: Path, config: dict[str, Any], folder: Path, threads: int) -> None:
-    global _runs
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it, and ends the jobs
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+def _begin(path: Path, config: Config, folder: Path, threads: int) -> Runs:
     torch.set_num_threads(threads)
     use_threads(threads)
-    _runs = Runs(Dataset(path), Config.model_validate(config), folder)
+    return Runs(Dataset(path), config, folder)
 
 
-def _end_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+def _reference(runs: Runs, seed: int) -> None:
+    runs.reference(seed)
 
 
-def _reference(seed: int) -> None:
-    _runs.reference(seed)
-
-
-def _evaluation(method: Method, seed: int) -> dict[str, Any]:
-    return _runs.evaluation(method, seed)
+def _evaluation(runs: Runs, task: tuple[Method, int]) -> dict[str, Any]:
+    return runs.evaluation(*task)
 
 
 def _brief(value: Any) -> str:

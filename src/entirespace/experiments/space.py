@@ -11,7 +11,8 @@ from pydantic import model_validator
 
 from ..config import Config, Model, parse, read_toml, value_at, with_settings
 from ..errors import ConfigError
-from ..methods import Method, from_spec
+from ..methods import Method
+from ..methods.named import with_parameters
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -112,7 +113,8 @@ class Space:
         own = {name.removeprefix(METHOD): value for name, value in values.items() if name.startswith(METHOD)}
         others = {name: value for name, value in values.items() if not name.startswith(METHOD)}
         config = with_settings(self.config.model_dump(mode="json"), others)
-        return from_spec({**self.method.spec(), **own}, self.where), parse(Config, config, self.where)
+        method = with_parameters(self.method, own, self.method.name, self.where)
+        return method, parse(Config, config, self.where)
 
     def start(self) -> dict[str, Any]:
         """The values of the configuration as it was given, of the settings whose search holds them."""

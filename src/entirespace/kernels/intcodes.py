@@ -14,11 +14,11 @@ While one key is looked up, the entry of the key 16 places ahead is prefetched, 
 from __future__ import annotations
 
 # pyright: reportCallIssue=false, reportGeneralTypeIssues=false
-# (numba: an intrinsic takes one argument less than it is written with, and options that it does not declare)
+# (numba: options that it does not declare)
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
+
+from .prefetch import prefetch_entry
 
 SLOTS = 1 << 12  # of an empty table; the number of slots is always a power of two
 WINDOW = 1 << 22  # entries of 4 bytes that a window may always have; pages never written take no memory
@@ -109,22 +109,6 @@ class IntCodes:
         self._far = _refill(self.keys, self._start, self._window, self._table)
 
 
-@intrinsic
-def _ask_for(typing_context, array, i):
-    """Prefetch entry i of the flattened array into the cache."""
-
-    def build(context, builder, signature, arguments):
-        array = context.make_array(signature.args[0])(context, builder, arguments[0])
-        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
-        prefetch = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
-        place = builder.gep(array.data, [arguments[1]])
-        builder.call(prefetch, [builder.bitcast(place, byte), number(0), number(3), number(1)])
-        return context.get_dummy_value()
-
-    return types.void(array, types.int64), build
-
-
 @_part
 def _slot(key, slots):
     """Where the search for a key begins: Fibonacci hashing after a fold; `slots` is a power of two."""
@@ -146,12 +130,12 @@ def _search(key, table):
 
 
 @_part
-def _ask_ahead(key, start, window, table):
+def _prefetch(key, start, window, table):
     place = np.uint64(key) - np.uint64(start)
     if place < np.uint64(window.shape[0]):
-        _ask_for(window, np.int64(place))
+        prefetch_entry(window, np.int64(place))
     else:
-        _ask_for(table, 2 * _slot(key, table.shape[0]))
+        prefetch_entry(table, 2 * _slot(key, table.shape[0]))
 
 
 @_jit
@@ -163,7 +147,7 @@ def _encode(keys, begin, start, window, table, by_code, size, far, out):
     slots, n = table.shape[0], keys.shape[0]
     for i in range(begin, n):
         if i + AHEAD < n:
-            _ask_ahead(keys[i + AHEAD], start, window, table)
+            _prefetch(keys[i + AHEAD], start, window, table)
         key = keys[i]
         place = np.uint64(key) - np.uint64(start)
         if place < np.uint64(window.shape[0]):

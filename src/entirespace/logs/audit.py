@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from ..errors import DataError
 
 Outcome = Literal["kept", "changed", "left out", "quarantined"]
@@ -143,6 +145,14 @@ class Audit:
         if file is not None and len(found.examples) < EXAMPLES:
             place = file if line is None else f"{file}, line {line}"
             found.examples.append(f"{place}: {printable(shortened(text, 100))}" if text else place)
+
+    def count_lines(
+        self, table: str, reason: str, file: str, lines: np.ndarray, outcome: Outcome | None = None
+    ) -> None:
+        """Count the rows of these lines of a file; the first few are the examples. Shape: int (n,)."""
+        for line in lines[:EXAMPLES]:
+            self.count(table, reason, outcome=outcome, file=file, line=int(line))
+        self.count(table, reason, len(lines[EXAMPLES:]), outcome=outcome)
 
     def note(self, text: str) -> None:
         """Report something that is not about single rows ("column z is not used"). Equal notes are reported once."""

@@ -47,10 +47,9 @@ class Frame:
     rows: pl.DataFrame
     lines: np.ndarray  # int64 (n,)
     file: str
-    bytes: float  # bytes of the raw file that were read, for progress
-    raw_rows: int  # rows read, the unparsable ones included
-    first: int  # the first line of the file that is a row: 2 after a header
-    stop: int  # the line after the last one read
+    bytes: float  # of the raw file, for progress
+    raw_rows: int  # rows met, the unparsable ones included
+    start: int  # the line where the first of them is: 2 after a header
 
 
 def find(patterns: tuple[str, ...], folder: Path) -> list[File]:
@@ -68,8 +67,7 @@ def find(patterns: tuple[str, ...], folder: Path) -> list[File]:
                 matches = sorted(Path(anchor or folder).glob(pattern[len(anchor) :]))
             except (ValueError, NotImplementedError) as error:
                 raise DataError("files must be paths or patterns such as 'log_*.csv'", str(error)) from error
-            local = pafs.LocalFileSystem()
-            files = [File(local, str(p), p.name, p.stat().st_size) for p in matches if p.is_file()]
+            files = [local(p) for p in matches if p.is_file()]
         found.update((f.path, f) for f in files)
     if not found:
         here = sorted(p.name for p in folder.iterdir())[:12] if folder.is_dir() else []
@@ -79,6 +77,13 @@ def find(patterns: tuple[str, ...], folder: Path) -> list[File]:
             where=str(folder),
         )
     return list(found.values())
+
+
+def local(path: Path) -> File:
+    """One file here. Raises: DataError where there is none."""
+    if not path.is_file():
+        raise DataError("there must be a file", "there is none", where=str(path))
+    return File(pafs.LocalFileSystem(), str(path), path.name, path.stat().st_size)
 
 
 def _remote(pattern: str) -> list[File]:
@@ -134,7 +139,7 @@ def _parquet(file: File, columns: list[str]) -> Iterator[Frame]:
             table = pa.table(batch)
             rows = pl.DataFrame(table.cast(pa.schema([(f.name, _plain(f.type)) for f in table.schema])))
             lines = np.arange(row + 1, row + n + 1)
-            yield Frame(rows, lines, file.name, file.size * n / total, n, 1, row + n + 1)
+            yield Frame(rows, lines, file.name, file.size * n / total, n, row + 1)
             row += n
 
 
@@ -164,7 +169,7 @@ def _csv(
                     block, all_names, columns, delimiter, lambda i, text, line=line: bad_line(line + i, text)
                 )
                 size = min(len(piece), file.size) * (0.25 if compressed else 1.0)
-                yield Frame(rows, line + numbers, file.name, size, count, first, line + count)
+                yield Frame(rows, line + numbers, file.name, size, count, line)
                 line += count
             if not piece:
                 return

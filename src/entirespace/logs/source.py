@@ -9,14 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Literal, NoReturn, Protocol
 
-import numpy as np
-import pyarrow as pa
+from ..errors import DataError
 
-from ..core.labels import Labels
-from ..core.rows import Field, Ragged
-from ..features.layout import Key
+if TYPE_CHECKING:  # the command line imports this file for `OnOrphan`
+    import numpy as np
+    import pyarrow as pa
+
+    from ..core.labels import Labels
+    from ..core.rows import Field, Ragged
+    from ..features.layout import Key
+
+OnOrphan = Literal["keep", "drop", "error"]
+"""A conversion without a click becomes no conversion, its row is left out, or it ends the reading."""
 
 
 @dataclass(frozen=True)
@@ -61,3 +67,13 @@ class Source(Protocol):
     def ids(self, field: str) -> pa.Array:
         """The raw ids of a field by code, as text or int64: entry c is the raw id of code c."""
         ...
+
+
+def refuse_orphan(file: str, line: int) -> NoReturn:
+    """What `OnOrphan` "error" does."""
+    raise DataError(
+        "a conversion needs a click",
+        "conversion = 1 where click = 0",
+        where=f"{file}, line {line}",
+        do="--on-orphan keep reads it as no conversion, --on-orphan drop leaves the row out",
+    )

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -21,12 +20,11 @@ from ..features.layout import Encoders
 from ..features.values import Content, number, raw_ids, read, text
 from ..progress import SILENT, Progress
 from . import values
-from .audit import EXAMPLES, Audit, Outcome, Quarantine
+from .audit import Audit, Outcome, Quarantine
 from .files import File, Frame, columns_of, find, frames
 from .schema import STAGES, LabelSchema, Schema, SplitSchema, TableSchema
-from .source import Block
-
-OnOrphan = Literal["keep", "drop", "error"]
+from .source import Block, OnOrphan, refuse_orphan
+from .truth import Truth
 
 
 class LogSource:
@@ -56,7 +54,7 @@ class LogSource:
         progress: Progress = SILENT,
     ) -> None:
         self._schema, self._raw, self._audit, self._quarantine = schema, raw, audit, quarantine
-        self._on_orphan: OnOrphan = on_orphan
+        self._on_orphan = on_orphan
         self._split, self._labelled, self._progress = split or schema.split, labelled, progress
         self.fields = schema.fields() if encoders is None else encoders.adopted(schema.fields(), "the schema")
         self.keys, self.stages = schema.keys(), STAGES
@@ -106,7 +104,7 @@ class LogSource:
                 checks.append(("bad_key", missing))
             bad = self._put_aside(frame, IMPRESSIONS, checks, None)
             part, neither = self._part(frame)
-            self._tell(frame, "other_part", neither & ~bad)
+            self._count(frame, "other_part", neither & ~bad)
             fields, bad = self._fields(frame, IMPRESSIONS, bad | neither)
             orphan = self._orphans(frame, said, bad)
             good = ~bad & ~orphan if self._on_orphan == "drop" else ~bad
@@ -115,14 +113,14 @@ class LogSource:
             if order is not None:
                 order = order[good]
                 before = np.maximum.accumulate(np.concatenate(([latest], order)))[:-1]
-                self._tell(frame, "out_of_time_order", _among(good, order < before))
+                self._count(frame, "out_of_time_order", _among(good, order < before))
                 latest = max(latest, int(order.max(initial=latest)))
             links = {}
             for name, side in self._schema.tables.items():
                 codes = self._keys[name].encode(raw_ids(rows[side.on or side.key]))[good]
                 self._row_of_key[name] = _grown(self._row_of_key[name], len(self._keys[name]))
                 links[name] = self._row_of_key[name][codes]
-                self._tell(frame, "missing_side_row", _among(good, links[name] < 0))
+                self._count(frame, "missing_side_row", _among(good, links[name] < 0))
             fingerprint = None
             if schema.unique:
                 key = rows.select(pl.struct(schema.unique)).to_series()
@@ -134,7 +132,7 @@ class LogSource:
                 order=order,
                 part=None if part is None else part[good],
                 links=links,
-                truth=truth.take(frame, good) if truth else None,
+                truth=truth.take(frame.raw_rows, (frame.lines - frame.start)[good]) if truth else None,
                 fingerprint=fingerprint,
             )
             audit.check(IMPRESSIONS, self._share)
@@ -210,23 +208,14 @@ class LogSource:
             orphan |= happened & ~said.labels[stage]
         orphan &= ~bad
         if self._on_orphan == "error" and orphan.any():
-            raise DataError(
-                "a conversion needs a click",
-                "conversion = 1 where click = 0",
-                where=f"{frame.file}, line {frame.lines[orphan.argmax()]}",
-                do="--on-orphan keep reads it as no conversion, --on-orphan drop leaves the row out",
-            )
+            refuse_orphan(frame.file, int(frame.lines[orphan.argmax()]))
         outcome = "left out" if self._on_orphan == "drop" else None
-        self._tell(frame, "conversion_without_click", orphan, outcome)
+        self._count(frame, "conversion_without_click", orphan, outcome)
         return orphan
 
-    def _tell(self, frame: Frame, reason: str, which: np.ndarray, outcome: Outcome | None = None) -> None:
-        """Count rows that are not bad but worth telling of. Shape: which bool (n,)."""
-        where = np.flatnonzero(which)
-        for i in where[:EXAMPLES]:
-            line = int(frame.lines[i])
-            self._audit.count(IMPRESSIONS, reason, outcome=outcome, file=frame.file, line=line)
-        self._audit.count(IMPRESSIONS, reason, len(where[EXAMPLES:]), outcome=outcome)
+    def _count(self, frame: Frame, reason: str, which: np.ndarray, outcome: Outcome | None = None) -> None:
+        """Count impressions that are not bad. Shape: which bool (n,)."""
+        self._audit.count_lines(IMPRESSIONS, reason, frame.file, frame.lines[which], outcome)
 
     # Both kinds of table
 
@@ -334,62 +323,9 @@ class LogSource:
         offsets = np.concatenate(([0], np.cumsum(content.lengths)))
         return Ragged(self._codes[name].encode(content.ids), offsets, content.weights)
 
-    def _truth(self) -> _Truth | None:
+    def _truth(self) -> Truth | None:
         schema = self._schema.truth
-        return None if schema is None else _Truth(find(schema.files, self._raw), schema.pctr, schema.pcvr)
-
-
-class _Truth:
-    """True probabilities, row by row beside the impressions; a row put aside takes its truth with it."""
-
-    def __init__(self, files: list[File], pctr: str, pcvr: str) -> None:
-        self._names, self._frames = (pctr, pcvr), self._read(files)
-        self._ahead = pl.DataFrame()
-        self._ahead_from = 0  # rows of the log before the first row of `_ahead`
-        self._file, self._before = "", 0  # the impressions file being read, and the rows of those before it
-        self._last = 0
-
-    def _read(self, files: list[File]) -> Iterator[pl.DataFrame]:
-        for file in files:
-            columns = columns_of(file, ",", None)
-            for name in self._names:
-                if name not in columns:
-                    raise DataError(f"the truth must have a column '{name}'", ", ".join(columns), where=file.name)
-
-            def refuse(line: int, text: str, file: File = file) -> None:
-                raise DataError("the truth must be numbers", f"'{text}'", where=f"{file.name}, line {line}")
-
-            for frame in frames(file, list(self._names), delimiter=",", names=None, bad_line=refuse):
-                rows = frame.rows.select(pl.col(n).cast(pl.Float32, strict=False) for n in self._names)
-                for i in np.flatnonzero(rows.select(pl.any_horizontal(pl.all().is_null())).to_series())[:1]:
-                    refuse(int(frame.lines[i]), ", ".join(str(v) for v in frame.rows.row(int(i))))
-                yield rows
-
-    def take(self, frame: Frame, good: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The truth of the frame's good rows. Raises: DataError where the truth ends before the log."""
-        if frame.file != self._file:
-            self._file, self._before = frame.file, self._last
-        rows = self._before + frame.lines - frame.first
-        self._last = self._before + frame.stop - frame.first
-        while self._ahead_from + len(self._ahead) < self._last:
-            more = next(self._frames, None)
-            if more is None:
-                have = self._ahead_from + len(self._ahead)
-                raise DataError(
-                    "the truth must have one row for each impression", f"it has {have:,}, and there are more"
-                )
-            past = min(int(rows[0]) - self._ahead_from, len(self._ahead)) if len(rows) else 0
-            self._ahead_from += past
-            self._ahead = pl.concat([self._ahead.slice(past), more]) if past < len(self._ahead) else more
-        here = self._ahead[rows[good] - self._ahead_from]
-        pctr, pcvr = self._names
-        return here[pctr].to_numpy(), here[pcvr].to_numpy()
-
-    def end(self) -> None:
-        """Raises: DataError where the truth goes on after the log."""
-        if self._ahead_from + len(self._ahead) + sum(map(len, self._frames)) > self._last:
-            came = f"it has more than {self._last:,}, the rows of the log"
-            raise DataError("the truth must have one row for each impression", came)
+        return None if schema is None else Truth(find(schema.files, self._raw), schema.pctr, schema.pcvr)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from .base import BASE
 from .ctr import CTR
 from .division import DIVISION
 from .esmm import ESMM
-from .named import METHODS, PAPER, Family, family, from_spec
+from .named import METHODS, PAPER, Family, from_spec
 from .oversampling import OVERSAMPLING
+from .typed import families, family, imported
 from .unbias import UNBIAS
 
 __all__ = [
@@ -25,7 +26,9 @@ __all__ = [
     "Family",
     "Method",
     "base_rate",
+    "families",
     "family",
     "from_spec",
+    "imported",
     "once",
 ]

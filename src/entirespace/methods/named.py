@@ -1,9 +1,7 @@
-"""Methods by name: those of the paper, the families it searched, and any method to and from plain values."""
+"""Methods by name: those of the paper, the families it searched, and methods from the plain values of a record."""
 
 from __future__ import annotations
 
-import importlib
-import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any
@@ -64,50 +62,58 @@ PAPER: tuple[Family, ...] = (
 """Table 2, line by line."""
 
 
-def family(text: str, where: str | None = None) -> Family:
-    """The family that a person means: a name, with its search, or a name with parameters.
-
-    Raises: ConfigError as `from_spec`.
-
-    >>> len(family("AMAN").candidates), family("AMAN(rate=0.5)").candidates
-    (4, (AMAN(rate=0.5),))
-    """
-    for known in PAPER:
-        if known.name == text.strip():
-            return known
-    name, bracket, inside = text.strip().partition("(")
-    if not bracket:
-        method = from_spec({"name": name}, where)
-        return Family(method.name, method.search()) if method.searched else Family.of(method)
-    try:
-        if not inside.endswith(")"):
-            raise tomllib.TOMLDecodeError("no closing bracket")
-        parameters = tomllib.loads(f"x = {{{inside[:-1]}}}")["x"]
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError("a method must read NAME or NAME(parameter=value)", repr(text), where=where) from error
-    return Family.of(from_spec({"name": name, **parameters}, where))
-
-
 def from_spec(spec: Mapping[str, Any], where: str | None = None) -> Method:
-    """The method of `Method.spec`, or of a [method] table: a name, and the parameters that are not default.
+    """The method of `Method.spec`, as a run's record holds it. Nothing is imported by a name in a record.
 
-    A name module:class is a class of one's own, imported from there.
-    Raises: ConfigError for an unknown name or parameter (with the nearest), and for a value out of range.
+    Raises: ConfigError for an unknown name or parameter (with the nearest), for a value out of range, and for a class
+    of one's own.
 
     >>> from_spec({"name": "AMAN", "rate": 0.5})
     AMAN(rate=0.5)
     """
-    parameters = {key: value for key, value in spec.items() if key != "name"}
+    name = named(spec, where)
+    if ":" in name:
+        raise ConfigError(
+            "a record's method must be one of entirespace, for a record imports nothing",
+            f"'{name}' is a class of one's own",
+            where=where,
+            do="Hand the method in: es.load(RUN, method=...), or --method module:Class on the command line",
+        )
+    return of_name(name, {key: value for key, value in spec.items() if key != "name"}, where)
+
+
+def named(spec: Mapping[str, Any], where: str | None = None) -> str:
+    """The name in a spec or a [method] table. Raises: ConfigError where there is none."""
     name = spec.get("name")
     if not isinstance(name, str):
         raise ConfigError("a method must be named", f"name = {name!r}", where=where, do=nearest("", [*METHODS]))
-    if ":" in name:
-        cls, given = _imported(name, where), parameters
-    elif name in METHODS:
-        cls, given = type(METHODS[name]), METHODS[name].parameters | parameters
-    else:
+    return name
+
+
+def of_name(name: str, parameters: Mapping[str, Any], where: str | None = None) -> Method:
+    """A method of entirespace, with the parameters that are not default.
+
+    ESMM(share_embedding=False) is ESMM-NS; but what is called ESMM-NS cannot share.
+    """
+    if name not in METHODS:
         do = nearest(name.upper(), [*METHODS])
         raise ConfigError("a method must be one that is known", f"'{name}'", where=where, do=do)
+    method = with_parameters(METHODS[name], parameters, name, where)
+    if method.name != name and type(method).__name__ != name:
+        came = ", ".join(f"{key} = {value}".lower() for key, value in parameters.items())
+        raise ConfigError(f"{name}'s parameters must leave it {name}", f"{came} is {method.name}", where=where)
+    return method
+
+
+def with_parameters(
+    method: Method | type[Method], parameters: Mapping[str, Any], name: str, where: str | None = None
+) -> Method:
+    """The method, or one of the class, with these parameters; `name` is what errors call it.
+
+    Raises: ConfigError for an unknown parameter (with the nearest), a missing one, and a value out of range.
+    """
+    cls = method if isinstance(method, type) else type(method)
+    given = {**({} if isinstance(method, type) else method.parameters), **parameters}
     known = {f.name: f for f in fields(cls)} if is_dataclass(cls) else {}
     for key in parameters:
         if key not in known:
@@ -117,25 +123,6 @@ def from_spec(spec: Mapping[str, Any], where: str | None = None) -> Method:
         if key not in given and f.default is MISSING and f.default_factory is MISSING:
             raise ConfigError(f"{name}'s '{key}' must be given", "it is missing", where=where)
     try:
-        method = cls(**given)
+        return cls(**given)
     except ConfigError as error:
         raise ConfigError(error.must, error.came, where=where, do=error.do) from error
-    if ":" not in name and method.name != name:
-        came = ", ".join(f"{key} = {value}".lower() for key, value in parameters.items())
-        raise ConfigError(f"{name}'s parameters must leave it {name}", f"{came} is {method.name}", where=where)
-    return method
-
-
-def _imported(name: str, where: str | None) -> type[Method]:
-    """The class at module:class."""
-    module, _, path = name.partition(":")
-    try:
-        found: Any = importlib.import_module(module)
-        for part in path.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError) as error:
-        do = "Put the class at the top of a module that Python finds (PYTHONPATH)"
-        raise ConfigError(f"method '{name}' must be importable", str(error), where=where, do=do) from error
-    if not (isinstance(found, type) and issubclass(found, Method)):
-        raise ConfigError(f"'{name}' must be a Method", repr(found), where=where)
-    return found

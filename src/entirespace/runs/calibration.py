@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -76,19 +76,27 @@ class Calibration:
 
 
 def calibrate(
-    run: Run, validation: Part, kind: Kind, negatives_kept: float = 1.0, progress: Progress = SILENT
+    run: Run,
+    validation: Part,
+    kind: Kind | None = None,
+    negatives_kept: float | None = None,
+    progress: Progress = SILENT,
 ) -> Calibration:
-    """Fit a run's calibrators on the validation part.
+    """Fit a run's calibrators on the validation part. What is None stays as the run has it.
 
     Raises: ConfigError for another part, an unknown kind or a rate out of (0, 1]. RunError where the validation part
     has too little to fit on.
     """
-    if kind not in get_args(Kind):
+    if negatives_kept is None:
+        negatives_kept = run.calibration.negatives_kept
+    if kind is not None and kind not in get_args(Kind):
         raise ConfigError("a calibrator must be known", f"{kind!r}", do=nearest(kind, get_args(Kind)))
     if not 0 < negatives_kept <= 1:
         raise ConfigError("the share of un-clicked impressions kept must be in (0, 1]", f"{negatives_kept}")
     if validation.name != "validation":
         raise ConfigError("calibrators are fitted on the validation part only", f"the {validation.name} part")
+    if kind is None:
+        return replace(run.calibration, negatives_kept=negatives_kept)
     if kind == "none":
         return Calibration("none", negatives_kept)
     own = run.outputs(validation, progress)

@@ -1,16 +1,20 @@
 """A run: one method trained on one dataset from one seed; a folder that training resumes and evaluation reads.
 
-run.json             format, method, seed, configuration, dataset, position, and the SHA-256 of the tensors
+run.json             format, method, seed, configuration, dataset, reference, position, and the SHA-256 of the tensors
 metrics.jsonl        a line for each log step and each look at the validation part
 step-N.safetensors   while training: weights and the optimizers' state
 weights.safetensors  afterwards: the best weights
 calibration.json     its calibrators, where it was calibrated
-reference/           the run of the reference CTR network, where the run has its own copy
+reference/           the run of the reference CTR network, where `train` made one
+
+The reference CTR network is a run of its own. run.json says where it is, seen from the run's folder (`train` puts it
+inside, `compare` beside it), and the SHA-256 of its weights.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,7 +32,8 @@ from ..methods import from_spec
 from ..methods._method import Method
 from ..network import Heads, Network
 from ..progress import SILENT, Progress
-from .calibration import CALIBRATION, Calibration, calibrate, load, save
+from .calibration import CALIBRATION, Calibration, calibrate, load
+from .calibration import save as save_calibration
 from .checkpoint import load_tensors
 from .outputs import Outputs, Predictions
 
@@ -52,6 +57,7 @@ class Run:
     network: Network
     reference: Run | None
     calibration: Calibration = field(default_factory=Calibration)
+    without_reference: str = "the run was trained without one"  # why `reference` is None
     keep: Any = None  # the temporary folder of a run without a folder of its own: gone with the run
 
     def predict(self, part: Part, progress: Progress = SILENT) -> Predictions:
@@ -65,16 +71,21 @@ class Run:
         if own.pctr is not None:
             pctr = own.pctr
         else:
-            if self.reference is None:
-                raise RunError(
-                    "a method without a CTR network of its own needs the reference CTR network's run",
-                    f"{self.folder} has none",
-                    do="Train with `entirespace train`, or hand `reference=` to fit",
-                )
-            pctr = self.reference.outputs(part, progress).pctr
+            pctr = self.needed_reference().outputs(part, progress).pctr
             assert pctr is not None
             pctr = self.calibration.of("pctr_reference", pctr)
         return Predictions(pctr, own.pcvr, own.pctcvr if own.pctcvr is not None else pctr * own.pcvr)
+
+    def needed_reference(self) -> Run:
+        """The reference CTR network's run. Raises: RunError where there is none."""
+        if self.reference is None:
+            raise RunError(
+                "the CTCVR task needs the reference CTR network's run",
+                self.without_reference,
+                where=str(self.folder),
+                do="Name the network's run: --reference RUN on the command line, reference= in fit and Run.open",
+            )
+        return self.reference
 
     def outputs(self, part: Part, progress: Progress = SILENT) -> Outputs:
         """What the method's own network says, head by head, uncalibrated. Raises: RunError for another dataset."""
@@ -107,22 +118,29 @@ class Run:
         return evaluate(self, part, by=by)
 
     def calibrate(
-        self, validation: Part, kind: Kind, *, negatives_kept: float = 1.0, progress: Progress = SILENT
+        self,
+        validation: Part,
+        kind: Kind | None = None,
+        *,
+        negatives_kept: float | None = None,
+        save: bool = False,
+        progress: Progress = SILENT,
     ) -> Run:
-        """This run with calibrators fitted on the validation part, which stand in its folder from now on.
+        """This run with calibrators fitted on the validation part.
 
         Args:
-            kind: "platt", "isotonic", or "none", which takes them away.
+            kind: "platt", "isotonic", or "none", which takes them away. Absent: the calibrators that the run has.
             negatives_kept: the share r of un-clicked impressions that the log holds: pCTR and pCTCVR are corrected
-                to the full space.
+                to the full space. Absent: as the run has it.
+            save: store them in the run's folder. Absent: only the run that is returned has them.
 
         Raises: ConfigError for another part than validation. RunError where it has too little to fit on.
         """
         found = calibrate(self, validation, kind, negatives_kept, progress)
-        if found == Calibration():
+        if save and found == Calibration():
             (self.folder / CALIBRATION).unlink(missing_ok=True)
-        else:
-            save(self.folder, found, weights_of(self))
+        elif save:
+            save_calibration(self.folder, found, weights_of(self))
         return replace(self, calibration=found)
 
     def check(self, dataset: Dataset) -> None:
@@ -135,8 +153,17 @@ class Run:
             )
 
     @classmethod
-    def open(cls, folder: Path | str, dataset: Dataset, reference: Run | None = None) -> Run:
-        """A finished run. Raises: RunError where there is none, or it is not finished or damaged."""
+    def open(
+        cls, folder: Path | str, dataset: Dataset, reference: Run | None = None, method: Method | None = None
+    ) -> Run:
+        """A finished run. Nothing is imported by a name in its record.
+
+        Args:
+            reference: the run of the reference CTR network, where it is not the one that the record names.
+            method: the run's method; needed where its class is one's own.
+
+        Raises: RunError where there is no run, it is not finished or damaged, or it is of another method.
+        """
         folder = Path(folder)
         about = read_about(folder)
         if about["status"] != "finished":
@@ -147,7 +174,7 @@ class Run:
                 do="Give the same `entirespace train` command again: it goes on where it stopped",
             )
         config = parse(Config, about["config"], str(folder / RUN))
-        method = from_spec(about["method"])
+        method = _method(about["method"], method, str(folder / RUN))
         if about["dataset"]["digest"] != dataset.digest:
             cls(folder, method, 0, config, about["dataset"]["digest"], None, None).check(dataset)  # type: ignore[arg-type]
         network = build_network(method, dataset, config, about["seed"])
@@ -155,10 +182,41 @@ class Run:
         network.load_state_dict(weights)
         # a run trained on a GPU is read on any machine
         network.to(config.training.device if torch.cuda.is_available() else "cpu").eval()
-        if reference is None and (folder / REFERENCE).is_dir():
-            reference = cls.open(folder / REFERENCE, dataset)
-        run = cls(folder, method, about["seed"], config, dataset.digest, network, reference)
+        lost = Run.without_reference
+        if reference is None and about.get("reference") is not None:
+            reference, lost = _recorded_reference(folder, dataset, **about["reference"])
+        if reference is not None and "ctr" not in reference.method.heads:
+            came = f"{reference.folder} is one of {reference.method.label}"
+            raise RunError("the reference must be a run of a CTR network", came, where=str(folder))
+        run = cls(folder, method, about["seed"], config, dataset.digest, network, reference, without_reference=lost)
         return replace(run, calibration=load(folder, weights_of(run)))
+
+
+def _method(spec: dict[str, Any], given: Method | None, where: str) -> Method:
+    """The method of a record: the one that is handed in, or one of entirespace."""
+    if given is None:
+        return from_spec(spec, where)
+    if (mine := json.loads(json.dumps(given.spec()))) != spec:
+        raise RunError("the method that is handed in must be the run's", f"{mine}, not {spec}", where=where)
+    return given
+
+
+def reference_record(reference: Run | None, folder: Path) -> dict[str, str] | None:
+    """What run.json says of the reference CTR network's run: where it is, seen from `folder`, and its weights."""
+    if reference is None:
+        return None
+    path = Path(os.path.relpath(reference.folder.resolve(), folder.resolve())).as_posix()
+    return {"path": path, "sha256": read_about(reference.folder)["weights"]["sha256"]}
+
+
+def _recorded_reference(folder: Path, dataset: Dataset, path: str, sha256: str) -> tuple[Run | None, str]:
+    """The reference CTR network's run that a record names; or None, and why it is not there."""
+    place = Path(os.path.normpath(folder.resolve() / path))
+    if not (place / RUN).exists():
+        return None, f"it was at {place}, and is not there any more"
+    if read_about(place).get("weights", {}).get("sha256") != sha256:
+        return None, f"the run at {place} is another than the one it was trained with"
+    return Run.open(place, dataset), ""
 
 
 def weights_of(run: Run) -> list[str]:

@@ -25,7 +25,7 @@ from ..methods._method import Method
 from ..progress import SILENT, Progress
 from ..records import save_json
 from ..runs.checkpoint import flat, load_tensors, save_tensors
-from ..runs.run import FORMAT, METRICS, REFERENCE, RUN, WEIGHTS, Run, read_about
+from ..runs.run import FORMAT, METRICS, REFERENCE, RUN, WEIGHTS, Run, read_about, reference_record
 from .learner import Learner
 from .tracking import MLFLOW, TENSORBOARD, UNTRACKED, Tracker
 
@@ -87,7 +87,7 @@ def fit(
     validation = validation if validation is not None else train.dataset.validation
     trainer = _Trainer(method, train, validation, seed, config, reference, Path(out), tracker, progress)
     trainer.run()
-    return replace(Run.open(out, train.dataset, reference), keep=keep)
+    return replace(Run.open(out, train.dataset, reference, method), keep=keep)
 
 
 class _Trainer:
@@ -108,10 +108,11 @@ class _Trainer:
         self._out, self._tracker, self._progress = out, tracker, progress
         self._about: dict[str, Any] = {
             "format": FORMAT,
-            "method": method.spec(),
+            "method": json.loads(json.dumps(method.spec())),  # as it is read back: lists for tuples
             "seed": seed,
             "config": config.model_dump(mode="json"),
             "dataset": {"path": str(train.dataset.path), "digest": train.dataset.digest},
+            "reference": reference_record(reference, out),
         }
         self._position = Position()
         self._best: dict[str, str] | None = None  # the file of the best weights so far

@@ -13,23 +13,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, NoReturn
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ...core.labels import Labels
 from ...core.rows import IMPRESSIONS, TEST, TRAIN, Field
 from ...errors import DataError
 from ...features.layout import Encoders, Key
 from ...progress import SILENT, Progress
-from ..audit import EXAMPLES, Audit, Outcome, Quarantine
+from ..audit import Audit, Outcome, Quarantine
+from ..files import local
 from ..schema import STAGES
-from ..source import Block
+from ..source import Block, OnOrphan, refuse_orphan
+from ..truth import Truth
 from .chunks import Chunk, Chunks
-
-OnOrphan = Literal["keep", "drop", "error"]
 
 COMMON, COMMON_KEY = "common", "common_feature_index"
 WEIGHTS = ".weights"
@@ -55,7 +53,7 @@ class AliCCPSource:
         labelled: False: the columns of outcomes are not used.
         encoders: those of an earlier layout.
         min_count: training impressions an id needs to get a row of the embedding of its own.
-        truth: a Parquet file with columns pctr and pcvr, a row for each line of the training skeleton, then
+        truth: a CSV or Parquet file with columns pctr and pcvr, a row for each line of the training skeleton, then
             of the test skeleton; None: `truth.parquet` in `raw`, if it is there.
 
     Raises: DataError where files are missing.
@@ -78,7 +76,7 @@ class AliCCPSource:
         progress: Progress = SILENT,
     ) -> None:
         self._audit, self._quarantine, self._progress = audit, quarantine, progress
-        self._on_orphan: OnOrphan = on_orphan
+        self._on_orphan = on_orphan
         self._pairs = _pairs(Path(raw))
         self._labelled, self.stages = labelled, STAGES
         self.keys = {COMMON: Key(key=COMMON_KEY, on=COMMON_KEY)}
@@ -89,7 +87,8 @@ class AliCCPSource:
         )
         self.fields = fields if encoders is None else encoders.adopted(fields, str(raw))
         beside = Path(raw) / TRUTH_FILE
-        self._truth = _Truth(truth or beside) if truth is not None or beside.exists() else None
+        truth = truth or (beside if beside.exists() else None)
+        self._truth = None if truth is None else Truth([local(truth)], *TRUTH_COLUMNS)
         self._common = Chunks(COMMON_FIELDS, WEIGHTED, skeleton=False)
         self._skeleton = Chunks(SKELETON_FIELDS, WEIGHTED, skeleton=True, drop_orphans=on_orphan != "keep")
         self._first_row: list[int] = []  # of each pair, the row of the side table that its own rows begin at
@@ -121,17 +120,15 @@ class AliCCPSource:
         if len(self._first_row) < len(self._pairs):
             raise ValueError("read the side tables first: an impression refers to their rows")
         files = [skeleton for skeleton, _ in self._pairs]
-        lines_before = 0
         for part, chunk in self._read(IMPRESSIONS, self._skeleton, files):
             click, conversion = (chunk.labels & 1).astype(bool), (chunk.labels & 2).astype(bool)
-            self._tell(chunk, "conversion_without_click", conversion & ~click)
+            self._count(chunk, "conversion_without_click", chunk.lines[conversion & ~click] + 1)
             link = self._common.keys[part].find(chunk.keys)
-            self._tell(chunk, "missing_side_row", link < 0)
+            self._count(chunk, "missing_side_row", chunk.lines[link < 0] + 1)
             link[link >= 0] += self._first_row[part]
             truth = None
             if self._truth is not None:
-                truth = self._truth.take(lines_before, chunk.lines_read, chunk.lines - chunk.lines_before)
-                lines_before += chunk.lines_read
+                truth = self._truth.take(chunk.lines_read, chunk.lines - chunk.lines_before)
             yield Block(
                 chunk.fields,
                 chunk.rows,
@@ -141,7 +138,7 @@ class AliCCPSource:
                 truth=truth,
             )
         if self._truth is not None:
-            self._truth.end(lines_before)
+            self._truth.end()
 
     def _read(self, table: str, chunks: Chunks, files: list[Path]) -> Iterator[tuple[int, Chunk]]:
         """The table's chunks, and which pair each is of; counts what was read and puts bad rows aside."""
@@ -162,23 +159,12 @@ class AliCCPSource:
     def _orphans(self, chunk: Chunk) -> None:
         """Conversions without a click that are not kept: `drop_orphans` left them out of the chunk."""
         if len(chunk.orphans) and self._on_orphan == "error":
-            raise DataError(
-                "a conversion needs a click",
-                "conversion = 1 where click = 0",
-                where=f"{chunk.file.name}, line {chunk.orphans[0]}",
-                do="--on-orphan keep reads it as no conversion, --on-orphan drop leaves the row out",
-            )
+            refuse_orphan(chunk.file.name, int(chunk.orphans[0]))
         self._count(chunk, "conversion_without_click", chunk.orphans, "left out")
 
-    def _tell(self, chunk: Chunk, reason: str, which: np.ndarray) -> None:
-        """Count rows that are kept but worth telling of. Shape: which bool (rows,)."""
-        if which.any():
-            self._count(chunk, reason, chunk.lines[which] + 1)
-
     def _count(self, chunk: Chunk, reason: str, lines: np.ndarray, outcome: Outcome | None = None) -> None:
-        for line in lines[:EXAMPLES]:
-            self._audit.count(IMPRESSIONS, reason, outcome=outcome, file=chunk.file.name, line=int(line))
-        self._audit.count(IMPRESSIONS, reason, max(0, len(lines) - EXAMPLES), outcome=outcome)
+        """Count impressions that are not bad, by their lines, from 1."""
+        self._audit.count_lines(IMPRESSIONS, reason, chunk.file.name, lines, outcome)
 
 
 def _pairs(raw: Path) -> list[tuple[Path, Path]]:
@@ -201,38 +187,3 @@ def _pairs(raw: Path) -> list[tuple[Path, Path]]:
         if not missing:
             pairs.append(pair)
     return pairs
-
-
-class _Truth:
-    """True probabilities, one row a line of the skeletons; a line put aside takes its row with it."""
-
-    def __init__(self, path: Path) -> None:
-        if not path.is_file():
-            raise DataError("the truth must be a Parquet file", "there is none", where=str(path))
-        self._path, self._file = path, pq.ParquetFile(path)
-        missing = [name for name in TRUTH_COLUMNS if name not in self._file.schema_arrow.names]
-        if missing:
-            came = f"{missing[0]} is missing; it has {', '.join(self._file.schema_arrow.names)}"
-            raise DataError("the truth must have the columns pctr and pcvr", came, where=str(path))
-        self._batches = self._file.iter_batches(columns=list(TRUTH_COLUMNS))
-        self._ahead = np.zeros((2, 0), np.float32)  # the rows read and not yet past
-        self._from = 0  # row of the first of them
-
-    def take(self, start: int, count: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The truth of some of the `count` lines from `start`. Shape: rows int (n,) -> float32 (n,) each."""
-        self._ahead, self._from = self._ahead[:, start - self._from :], start
-        while self._ahead.shape[1] < count:
-            batch = next(self._batches, None)
-            if batch is None:
-                self._refuse(f"it has {self._file.metadata.num_rows:,} rows, and there are more lines")
-            more = [batch[name].to_numpy(zero_copy_only=False) for name in TRUTH_COLUMNS]
-            self._ahead = np.concatenate([self._ahead, np.stack(more).astype(np.float32)], axis=1)
-        pctr, pcvr = self._ahead[:, rows]
-        return pctr, pcvr
-
-    def end(self, lines: int) -> None:
-        if self._file.metadata.num_rows != lines:
-            self._refuse(f"it has {self._file.metadata.num_rows:,} rows, and there are {lines:,} lines")
-
-    def _refuse(self, came: str) -> NoReturn:
-        raise DataError("the truth must have one row for each line of the skeletons", came, where=str(self._path))

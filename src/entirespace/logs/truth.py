@@ -1,0 +1,73 @@
+"""The true probabilities of a simulated log: files with one row for each row of the log, in its order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import polars as pl
+
+from ..errors import DataError
+from .files import File, columns_of, frames
+
+ONE_EACH = "the truth must have one row for each impression"
+
+
+class Truth:
+    """Reads the truth beside the impressions, piece by piece; a row that is put aside takes its truth with it.
+
+    Args:
+        files: CSV or Parquet.
+        pctr, pcvr: their columns.
+
+    Raises: DataError where a column is missing.
+    """
+
+    def __init__(self, files: list[File], pctr: str, pcvr: str) -> None:
+        self._names = (pctr, pcvr)
+        for file in files:
+            columns = columns_of(file, ",", None)
+            for name in self._names:
+                if name not in columns:
+                    came = f"it has {', '.join(columns)}"
+                    raise DataError(f"the truth must have a column '{name}'", came, where=file.name)
+        self._where = ", ".join(file.name for file in files)
+        self._frames = self._read(files)
+        self._ahead = pl.DataFrame()  # rows that were read and not yet taken
+        self._taken = 0
+
+    def take(self, count: int, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """pCTR and pCVR of some of the next `count` rows of the log.
+
+        Raises: DataError where the truth ends before the log, or holds something that is no number.
+        Shape: places int (n,), from 0 -> float32 (n,) each.
+        """
+        while len(self._ahead) < count:
+            more = next(self._frames, None)
+            if more is None:
+                came = f"it has {self._taken + len(self._ahead):,} rows, and there are more impressions"
+                raise DataError(ONE_EACH, came, where=self._where)
+            self._ahead = pl.concat([self._ahead, more]) if len(self._ahead) else more
+        here, self._ahead = self._ahead[places], self._ahead[count:]
+        self._taken += count
+        pctr, pcvr = (here[name].to_numpy() for name in self._names)
+        return pctr, pcvr
+
+    def end(self) -> None:
+        """Raises: DataError where the truth goes on after the log."""
+        left = len(self._ahead) + sum(map(len, self._frames))
+        if left:
+            came = f"it has {self._taken + left:,} rows, and there are {self._taken:,} impressions"
+            raise DataError(ONE_EACH, came, where=self._where)
+
+    def _read(self, files: list[File]) -> Iterator[pl.DataFrame]:
+        for file in files:
+
+            def refuse(line: int, text: str, file: File = file) -> None:
+                raise DataError("the truth must be numbers", f"'{text}'", where=f"{file.name}, line {line}")
+
+            for frame in frames(file, list(self._names), delimiter=",", names=None, bad_line=refuse):
+                rows = frame.rows.select(pl.col(n).cast(pl.Float32, strict=False) for n in self._names)
+                for i in np.flatnonzero(rows.select(pl.any_horizontal(pl.all().is_null())).to_series())[:1]:
+                    refuse(int(frame.lines[i]), ", ".join(str(v) for v in frame.rows.row(int(i))))
+                yield rows
