@@ -57,7 +57,7 @@ def grouped_auc(p: np.ndarray, label: np.ndarray, user: np.ndarray) -> Any:
 
 
 def log_loss(p: np.ndarray, label: np.ndarray, user: np.ndarray) -> Any:
-    from entirespace.metrics.metrics import log_loss
+    from entirespace.metrics.losses import log_loss
 
     return log_loss(p, label)
 

@@ -28,7 +28,8 @@ from entirespace.dataset.dataset import Dataset, Part, open_dataset
 from entirespace.methods import ESMM, Method
 from entirespace.methods._method import once
 from entirespace.metrics.auc import auc
-from entirespace.metrics.metrics import log_loss, rank_correlation
+from entirespace.metrics.correlation import rank_correlation
+from entirespace.metrics.losses import log_loss
 from entirespace.network.probability import bce
 from entirespace.training.learner import Learner
 

@@ -64,9 +64,9 @@ def make_batch(
                 table=table.name or f"table {number}",
             )
         )
-    reference = None if reference_pctr is None else torch.tensor(reference_pctr)
+    given = {} if reference_pctr is None else {"reference_pctr": torch.tensor(reference_pctr)}
     labels = {"click": torch.tensor(click), "conversion": torch.tensor(conversion)}
-    return Batch(len(click), torch.tensor(rows), tuple(groups), labels, reference_pctr=reference)
+    return Batch(len(click), torch.tensor(rows), tuple(groups), labels, given=given)
 
 
 def slow_concatenate(weight: Tensor, tables: list[Table], offsets: tuple[int, ...], size: int) -> Tensor:

@@ -39,11 +39,8 @@ class Good(Method):
             "cvr": base_rate(counts["conversion"], counts["click"]),
         }
 
-    def pctr(self, p):
-        return p.ctr.value
-
-    def pcvr(self, p):
-        return p.cvr.value
+    def predict(self, p):
+        return {"pctr": p.ctr, "pcvr": p.cvr, "pctcvr": p.ctr * p.cvr}
 
 
 def test_a_good_method_passes() -> None:
@@ -152,23 +149,23 @@ class Unweighted(Good):
 
 
 class Odds(Good):
-    def pcvr(self, p):
-        return p.cvr.value / p.cvr.log_not.exp()
+    def predict(self, p):
+        return {"pcvr": p.cvr.value / p.cvr.log_not.exp()}
 
 
 class LogProbability(Good):
-    def pctr(self, p):
-        return p.ctr.log
+    def predict(self, p):
+        return {"pctr": p.ctr.log}
 
 
 class MeanOnly(Good):
-    def pctr(self, p):
-        return p.ctr.value.mean()
+    def predict(self, p):
+        return {"pctr": p.ctr.value.mean()}
 
 
 class Quotient(Good):
-    def pcvr(self, p):
-        return (p.cvr.value - p.cvr.value) / (p.cvr.value - p.cvr.value)
+    def predict(self, p):
+        return {"pcvr": (p.cvr.value - p.cvr.value) / (p.cvr.value - p.cvr.value)}
 
 
 BROKEN = {

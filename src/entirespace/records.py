@@ -67,10 +67,14 @@ class Record(Model):
         """The content as plain values for JSON, without format and checksum."""
         return self.model_dump(mode="json", by_alias=True)
 
+    def as_dict(self) -> dict[str, Any]:
+        """The content of the file: plain values, with the format and the checksum."""
+        content = {"format": self.FORMAT, **self.plain()}
+        return {**content, "checksum": digest(content)}
+
     def write(self, path: Path) -> None:
         """Write it so that `path` is whole or as before."""
-        content = {"format": self.FORMAT, **self.plain()}
-        save_json(path, {**content, "checksum": digest(content)})
+        save_json(path, self.as_dict())
 
 
 def save_json(path: Path, content: Any) -> None:

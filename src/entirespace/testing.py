@@ -24,15 +24,14 @@ from .batches.batch import Batch
 from .core.labels import Counts, Labels, Samples
 from .methods import Method
 from .network import Heads
-from .network.probability import Prob
+from .network.probability import Prob, value_of
 
 N = 4000  # impressions of the log that the checks use: 30 % clicked, of these 20 % converted
 CLICK = np.arange(N) % 10 < 3
 CONVERSION = CLICK & (np.arange(N) // 10 % 5 == 0)
 CLICK.flags.writeable = CONVERSION.flags.writeable = False
 LABELS = Labels({"click": CLICK, "conversion": CONVERSION})
-GIVEN = 0.3  # the reference CTR, for methods that read it: constant, so that it moves no rate
-PROBABILITIES = ("pctr", "pcvr", "pctcvr")
+GIVEN = 0.3  # what a method reads beside its heads, such as the reference pCTR: constant, so that it moves no rate
 
 
 def check_method(method: Method, *, may_exceed_1: Collection[str] = ()) -> None:
@@ -220,7 +219,7 @@ def _loss(method: Method, logits: Mapping[str, Tensor], rows: np.ndarray, labels
         groups=(),
         labels={stage: torch.from_numpy(reached.copy()) for stage, reached in labels.reached.items()},
         weight=None if labels.weight is None else torch.from_numpy(labels.weight),
-        reference_pctr=torch.full((len(rows),), GIVEN, dtype=dtype) if method.reads_reference else None,
+        given={name: torch.full((len(rows),), GIVEN, dtype=dtype) for name in method.reads},
     )
     return method.loss(_heads(logits), batch)
 
@@ -230,5 +229,4 @@ def _heads(logits: Mapping[str, Tensor]) -> Heads:
 
 
 def _probabilities(method: Method, p: Heads) -> dict[str, Tensor]:
-    found = {name: getattr(method, name)(p) for name in PROBABILITIES}
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: value_of(value) for name, value in method.predict(p).items()}

@@ -359,6 +359,6 @@ def test_a_batch_goes_to_a_device_as_it_is(star):
     batch = next(iter(Feed.of(star).in_order(star.train.chunks(), 9)))
     moved = batch.to("cpu")
     assert read(moved, len(star.fields)) == read(batch, len(star.fields))
-    assert moved.reference_pctr is None
+    assert moved.given == {}
     assert {t.device.type for t in (moved.rows, moved.click, moved.groups[0].position)} == {"cpu"}
     assert batch.to("meta").groups[-1].position.device.type == "meta"

@@ -18,7 +18,7 @@ from entirespace.experiments.space import Searched, Space, default_space, read_s
 from entirespace.experiments.tune import tune
 from entirespace.methods import AMAN, BASE, CTR, DIVISION, ESMM, OVERSAMPLING, UNBIAS, from_spec
 from entirespace.metrics.auc import auc
-from entirespace.metrics.metrics import log_loss
+from entirespace.metrics.losses import log_loss
 from entirespace.training import Run, fit
 
 optuna = pytest.importorskip("optuna")

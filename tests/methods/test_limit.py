@@ -9,7 +9,7 @@ import torch
 
 from entirespace.methods import AMAN, BASE, DIVISION, ESMM, OVERSAMPLING, UNBIAS, Method
 from entirespace.network import Heads
-from entirespace.network.probability import Prob
+from entirespace.network.probability import Prob, value_of
 
 # Impressions, clicks and conversions of each cell: CTR 0.1, 0.5, 0.02, 0.9; CVR 0.2, 0.1, 0.75, 1/9. The
 # un-clicked come in tens, so that AMAN's rates are met exactly.
@@ -51,9 +51,7 @@ def minimiser(method: Method) -> np.ndarray:
     solver.step(loss)  # type: ignore[arg-type]
     assert logits.grad is not None
     assert logits.grad.abs().max() < 1e-8
-    pcvr = method.pcvr(heads(torch.arange(4)))
-    assert pcvr is not None
-    return pcvr.detach().numpy()
+    return value_of(method.predict(heads(torch.arange(4)))["pcvr"]).detach().numpy()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import torch
 
 from entirespace.methods import AMAN, BASE, CTR, DIVISION, ESMM, OVERSAMPLING, UNBIAS, Method
 from entirespace.network import Heads
-from entirespace.network.probability import Prob
+from entirespace.network.probability import Prob, value_of
 
 # Three impressions, clicked and converting, clicked, un-clicked; the same odds for each.
 CLICK, CONVERSION = [True, True, False], [True, False, False]
@@ -62,8 +62,10 @@ def test_losses_by_hand(method: Method, heads: dict[str, float], by_hand: float)
 )
 def test_readings(method: Method, heads: dict, pctr: float, pcvr: float, pctcvr: float) -> None:
     p = Heads(**{name: prob(value, 1) for name, value in heads.items()})
-    for came, by_hand in ((method.pctr(p), pctr), (method.pcvr(p), pcvr), (method.pctcvr(p), pctcvr)):
-        assert (None if came is None else came.item()) == (None if by_hand is None else pytest.approx(by_hand))
+    by_hand = {"pctr": pctr, "pcvr": pcvr, "pctcvr": pctcvr}
+    known = {name: value for name, value in by_hand.items() if value is not None}
+    assert {name: value_of(came).item() for name, came in method.predict(p).items()} == pytest.approx(known)
+    assert method.predicts == known.keys()
 
 
 def test_unbias_logs_its_effective_sample_size() -> None:

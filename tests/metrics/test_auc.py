@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from entirespace.kernels import pairs
 from entirespace.metrics import pieces
 from entirespace.metrics.auc import GroupedAUC, auc, grouped_auc
-from entirespace.metrics.metrics import Undefined
+from entirespace.metrics.values import Undefined
 
 
 def by_pairs(scores: np.ndarray, label: np.ndarray) -> Fraction:

@@ -12,8 +12,8 @@ from entirespace.metrics import bootstrap as room
 from entirespace.metrics.auc import auc
 from entirespace.metrics.bootstrap import Replicates, bootstrap
 from entirespace.metrics.delong import Areas, Sample, delong
-from entirespace.metrics.metrics import Undefined
 from entirespace.metrics.significance import Difference, Interval
+from entirespace.metrics.values import Undefined
 
 
 def by_copies(

@@ -16,13 +16,15 @@ from entirespace.metrics.calibration import (
     coded,
     equal_mass_codes,
     expected_calibration_error,
-    holm,
     normalised_entropy,
     pcoc_interval,
     sums_by_code,
 )
-from entirespace.metrics.metrics import Sums, Undefined
-from entirespace.metrics.segments import Scores, Segments, by_field, by_pctr, measure_segments, segments_text, sentences
+from entirespace.metrics.evaluation import Probabilities, Truths
+from entirespace.metrics.losses import Sums
+from entirespace.metrics.segments import Segments, by_field, by_pctr, measure_segments
+from entirespace.metrics.values import Undefined
+from entirespace.reports.evaluation import segments_text, sentences
 
 
 def slow_bins(p: np.ndarray, bins: int) -> np.ndarray:
@@ -125,31 +127,32 @@ def test_nothing_to_measure_says_why() -> None:
 def test_the_interval_is_exact(n: int) -> None:
     """At its ends the observed count, or one farther out, has a chance of 2.5 %."""
     sums = Sums(10**6, 50.0, float(n), 0.0, 0.0, 0)
-    found = pcoc_interval(sums)
-    assert isinstance(found.low, float)
-    assert poisson.cdf(n, 50 / found.low) == pytest.approx(0.025)
+    low, high = pcoc_interval(sums)
+    assert isinstance(low, float)
+    assert poisson.cdf(n, 50 / low) == pytest.approx(0.025)
     if n:
-        assert isinstance(found.high, float)
-        assert poisson.sf(n - 1, 50 / found.high) == pytest.approx(0.025)
-    high = found.high if isinstance(found.high, float) else np.inf
-    assert (found.low <= 1 <= high) == (chance(sums) >= 0.05)
+        assert isinstance(high, float)
+        assert poisson.sf(n - 1, 50 / high) == pytest.approx(0.025)
+    high = high if isinstance(high, float) else np.inf
+    assert (low <= 1 <= high) == (chance(sums) >= 0.05)
 
 
 def test_the_interval_covers() -> None:
     """Of a thousand calibrated logs, about 95 % (and by exactness not fewer) have 1 in it."""
     rng = np.random.default_rng(0)
     found = [pcoc_interval(Sums(10**6, 30.0, float(n), 0.0, 0.0, 0)) for n in rng.poisson(30, 1000)]
-    assert 0.94 < np.mean([i.low <= 1 <= i.high for i in found]) < 0.985  # pyright: ignore[reportOperatorIssue]
+    assert 0.94 < np.mean([low <= 1 <= high for low, high in found]) < 0.985  # pyright: ignore[reportOperatorIssue]
 
 
-def world(n: int = 200_000) -> tuple[Scores, np.ndarray]:
+def world(n: int = 200_000) -> tuple[Probabilities, Truths, np.ndarray]:
     """A calibrated world with five tabs."""
     rng = np.random.default_rng(0)
     tab = rng.integers(0, 5, n).astype(np.uint8)
     pctr = rng.beta(2, 8, n).astype(np.float32)
     pcvr = rng.beta(2, 8, n).astype(np.float32)
     click = rng.random(n) < pctr
-    return Scores(pctr, pcvr, pctr * pcvr, click, click & (rng.random(n) < pcvr), pcvr), tab
+    truths = Truths(click, click & (rng.random(n) < pcvr), None, pcvr)
+    return {"ctr": pctr, "cvr": pcvr, "ctcvr": pctr * pcvr}, truths, tab
 
 
 def segments(tab: np.ndarray) -> Segments:
@@ -157,51 +160,42 @@ def segments(tab: np.ndarray) -> Segments:
 
 
 def test_a_calibrated_world_has_no_miscalibrated_segment() -> None:
-    scores, tab = world()
-    lines = measure_segments(segments(tab), scores)
+    p, truths, tab = world()
+    lines = measure_segments(segments(tab), p, truths)
     assert sentences("tab", lines) == []
-    assert sum(line["impressions"] for line in lines) == len(tab)
-    assert sum(line["conversions"] for line in lines) == scores.conversion.sum()
+    assert sum(line.impressions for line in lines) == len(tab)
+    assert sum(line.conversions or 0 for line in lines) == truths.conversion.sum()
     assert "no segment differs from 1" in segments_text("tab", lines)
-    assert len(measure_segments(by_pctr(scores.pctr), scores)) == 10
+    assert len(measure_segments(by_pctr(p["ctr"]), p, truths)) == 10
 
 
 def test_a_planted_miscalibration_is_found_and_named() -> None:
-    scores, tab = world()
-    assert scores.pctcvr is not None
-    planted = np.where(tab == 2, np.float32(1.5), np.float32(1)) * scores.pctcvr
-    lines = measure_segments(segments(tab), Scores(**{**vars(scores), "pctcvr": planted}))
+    p, truths, tab = world()
+    planted = np.where(tab == 2, np.float32(1.5), np.float32(1)) * p["ctcvr"]
+    lines = measure_segments(segments(tab), {**p, "ctcvr": planted}, truths)
     (told,) = sentences("tab", lines)
-    low, high = (lines[2]["tasks"]["ctcvr"][end] for end in ("pcoc_low", "pcoc_high"))
-    assert low < 1.5 < high
-    pcoc = lines[2]["tasks"]["ctcvr"]["pcoc"]
+    found = lines[2].tasks["ctcvr"]
+    low, high, pcoc = found.pcoc_low, found.pcoc_high, found.pcoc
+    assert low < 1.5 < high  # pyright: ignore[reportOperatorIssue]
     assert told == (f"segment tab=2: CTCVR is predicted {pcoc:.2f} times too high (interval {low:.2f}-{high:.2f})")
     assert told in segments_text("tab", lines)
-    halved = np.where(tab == 4, np.float32(0.5), np.float32(1)) * scores.pctr
-    told = sentences("tab", measure_segments(segments(tab), Scores(**{**vars(scores), "pctr": halved})))
+    halved = np.where(tab == 4, np.float32(0.5), np.float32(1)) * p["ctr"]
+    told = sentences("tab", measure_segments(segments(tab), {**p, "ctr": halved}, truths))
     assert len(told) == 1
     assert told[0].startswith("segment tab=4: CTR is predicted too low, 0.5")
 
 
 def test_segments_are_plain_sums_over_their_impressions() -> None:
-    scores, tab = world(5000)
-    lines = measure_segments(segments(tab), scores)
-    here, assured = tab == 3, scores.pcvr is not None and scores.pctcvr is not None
-    assert assured
-    y, z, pcvr = scores.click, scores.conversion, scores.pcvr
-    tasks = lines[3]["tasks"]
-    assert tasks["ctr"]["pcoc"] == pytest.approx(scores.pctr[here].sum(dtype=float) / y[here].sum())
-    assert tasks["cvr"]["pcoc"] == pytest.approx(pcvr[here & y].sum(dtype=float) / z[here & y].sum())  # pyright: ignore
-    assert tasks["ctcvr"]["mean"] == pytest.approx(scores.pctcvr[here].mean(dtype=float))  # pyright: ignore
-    twice = measure_segments(segments(tab), Scores(**{**vars(scores), "pcvr": 2 * pcvr}))[3]["truth"]  # pyright: ignore
-    assert [twice[where]["pcoc"] for where in ("clicked", "un-clicked", "all")] == pytest.approx([2, 2, 2])
-    assert twice["un-clicked"]["true_mean"] == pytest.approx(pcvr[here & ~y].mean(dtype=float))  # pyright: ignore
-
-
-def test_holm() -> None:
-    assert holm([]) == []
-    assert holm([0.02, 0.04]) == [True, True]
-    assert holm([0.03, 0.04]) == [False, False]
+    p, truths, tab = world(5000)
+    lines = measure_segments(segments(tab), p, truths)
+    here, y, z, pcvr = tab == 3, truths.click, truths.conversion, p["cvr"]
+    tasks = lines[3].tasks
+    assert tasks["ctr"].pcoc == pytest.approx(p["ctr"][here].sum(dtype=float) / y[here].sum())
+    assert tasks["cvr"].pcoc == pytest.approx(pcvr[here & y].sum(dtype=float) / z[here & y].sum())
+    assert tasks["ctcvr"].mean == pytest.approx(p["ctcvr"][here].mean(dtype=float))
+    twice = measure_segments(segments(tab), {**p, "cvr": 2 * pcvr}, truths)[3].truth
+    assert [twice[where].pcoc for where in ("clicked", "un-clicked", "all")] == pytest.approx([2, 2, 2])
+    assert twice["un-clicked"].true_mean == pytest.approx(pcvr[here & ~y].mean(dtype=float))
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from hypothesis.extra import numpy as hnp
 
 from entirespace.metrics.auc import auc
 from entirespace.metrics.delong import Areas, Sample, delong, numbered
-from entirespace.metrics.metrics import Undefined
 from entirespace.metrics.significance import Difference, Interval
+from entirespace.metrics.values import Undefined
 
 
 def by_pairs(scores: list[np.ndarray], label: np.ndarray, user: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
-from entirespace.metrics.metrics import Undefined
-from entirespace.metrics.significance import Difference, Interval, holm, logit_interval, paired
+from entirespace.metrics.significance import Difference, Interval, holm, logit_interval, paired, significant
+from entirespace.metrics.values import Undefined
 
 
 def test_by_hand() -> None:
@@ -114,3 +114,9 @@ def test_logit_interval_stays_inside() -> None:
     level = logit_interval(0.5, 0.0, 20)
     assert level == Interval(0.5, 0.5)
     assert isinstance(logit_interval(1.0, 0.0, 20), Undefined)
+
+
+def test_which_stand_after_holms_correction() -> None:
+    assert significant([]) == []
+    assert significant([0.02, 0.04]) == [True, True]
+    assert significant([0.03, 0.04]) == [False, False]

@@ -10,14 +10,15 @@ import pytest
 
 from entirespace.experiments.compare import compare
 from entirespace.methods import BASE, ESMM
-from entirespace.reports.page import html_table, page
+from entirespace.reports.comparison import Comparison
+from entirespace.reports.page import page
 
 
 @pytest.fixture(scope="module")
-def made(dataset, quick, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+def made(dataset, quick, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Comparison]:
     out = tmp_path_factory.mktemp("page") / "report"
-    about = compare((BASE(), ESMM()), dataset, seeds=2, config=quick, out=out, jobs=1, sampling_rates=(0.3, 1.0))
-    return out / "report.html", about.as_dict()
+    found = compare((BASE(), ESMM()), dataset, seeds=2, config=quick, out=out, jobs=1, sampling_rates=(0.3, 1.0))
+    return out / "report.html", found
 
 
 class Seen(HTMLParser):
@@ -66,7 +67,7 @@ def test_what_pictures_refer_to_is_in_the_page(made):
 
 
 def test_every_number_is_text(made):
-    text, about = "".join(Seen(made[0].read_text()).words), made[1]
+    text, about = "".join(Seen(made[0].read_text()).words), made[1].as_dict()
     for line in about["methods"]:
         for task in ("cvr", "ctcvr"):
             auc = line["tasks"][task]["auc"]
@@ -88,6 +89,9 @@ def test_each_picture_has_a_caption(made):
 
 
 def test_a_name_is_never_markup(made):
-    about = made[1] | {"description": "a <b>field</b> & more"}
-    assert "a &lt;b&gt;field&lt;/b&gt; &amp; more" in page(about)
-    assert "&lt;x&gt;" in html_table(["<x>"], [["<y>"]])
+    first, *others = made[1].methods
+    named = first.model_copy(update={"label": "<x>"})
+    text = page(made[1].model_copy(update={"description": "a <b>field</b> & more", "methods": [named, *others]}))
+    assert "a &lt;b&gt;field&lt;/b&gt; &amp; more" in text
+    assert '<td class="word">&lt;x&gt;</td>' in text
+    assert "<x>" not in text

@@ -51,7 +51,7 @@ def test_the_reference_ctr_network_has_a_calibrator_of_its_own(dataset, quick, r
     assert run.predict(dataset.validation).pctr.sum(dtype=float) == pytest.approx(y.sum(), abs=2)
     assert reference.calibration == Calibration()
     tasks = evaluate(run, dataset.validation).tasks
-    assert tasks["ctr_reference"]["pcoc"] == pytest.approx(1, abs=2 / y.sum())
+    assert tasks["ctr_reference"].pcoc == pytest.approx(1, abs=2 / y.sum())
 
 
 def test_calibrators_never_see_test_data(esmm, dataset, monkeypatch) -> None:
@@ -82,12 +82,12 @@ def test_the_log_that_kept_some_is_corrected_to_the_full_space(esmm, dataset) ->
     y, z = dataset.test.column("click"), dataset.test.column("conversion")
     w = np.where(y, 1, 10)
     found = evaluate(full, dataset.test)
-    assert found.tasks["ctr"]["pcoc"] == pytest.approx((w * q.pctr.astype(float)).sum() / y.sum())
-    assert found.tasks["ctcvr_own"]["brier"] == pytest.approx((w * (q.pctcvr.astype(float) - z) ** 2).sum() / w.sum())
+    assert found.tasks["ctr"].pcoc == pytest.approx((w * q.pctr.astype(float)).sum() / y.sum())
+    assert found.tasks["ctcvr_own"].brier == pytest.approx((w * (q.pctcvr.astype(float) - z) ** 2).sum() / w.sum())
     assert found.tasks["cvr"] == evaluate(calibrated, dataset.test).tasks["cvr"]
     assert found.as_dict()["calibration"]["negatives_kept"] == 0.1
     validation = evaluate(full, dataset.validation)
-    assert validation.tasks["ctr"]["pcoc"] == pytest.approx(1, abs=0.05), "the full space is calibrated, too"
+    assert validation.tasks["ctr"].pcoc == pytest.approx(1, abs=0.05), "the full space is calibrated, too"
     with pytest.raises(ConfigError, match="must be in"):
         esmm.calibrate(dataset.validation, "platt", negatives_kept=0.0)
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from entirespace.batches.batch import Batch
 from entirespace.errors import ConfigError, RunError
 from entirespace.methods import AMAN, BASE, CTR, DIVISION, ESMM, OVERSAMPLING, UNBIAS, Method
 from entirespace.training import Run, fit, reference_ctr
@@ -148,8 +149,8 @@ class Mine(Method):
     def base_rates(self, counts):
         return BASE().base_rates(counts)
 
-    def pcvr(self, p):
-        return p.cvr.value
+    def predict(self, p):
+        return {"pcvr": p.cvr}
 
 
 def test_a_method_of_ones_own_needs_no_registration(dataset, quick, monkeypatch):
@@ -182,6 +183,44 @@ def test_blocks_train_the_same_impressions(dataset, quick):
     one, other = (r.predict(dataset.test).pctcvr for r in (run, whole))
     assert not same(run, whole)
     assert np.corrcoef(one, other)[0, 1] > 0.8
+
+
+SEEN: list[Batch] = []
+
+
+class Watching(Mine):
+    """Keeps the batches that its loss was given."""
+
+    reads: ClassVar = ("propensity",)
+
+    def loss(self, p, batch):
+        SEEN.append(batch)
+        return super().loss(p, batch)
+
+
+def test_a_method_finds_what_it_reads_in_its_batches(dataset, quick, reference, monkeypatch):
+    monkeypatch.setitem(sys.modules, Watching.__module__, sys.modules[__name__])
+    fit(Watching(), dataset.train, config=quick, given={"propensity": reference})
+    assert SEEN
+    for batch in SEEN:
+        torch.testing.assert_close(batch.given["propensity"], reference.network(batch).ctr.value)
+        assert not batch.given["propensity"].is_inference(), "a loss may need gradients beside it"
+
+
+def test_reference_is_short_for_the_given_reference_pctr(dataset, quick, reference):
+    short = fit(UNBIAS(), dataset.train, config=quick, reference=reference)
+    long = fit(UNBIAS(), dataset.train, config=quick, given={"reference_pctr": reference})
+    assert same(short, long)
+    assert long.reference is reference, "what it learned from is also the pCTR of its bids"
+
+
+def test_what_is_given_must_be_what_is_read(dataset, quick, reference):
+    with pytest.raises(ConfigError, match=r"'propensity'.*it reads nothing beside its heads"):
+        fit(BASE(), dataset.train, config=quick, given={"propensity": reference})
+    with pytest.raises(ConfigError, match=r"'propensity'.*it reads reference_pctr"):
+        fit(UNBIAS(), dataset.train, config=quick, given={"propensity": reference})
+    with pytest.raises(ConfigError, match="Watching learns from propensity, however: none was given"):
+        fit(Watching(), dataset.train, config=quick, reference=reference)
 
 
 def test_errors_name_what_to_do(dataset, quick, reference, tmp_path):

@@ -52,7 +52,7 @@ class Batch:
     times: Mapping[str, Tensor] = field(default_factory=dict)  # stage -> int64 (B,), in the log's unit of time
     observed_until: int | None = None  # the time up to which outcomes are known, in the same unit
     weight: Tensor | None = None  # float32 (B,); None: every impression weighs 1
-    reference_pctr: Tensor | None = None  # float32 (B,): only for methods that read it
+    given: Mapping[str, Tensor] = field(default_factory=dict)  # float32 (B,): what the method reads beside labels
 
     def __len__(self) -> int:
         return self.size
@@ -69,7 +69,7 @@ class Batch:
             labels={stage: label.to(device, non_blocking=True) for stage, label in self.labels.items()},
             times={stage: time.to(device, non_blocking=True) for stage, time in self.times.items()},
             weight=_to(self.weight, device),
-            reference_pctr=_to(self.reference_pctr, device),
+            given={name: tensor.to(device, non_blocking=True) for name, tensor in self.given.items()},
         )
 
 

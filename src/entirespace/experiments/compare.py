@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
-
-import numpy as np
 
 from .._version import __version__
 from ..config import Config
@@ -18,22 +14,25 @@ from ..dataset.describe import describe
 from ..dataset.describe import text as description_text
 from ..errors import ConfigError
 from ..methods import Family, Method
-from ..metrics.delong import delong
-from ..metrics.metrics import Undefined
+from ..metrics.evaluation import Truths
 from ..metrics.segments import Segments, by_field
-from ..metrics.significance import Difference, Paired, holm, paired
 from ..progress import SILENT, Progress
-from ..records import save_json
-from ..reports.diagnosis_report import details
+from ..reports.comparison import (
+    HEADLINES,
+    Comparison,
+    CurvePoint,
+    DatasetCounts,
+    Diagnosis,
+    PartCounts,
+    Select,
+    Spread,
+)
+from ..reports.diagnosis import details
 from ..reports.page import page
-from ..reports.report import markdown, text
-from ..tables import markdown_table
+from ..reports.report import markdown
 from .diagnosis import diagnose, edges, true_histogram
-from .protocol import Truths
-from .runs import HEADLINES, Runs, evaluate_all
-
-Select = Literal["validation", "paper"]
-AGAINST = ("BASE", "ESMM")
+from .runs import Found, Runs, evaluate_all
+from .table2 import auc, table2
 
 PAPER_TABLE_2: dict[str, tuple[str, str]] = {
     "BASE": ("66.00±0.37", "62.07±0.45"),
@@ -45,19 +44,6 @@ PAPER_TABLE_2: dict[str, tuple[str, str]] = {
     "ESMM": ("68.56±0.37", "65.32±0.49"),
 }
 """AUC % on the paper's Public Dataset, CVR task and CTCVR task: for orientation."""
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What came out, as plain values (see docs/formats.md); `str()` is the table."""
-
-    about: Mapping[str, Any]
-
-    def as_dict(self) -> dict[str, Any]:
-        return dict(self.about)
-
-    def __str__(self) -> str:
-        return text(self.about)
 
 
 def compare(
@@ -123,53 +109,37 @@ def _compare(
 ) -> Comparison:
     methods = [method for family in families for method in family.candidates]
     jobs = jobs or _jobs(data, config)
-    runs = Runs(data, config, out / "runs")
+    runs, truths = Runs(data, config, out / "runs"), Truths.of(data.test)
     found = evaluate_all(runs, methods, seeds, jobs, progress)
-    lines = [_line(family, found, seeds, select) for family in families]
-    _hold_against(lines)
-    chosen = {line["label"]: method for line in lines for method in methods if method.label == line["label"]}
-    truths = Truths.of(data.test)
-    _over_users(lines, chosen, truths, runs, seeds)
-    diagnosis = {
-        "seed": seeds[0],
-        "edges": edges().tolist(),
-        "truth": true_histogram(truths),
-        "methods": {
-            label: diagnose(truths, runs.scores(method, seeds[0]), segments) for label, method in chosen.items()
-        },
-    }
-    curve = []
+    lines = table2(families, found, seeds, select, truths, runs.scores)
+    curve: list[CurvePoint] = []
     for share in sorted(set(sampling_rates)):
         progress.say(f"sampling curve: {100 * share:g} % of the training impressions")
         some = config.model_copy(update={"training": config.training.model_copy(update={"share": share})})
-        on_some = evaluate_all(Runs(data, some, out / "runs"), list(chosen.values()), seeds, jobs, progress)
-        curve.append(
-            {
-                "share": share,
-                "impressions": len(data.train.sampled(share)),
-                "auc": {
-                    label: {t: _mean_std(_auc(on_some[method][s]["test"], t) for s in seeds) for t in HEADLINES}
-                    for label, method in chosen.items()
-                },
-            }
-        )
-    about = {
-        "entirespace": __version__,
-        "dataset": {"path": str(data.path), "digest": data.digest, **_table1(data)},
-        "description": description_text(describe(data)),
-        "seeds": seeds,
-        "select": select,
-        "config": config.model_dump(mode="json"),
-        "methods": lines,
-        "sampling_curve": curve,
-        "diagnosis": diagnosis,
-        "learning": {label: {str(s): runs.learning(method, s) for s in seeds} for label, method in chosen.items()},
-        "paper": {name: dict(zip(HEADLINES, values, strict=True)) for name, values in PAPER_TABLE_2.items()},
-    }
-    save_json(out / "report.json", about)
-    (out / "report.md").write_text(markdown(about, details(about, markdown_table)))
-    (out / "report.html").write_text(page(about))
-    return Comparison(about)
+        on_some = evaluate_all(Runs(data, some, out / "runs"), list(lines), seeds, jobs, progress)
+        curve.append(_curve_point(share, len(data.train.sampled(share)), on_some))
+    comparison = Comparison(
+        entirespace=__version__,
+        dataset=_counts(data),
+        description=description_text(describe(data)),
+        seeds=seeds,
+        select=select,
+        config=config.model_dump(mode="json"),
+        methods=list(lines.values()),
+        sampling_curve=curve,
+        diagnosis=Diagnosis(
+            seed=seeds[0],
+            edges=edges().tolist(),
+            truth=true_histogram(truths),
+            methods={m.label: diagnose(truths, runs.scores(m, seeds[0]), segments) for m in lines},
+        ),
+        learning={method.label: {str(s): runs.learning(method, s) for s in seeds} for method in lines},
+        paper={name: dict(zip(HEADLINES, values, strict=True)) for name, values in PAPER_TABLE_2.items()},
+    )
+    comparison.write(out / "report.json")
+    (out / "report.md").write_text(markdown(comparison, details(comparison)))
+    (out / "report.html").write_text(page(comparison))
+    return comparison
 
 
 def _jobs(data: Dataset, config: Config) -> int:
@@ -181,127 +151,17 @@ def _jobs(data: Dataset, config: Config) -> int:
     return max(1, min(os.cpu_count() or 1, memory // 2 // one))
 
 
-def _line(
-    family: Family, found: Mapping[Method, Mapping[int, Any]], seeds: list[int], select: Select
-) -> dict[str, Any]:
-    """One line of Table 2: the family's best method, its metrics over the seeds, and what it was chosen from."""
-    part = "test" if select == "paper" else "validation"
-    candidates = []
-    for method in family.candidates:
-        candidates.append(
-            {
-                "label": method.label,
-                "method": method.spec(),
-                "selection_auc": {t: _mean_std(_auc(found[method][s].get(part), t) for s in seeds) for t in HEADLINES},
-            }
-        )
-    best = max(range(len(candidates)), key=lambda i: _worth(candidates[i]["selection_auc"]))
-    method = family.candidates[best]
-    per_seed = [found[method][s]["test"] for s in seeds]
-    return {
-        "name": family.name,
-        "label": method.label,
-        "method": method.spec(),
-        "candidates": candidates if len(candidates) > 1 else [],
-        "tasks": _over_seeds([e["tasks"] for e in per_seed]),
-        "truth": _over_seeds([e["truth"] for e in per_seed]),
-        "auc": {t: [_auc(e, t) for e in per_seed] for t in HEADLINES},
+def _curve_point(share: float, impressions: int, found: Found) -> CurvePoint:
+    means = {
+        method.label: {t: Spread.of(auc(parts["test"], t) for parts in by_seed.values()) for t in HEADLINES}
+        for method, by_seed in found.items()
     }
+    return CurvePoint(share=share, impressions=impressions, auc=means)
 
 
-def _worth(selection: Mapping[str, Mapping[str, Any]]) -> tuple[float, float]:
-    """CTCVR first, for it covers the entire space; CVR where that does not decide."""
-    cvr, ctcvr = (selection[t].get("mean", -1.0) for t in HEADLINES)
-    return ctcvr, cvr
-
-
-def _auc(evaluation: Mapping[str, Any] | None, task: str) -> Any:
-    return evaluation["tasks"].get(task, {}).get("auc") if evaluation else None
-
-
-def _over_seeds(evaluations: list[Mapping[str, Any]]) -> dict[str, Any]:
-    """Mean and deviation of each metric of each task (or place) over the seeds."""
-    return {
-        task: {metric: _mean_std(e[task][metric] for e in evaluations) for metric in evaluations[0][task]}
-        for task in evaluations[0]
-    }
-
-
-def _mean_std(values: Iterable[Any]) -> dict[str, Any]:
-    """{"mean", "std", "n"} over seeds, the deviation with n - 1; {"undefined"} if any of them is."""
-    held = list(values)
-    for value in held:
-        if value is None:
-            return {"undefined": "not measured"}
-        if isinstance(value, Mapping):
-            return dict(value)
-    numbers = np.array(held, np.float64)
-    return {
-        "mean": float(numbers.mean()),
-        "std": float(numbers.std(ddof=1)) if len(numbers) > 1 else None,
-        "n": len(numbers),
-    }
-
-
-def _hold_against(lines: list[dict[str, Any]]) -> None:
-    """Add each method's difference to BASE and to ESMM, paired by seed; Holm's p value is over a table's methods."""
-    by_name = {line["name"]: line for line in lines}
-    for line in lines:
-        line["against"] = {}
-        for other in AGAINST:
-            if other in by_name and other != line["name"]:
-                line["against"][other] = {
-                    task: _paired(line["auc"][task], by_name[other]["auc"][task]) for task in HEADLINES
-                }
-
-    for other in AGAINST:
-        for task in HEADLINES:
-            tests = [line["against"][other][task] for line in lines if other in line["against"]]
-            adjusted = holm([p if isinstance(p := test.get("p_value"), float) else None for test in tests])
-            for test, p in zip(tests, adjusted, strict=True):
-                test["p_holm"] = p
-
-
-def _over_users(
-    lines: list[dict[str, Any]], chosen: Mapping[str, Method], truths: Truths, runs: Runs, seeds: list[int]
-) -> None:
-    """Add to each difference of the mean AUC over seeds its interval over users: would others have said the same?
-
-    Over impressions where the dataset names no user.
-    """
-    place = {line["name"]: i for i, line in enumerate(lines)}
-    for i, task in enumerate(HEADLINES):
-        rows = truths.click if task == "cvr" else slice(None)
-        scores = [runs.scores(chosen[line["label"]], s)[i][rows] for line in lines for s in seeds]
-        found = delong(scores, truths.conversion[rows], None if truths.user is None else truths.user[rows])
-        for line in lines:
-            for other, tests in line["against"].items():
-                if isinstance(found, Undefined):
-                    tests[task]["users"] = found.as_dict()
-                    continue
-                weights = np.zeros((len(lines), len(seeds)))
-                weights[place[line["name"]]] += 1 / len(seeds)
-                weights[place[other]] -= 1 / len(seeds)
-                apart = found.contrast(weights.ravel())
-                tests[task]["users"] = apart.as_dict() if isinstance(apart, Undefined) else _values(apart)
-
-
-def _paired(mine: list[Any], theirs: list[Any]) -> dict[str, Any]:
-    if not all(isinstance(v, float) for v in (*mine, *theirs)):
-        return {"undefined": "an AUC is undefined"}
-    return _values(paired(mine, theirs))
-
-
-def _values(found: Paired | Difference) -> dict[str, Any]:
-    return {k: v.as_dict() if isinstance(v, Undefined) else v for k, v in vars(found).items()}
-
-
-def _table1(data: Dataset) -> dict[str, Any]:
-    return {
-        part.name: {
-            "impressions": len(part),
-            "clicks": part.counts["click"],
-            "conversions": part.counts["conversion"],
-        }
+def _counts(data: Dataset) -> DatasetCounts:
+    train, validation, test = (
+        PartCounts(impressions=len(part), clicks=part.counts["click"], conversions=part.counts["conversion"])
         for part in (data.train, data.validation, data.test)
-    }
+    )
+    return DatasetCounts(path=str(data.path), digest=data.digest, train=train, validation=validation, test=test)

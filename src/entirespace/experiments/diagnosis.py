@@ -7,15 +7,15 @@ segments      predicted over observed by decile of pCTR, and by the fields the u
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from ..metrics.calibration import count_interval, equal_mass_codes, sums_by_code
-from ..metrics.metrics import Sums
-from ..metrics.segments import Scores, Segments, by_pctr, measure_segments
-from .protocol import Truths, plain
+from ..metrics.evaluation import Probabilities, Truths
+from ..metrics.losses import Sums
+from ..metrics.segments import Segments, by_pctr, measure_segments
+from ..reports.comparison import Bin, MethodDiagnosis
 
 BINS = 10  # of a reliability diagram
 A_DECADE = 4  # bins of a histogram
@@ -23,50 +23,47 @@ DECADES = 8  # below 1; what is smaller is in the lowest bin, what is above 1 in
 CHUNK = 1 << 20  # impressions
 
 
-def diagnose(truths: Truths, scores: np.ndarray, fields: Sequence[Segments] = ()) -> dict[str, Any]:
-    """The diagnosis of one run on one part, as plain values.
+def diagnose(truths: Truths, p: Probabilities, fields: Sequence[Segments] = ()) -> MethodDiagnosis:
+    """The diagnosis of one run on one part.
 
     Args:
-        scores: pCVR, the CTCVR task's product and the pCTR in it. Shape: float32 (3, N).
+        p: "ctr", "cvr" and "ctcvr" of the paper's tasks.
         fields: further segments.
     """
-    pcvr, pctcvr, pctr = (np.ascontiguousarray(row) for row in scores)
+    pctr, pcvr, pctcvr = p["ctr"], p["cvr"], p["ctcvr"]
     y, z = truths.click, truths.conversion
-    held = Scores(pctr, pcvr, pctcvr, y, z, truths.pcvr)
-    segments = {s.by: measure_segments(s, held) for s in (by_pctr(pctr), *fields)}
-    found: dict[str, Any] = {
-        "reliability": {
+    return MethodDiagnosis(
+        reliability={
             "ctr": reliability(pctr, y),
             "cvr": reliability(pcvr[y], z[y]),
             "ctcvr": reliability(pctcvr, z),
         },
-        "histogram": {"clicked": histogram(pcvr[y]), "un-clicked": histogram(pcvr[~y])},
-        "segments": segments,
-    }
-    return plain(found)
+        histogram={"clicked": histogram(pcvr[y]), "un-clicked": histogram(pcvr[~y])},
+        segments={s.by: measure_segments(s, p, truths) for s in (by_pctr(pctr), *fields)},
+    )
 
 
-def reliability(p: np.ndarray, label: np.ndarray, bins: int = BINS) -> list[dict[str, float]]:
+def reliability(p: np.ndarray, label: np.ndarray, bins: int = BINS) -> list[Bin]:
     """Bins of equal mass, the lowest first; level predictions share one, empty bins are left out.
 
     Shape: float32 (N,), bool (N,).
 
-    >>> reliability(np.array([0.1, 0.3], np.float32), np.array([False, True]), bins=1)[0]["observed"]
+    >>> reliability(np.array([0.1, 0.3], np.float32), np.array([False, True]), bins=1)[0].observed
     0.5
     """
     found = sums_by_code(equal_mass_codes(p, bins), p, label, count=bins)
     return [_bin(sums) for sums in found if sums.impressions]
 
 
-def _bin(sums: Sums) -> dict[str, float]:
+def _bin(sums: Sums) -> Bin:
     low, high = (count / sums.impressions for count in count_interval(sums.observed))
-    return {
-        "impressions": sums.impressions,
-        "predicted": sums.predicted / sums.impressions,
-        "observed": sums.observed / sums.impressions,
-        "low": low,
-        "high": high,
-    }
+    return Bin(
+        impressions=sums.impressions,
+        predicted=sums.predicted / sums.impressions,
+        observed=sums.observed / sums.impressions,
+        low=low,
+        high=high,
+    )
 
 
 def histogram(p: np.ndarray) -> list[int]:
@@ -89,7 +86,7 @@ def edges() -> np.ndarray:
     return 10.0 ** (np.arange(A_DECADE * DECADES + 1) / A_DECADE - DECADES)
 
 
-def true_histogram(truths: Truths) -> Mapping[str, list[int]]:
+def true_histogram(truths: Truths) -> dict[str, list[int]]:
     """The histogram of the true pCVR, where the log is simulated."""
     if truths.pcvr is None:
         return {}

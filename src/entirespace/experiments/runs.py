@@ -21,19 +21,23 @@ from ..dataset.dataset import Dataset
 from ..errors import RunError
 from ..kernels.threads import use_threads
 from ..methods import CTR, Method
+from ..metrics.evaluation import Probabilities, Truths
 from ..progress import SILENT, Hushed, Progress
 from ..records import save_json
+from ..reports.comparison import HEADLINES, Check
+from ..reports.evaluation import Evaluation
 from ..runs.run import METRICS
 from ..training import Run, fit, reference_ctr
 from .pool import Pool
-from .protocol import Truths, measure
+from .protocol import evaluated
 
 EVALUATION, SCORES = "evaluation.json", "test-scores.npy"
-HEADLINES = ("cvr", "ctcvr")  # the paper's two tasks
-SCORED = (*HEADLINES, "ctr")  # what is kept of the test part: pCVR, (reference pCTR) x pCVR, reference pCTR
+SCORED = {"cvr": "cvr", "ctcvr": "ctcvr", "ctr": "ctr_reference"}
+"""What is kept of the test part, in this order, and the task it is measured in: pCVR, (reference pCTR) x pCVR, and the
+reference pCTR."""
 
-Found = dict[Method, dict[int, dict[str, Any]]]
-"""method -> seed -> part -> evaluation, as plain values."""
+Found = dict[Method, dict[int, dict[str, Evaluation]]]
+"""method -> seed -> part -> evaluation."""
 
 
 class Runs:
@@ -45,24 +49,24 @@ class Runs:
         self._truths: dict[str, Truths] = {}
         self._reference: tuple[int, Run, dict[str, np.ndarray]] | None = None
 
-    def there(self, method: Method, seed: int) -> dict[str, Any] | None:
-        """The evaluation of a run made earlier: part -> plain values."""
+    def there(self, method: Method, seed: int) -> dict[str, Evaluation] | None:
+        """The evaluation of a run made earlier, by part."""
         path, scores = (self._of(method, seed) / name for name in (EVALUATION, SCORES))
-        if not (path.exists() and scores.exists() and len(self.scores(method, seed)) == len(SCORED)):
+        if not (path.exists() and scores.exists() and len(np.load(scores, mmap_mode="r")) == len(SCORED)):
             return None
-        return json.loads(path.read_text())
+        return {part: Evaluation.model_validate(found) for part, found in json.loads(path.read_text()).items()}
 
-    def scores(self, method: Method, seed: int) -> np.ndarray:
-        """What the method's run said of the test part, in the order of SCORED. Shape: float32 (3, N)."""
-        return np.load(self._of(method, seed) / SCORES, mmap_mode="r")
+    def scores(self, method: Method, seed: int) -> Probabilities:
+        """What the method's run said of the test part: "cvr", "ctcvr" and "ctr". Shape: float32 (N,) each."""
+        return dict(zip(SCORED, np.load(self._of(method, seed) / SCORES, mmap_mode="r"), strict=True))
 
-    def learning(self, method: Method, seed: int) -> list[dict[str, Any]]:
-        """What the trainer wrote at each look at the validation part: step, epoch, loss, validation_loss."""
+    def learning(self, method: Method, seed: int) -> list[Check]:
+        """What the trainer wrote at each check on the validation part."""
         lines = [json.loads(line) for line in (self._of(method, seed) / METRICS).read_text().splitlines()]
-        return [line for line in lines if "validation_loss" in line]
+        return [Check.model_validate(line) for line in lines if "validation_loss" in line]
 
-    def evaluation(self, method: Method, seed: int, progress: Progress = SILENT) -> dict[str, Any]:
-        """Train and evaluate a run: part -> plain values."""
+    def evaluation(self, method: Method, seed: int, progress: Progress = SILENT) -> dict[str, Evaluation]:
+        """Train and evaluate a run, by part."""
         reference, pctr = self.reference(seed, progress)
         run = fit(
             method,
@@ -73,18 +77,17 @@ class Runs:
             out=self._of(method, seed),
             progress=progress,
         )
-        found: dict[str, Any] = {}
+        found: dict[str, Evaluation] = {}
         for part in self._parts:
-            own = run.outputs(part, progress)
+            outputs = run.outputs(part, progress).beside(pctr[part.name])
+            if outputs.pcvr is None:
+                raise RunError("a method must have a pCVR to be compared", f"{method.label} has none")
             if part.name not in self._truths:
                 self._truths[part.name] = Truths.of(part)
-            found[part.name] = measure(self._truths[part.name], own, pctr[part.name], part.name).as_dict()
+            found[part.name] = evaluated(outputs, self._truths[part.name], part.name)
             if part is self.data.test:
-                if own.pcvr is None:
-                    raise RunError("a method must have a pCVR to be compared", f"{method.label} has none")
-                scores = np.stack([own.pcvr, own.pcvr * pctr[part.name], pctr[part.name]])
-                np.save(run.folder / SCORES, scores)
-        save_json(run.folder / EVALUATION, found)
+                np.save(run.folder / SCORES, np.stack([outputs.tasks[task] for task in SCORED.values()]))
+        save_json(run.folder / EVALUATION, {part: evaluation.as_dict() for part, evaluation in found.items()})
         return found
 
     def reference(self, seed: int, progress: Progress = SILENT) -> tuple[Run, dict[str, np.ndarray]]:
@@ -93,12 +96,7 @@ class Runs:
             run = reference_ctr(
                 self.data.train, seed=seed, config=self.config, out=self._of(CTR(), seed), progress=progress
             )
-            pctr = {}
-            for part in self._parts:
-                values = run.outputs(part, progress).pctr
-                assert values is not None
-                pctr[part.name] = values
-            self._reference = seed, run, pctr
+            self._reference = seed, run, {part.name: run.own_pctr(part, progress) for part in self._parts}
         return self._reference[1], self._reference[2]
 
     def _of(self, method: Method, seed: int) -> Path:
@@ -127,12 +125,12 @@ def evaluate_all(
         )
     done = 0
 
-    def tell(method: Method, seed: int, evaluation: dict[str, Any]) -> None:
+    def tell(method: Method, seed: int, evaluation: dict[str, Evaluation]) -> None:
         nonlocal done
         done += 1
         found[method][seed] = evaluation
-        tasks = evaluation["test"]["tasks"]
-        aucs = ", ".join(f"{task.upper()} AUC {_brief(tasks[task]['auc'])}" for task in HEADLINES if task in tasks)
+        tasks = evaluation["test"].tasks
+        aucs = ", ".join(f"{task.upper()} AUC {_brief(tasks[task].auc)}" for task in HEADLINES if task in tasks)
         progress.say(f"[{done}/{len(missing)}] {method.label}, seed {seed}: {aucs}")
 
     if jobs == 1 or len(missing) < 2:

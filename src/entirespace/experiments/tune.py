@@ -17,10 +17,9 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,10 +29,11 @@ from ..dotted import flat
 from ..errors import ConfigError, DataError, RunError
 from ..methods import Method
 from ..metrics.auc import auc
-from ..metrics.metrics import Undefined, log_loss
+from ..metrics.losses import log_loss
+from ..metrics.values import Undefined
 from ..progress import SILENT, Hushed, Progress
 from ..records import save_json
-from ..reports.tune_report import OBJECTIVES, markdown, plot, text, told
+from ..reports.study import OBJECTIVES, Objective, Trial, Tuned, in_one_line, markdown, plot
 from ..runs.run import METRICS, REFERENCE
 from ..training import Run, fit, reference_ctr
 from .space import Space
@@ -41,25 +41,10 @@ from .space import Space
 if TYPE_CHECKING:
     import optuna
 
-Objective = Literal["ctcvr_auc", "cvr_log_loss"]
-
 FORMAT = "entirespace-study/1"
 STUDY, DATABASE, TRIALS, BEST = "study.json", "study.db", "trials.json", "best.toml"
 AGAIN = "again"  # of a trial: the number of the interrupted one whose values it has
 VALUES, REASON = "values", "reason"  # of a trial: the settings by name, and why it failed
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """A study: plain values (see docs/formats.md); `str()` is the report."""
-
-    about: Mapping[str, Any]
-
-    def as_dict(self) -> dict[str, Any]:
-        return dict(self.about)
-
-    def __str__(self) -> str:
-        return text(self.about)
 
 
 def tune(
@@ -99,10 +84,11 @@ class _Study:
     def __init__(
         self, space: Space, data: Dataset, objective: Objective, seed: int, out: Path, progress: Progress
     ) -> None:
-        self._space, self._data, self._objective, self._seed = space, data, objective, seed
+        self._space, self._data, self._seed = space, data, seed
+        self._objective: Objective = objective
         self._out, self._progress = out, progress
         self._up = OBJECTIVES[objective].up
-        self._sign = -1 if self._up else 1  # of a loss, so that its better is the objective's
+        self._sign = -1 if self._up else 1  # of a loss, so that more is better of both, or of neither
         part = data.validation
         if not 0 < part.counts["conversion"] < part.counts["click"]:
             came = str(part.counts)
@@ -197,8 +183,8 @@ class _Study:
         else:
             self._study.tell(trial, value)
         shutil.rmtree(folder, ignore_errors=True)
-        told_now = self._write()
-        self._progress.say(f"{name} {told(told_now['trials'][-1], told_now)}")
+        study = self._write()
+        self._progress.say(f"{name} {in_one_line(study.trials[-1], study)}")
 
     def _train(
         self, optuna: Any, trial: optuna.Trial, method: Method, config: Config, folder: Path, progress: Progress
@@ -208,27 +194,31 @@ class _Study:
             self._data.train,
             seed=self._seed,
             config=config,
-            reference=self._reference if method.reads_reference else None,
+            reference=self._reference if method.reads else None,
             out=folder,
             tracker=_Pruner(optuna, trial, self._sign),
             progress=progress,
         )
 
     def _read_reference(self, method: Method) -> None:
-        if self._objective == "ctcvr_auc" and type(method).pctr is Method.pctr:  # it has no CTR of its own
+        if self._needs_reference_pctr(method):
             _ = self._reference_pctr
-        elif method.reads_reference:
+        elif method.reads:
             _ = self._reference
+
+    def _needs_reference_pctr(self, method: Method) -> bool:
+        return self._objective == "ctcvr_auc" and "pctr" not in method.predicts
 
     def _measure(self, run: Run) -> float:
         """The objective of a trained run. Raises: RunError where it is no number."""
-        own = run.outputs(self._data.validation)
-        assert own.pcvr is not None
+        outputs = run.outputs(self._data.validation)
+        if self._needs_reference_pctr(run.method):
+            outputs = outputs.beside(self._reference_pctr)
+        bid = outputs.bid()
         if self._objective == "cvr_log_loss":
-            value = log_loss(own.pcvr[self._click], self._conversion[self._click])
+            value = log_loss(bid["cvr"][self._click], self._conversion[self._click])
         else:
-            pctcvr = own.pctcvr if own.pctcvr is not None else self._reference_pctr * own.pcvr
-            value = auc(pctcvr, self._conversion)
+            value = auc(bid["ctcvr"], self._conversion)
         if isinstance(value, Undefined) or not np.isfinite(value):
             raise RunError(f"the {OBJECTIVES[self._objective].name} must be a number", str(value))
         return value
@@ -247,49 +237,49 @@ class _Study:
     @cached_property
     def _reference_pctr(self) -> np.ndarray:
         """Shape: float32 (N,) of the validation part."""
-        pctr = self._reference.outputs(self._data.validation).pctr
-        assert pctr is not None
-        return pctr
+        return self._reference.own_pctr(self._data.validation)
 
-    def _write(self) -> dict[str, Any]:
+    def _write(self) -> Tuned:
         """trials.json, and best.toml where there is a best trial."""
-        lines = [
-            {
-                "trial": place,
-                "state": trial.state.name.lower(),
-                "objective": trial.value if trial.state.name == "COMPLETE" else None,  # of a pruned one, its last loss
-                "values": trial.user_attrs.get(VALUES, {}),
-                "validation_losses": [self._sign * loss for _, loss in sorted(trial.intermediate_values.items())],
-                "seconds": trial.duration.total_seconds() if trial.duration else None,
-                "reason": trial.user_attrs.get(REASON),
-            }
+        trials = [
+            Trial.model_validate(
+                {
+                    "trial": place,
+                    "state": trial.state.name.lower(),
+                    "objective": trial.value if trial.state.name == "COMPLETE" else None,  # a pruned one's: a loss
+                    "values": trial.user_attrs.get(VALUES, {}),
+                    "validation_losses": [self._sign * loss for _, loss in sorted(trial.intermediate_values.items())],
+                    "seconds": trial.duration.total_seconds() if trial.duration else None,
+                    "reason": trial.user_attrs.get(REASON),
+                }
+            )
             for place, trial in enumerate(self._ended(), 1)
         ]
-        whole = [line for line in lines if line["state"] == "complete"]
-        best = (max if self._up else min)(whole, key=lambda line: line["objective"], default=None)
-        about = {**self._about, "trials": lines, "best": best and best["trial"]}
-        save_json(self._out / TRIALS, about)
+        whole = [(trial.objective, trial) for trial in trials if trial.objective is not None]
+        best = (max if self._up else min)(whole, key=lambda pair: pair[0])[1] if whole else None
+        study = Tuned.model_validate({**self._about, "trials": trials, "best": best and best.trial})
+        save_json(self._out / TRIALS, study.as_dict())
         if best is not None:
-            method, config = self._space.at(best["values"])
+            method, config = self._space.at(best.values)
             aside = self._out / (BEST + ".partial")
             aside.write_text(dump(config, method.spec()))
             aside.rename(self._out / BEST)
-        return about
+        return study
 
     def report(self) -> Tuned:
         """The study as it stands, and its files. Raises: RunError where no trial came to an end."""
-        about = self._write()
-        if about["best"] is None:
+        study = self._write()
+        if study.best is None:
             raise RunError(
                 "one trial at least must end with an objective",
-                f"{len(about['trials'])} failed, the last: {about['trials'][-1]['reason']}",
+                f"{len(study.trials)} failed, the last: {study.trials[-1].reason}",
                 where=str(self._out),
                 do="Search lower learning rates, or another objective",
             )
         shutil.rmtree(self._out / "trials", ignore_errors=True)
-        plot(about, self._out / "trials.svg")
-        (self._out / "report.md").write_text(markdown(about))
-        return Tuned(about)
+        plot(study, self._out / "trials.svg")
+        (self._out / "report.md").write_text(markdown(study))
+        return study
 
 
 class _Pruner:

@@ -9,12 +9,12 @@ The sums of p, label, squared error and cross entropy are defined as in `losses`
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numba
 import numpy as np
 
+from .losses import add_cross_entropy
 from .radix import order32
 from .threads import each
 
@@ -96,10 +96,7 @@ def sums_by(code, p, y, click, unclicked_weight, out):
         if q > 1:
             row[5] += 1
         else:
-            if t > 0:
-                loss -= t * math.log(q) if q > 0 else -math.inf
-            if t < 1:
-                loss -= (1 - t) * math.log1p(-q) if q < 1 else -math.inf
+            loss = add_cross_entropy(0.0, q, t)
         row[0] += w
         row[1] += w * q
         row[2] += w * t

@@ -17,6 +17,19 @@ import numpy as np
 BLOCK = 256
 
 
+@numba.njit(cache=True, nogil=True, inline="always")
+def add_cross_entropy(loss, p, y):
+    """A sum of cross entropies with one more added; infinite where p is 0 or 1 against y. Shape: float64, p in [0, 1].
+
+    The sum so far is an argument, for the order of the two subtractions fixes how the sum is rounded.
+    """
+    if y > 0:
+        loss -= y * math.log(p) if p > 0 else -math.inf
+    if y < 1:
+        loss -= (1 - y) * math.log1p(-p) if p < 1 else -math.inf
+    return loss
+
+
 @numba.njit(cache=True, nogil=True)
 def sums(p, y):
     """The sums of p, y, squares and cross entropy; then how many p are NaN, negative and above 1.
@@ -33,10 +46,7 @@ def sums(p, y):
             y_block += t
             squares_block += (q - t) * (q - t)
             if 0 <= q <= 1:
-                if t > 0:
-                    loss_block -= t * math.log(q) if q > 0 else -math.inf
-                if t < 1:
-                    loss_block -= (1 - t) * math.log1p(-q) if q < 1 else -math.inf
+                loss_block = add_cross_entropy(loss_block, q, t)
             elif q < 0:
                 negative += 1
             elif q > 1:

@@ -6,14 +6,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from itertools import product
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ..batches.batch import Batch
 from ..core.labels import Counts, Labels, Samples
-from ..network.probability import Heads
+from ..network.probability import Heads, Prob
+
+Predicted: TypeAlias = Mapping[str, Prob | Tensor]
+"""Probabilities by name, or plain values where they may exceed 1."""
 
 
 class Method(ABC):
@@ -26,8 +30,8 @@ class Method(ABC):
     """The network's probabilities, each with a tower of its own."""
     share_embedding: bool = False
     """One embedding for all heads, or one a head."""
-    reads_reference: ClassVar[bool] = False
-    """The loss reads `batch.reference_pctr`."""
+    reads: ClassVar[tuple[str, ...]] = ()
+    """What the loss finds in `batch.given`, beside the heads and the labels: "reference_pctr"."""
     searched: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
     """Parameters that the paper searched, and where."""
     sampled: ClassVar[str] = "S: every impression once"
@@ -53,23 +57,24 @@ class Method(ABC):
     def base_rates(self, counts: Counts) -> dict[str, float]:
         """The rate of each head's label under `samples`, in (0, 1): where the head's intercept starts."""
 
-    def pctr(self, p: Heads) -> Tensor | None:
-        """p(y=1 | x). Shape: (B,). None: the method has no CTR of its own, and the reference CTR is read."""
+    @abstractmethod
+    def predict(self, p: Heads) -> Predicted:
+        """What the method knows of each impression; it leaves out what it does not know. Shape: (B,) each.
+
+        "pctr": p(y=1 | x); without it the pCTR of the reference CTR network is taken. "pcvr": p(z=1 | y=1, x).
+        "pctcvr": p(y=1, z=1 | x); without it the product of the two is taken, Eq. (1).
+        """
         # NOTE[DIFF]: section 2.1 prints pCTR = p(z=1 | x); Eq. (1) means y.
-        return None
-
-    def pcvr(self, p: Heads) -> Tensor | None:
-        """p(z=1 | y=1, x). Shape: (B,). None: the method does not know it."""
-        return None
-
-    def pctcvr(self, p: Heads) -> Tensor | None:
-        """p(y=1, z=1 | x). Shape: (B,). Eq. (1), where the method has both factors."""
-        pctr, pcvr = self.pctr(p), self.pcvr(p)
-        return None if pctr is None or pcvr is None else pctr * pcvr
 
     def log(self, p: Heads, batch: Batch) -> dict[str, float]:
         """What else of this batch is worth a line of the training log."""
         return {}
+
+    @property
+    def predicts(self) -> frozenset[str]:
+        """The names of `predict`."""
+        even = Prob.of_logit(torch.zeros(1))
+        return frozenset(self.predict(Heads(**dict.fromkeys(self.heads, even))))
 
     @property
     def name(self) -> str:

@@ -12,7 +12,7 @@ from ..batches.batch import Batch
 from ..core.labels import Counts, Labels
 from ..errors import ConfigError
 from ..network.probability import Heads, bce
-from ._method import Method, base_rate, is_number
+from ._method import Method, Predicted, base_rate, is_number
 
 
 @final
@@ -54,5 +54,5 @@ class AMAN(Method):
         unclicked = counts.impressions - counts["click"]
         return {"cvr": base_rate(counts["conversion"], counts["click"] + self.rate * unclicked)}
 
-    def pcvr(self, p: Heads) -> Tensor:
-        return p.cvr.value
+    def predict(self, p: Heads) -> Predicted:
+        return {"pcvr": p.cvr}

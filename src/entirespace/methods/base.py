@@ -11,7 +11,7 @@ from torch import Tensor
 from ..batches.batch import Batch
 from ..core.labels import Counts, Labels
 from ..network.probability import Heads, bce
-from ._method import Method, base_rate
+from ._method import Method, Predicted, base_rate
 
 
 @final
@@ -39,5 +39,5 @@ class BASE(Method):
     def base_rates(self, counts: Counts) -> dict[str, float]:
         return {"cvr": base_rate(counts["conversion"], counts["click"])}
 
-    def pcvr(self, p: Heads) -> Tensor:
-        return p.cvr.value
+    def predict(self, p: Heads) -> Predicted:
+        return {"pcvr": p.cvr}

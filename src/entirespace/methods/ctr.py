@@ -11,7 +11,7 @@ from torch import Tensor
 from ..batches.batch import Batch
 from ..core.labels import Counts, Labels
 from ..network.probability import Heads, bce
-from ._method import Method, base_rate, once
+from ._method import Method, Predicted, base_rate, once
 
 
 @final
@@ -38,5 +38,5 @@ class CTR(Method):
     def base_rates(self, counts: Counts) -> dict[str, float]:
         return {"ctr": base_rate(counts["click"], counts.impressions)}
 
-    def pctr(self, p: Heads) -> Tensor:
-        return p.ctr.value
+    def predict(self, p: Heads) -> Predicted:
+        return {"pctr": p.ctr}

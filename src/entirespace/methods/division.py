@@ -11,7 +11,7 @@ from torch import Tensor
 from ..batches.batch import Batch
 from ..core.labels import Counts, Labels
 from ..network.probability import Heads, bce
-from ._method import Method, base_rate, once
+from ._method import Method, Predicted, base_rate, once
 
 
 @final
@@ -40,11 +40,5 @@ class DIVISION(Method):
         n = counts.impressions
         return {"ctr": base_rate(counts["click"], n), "ctcvr": base_rate(counts["conversion"], n)}
 
-    def pctr(self, p: Heads) -> Tensor:
-        return p.ctr.value
-
-    def pcvr(self, p: Heads) -> Tensor:
-        return p.ctcvr / p.ctr  # Eq. (2)
-
-    def pctcvr(self, p: Heads) -> Tensor:
-        return p.ctcvr.value
+    def predict(self, p: Heads) -> Predicted:
+        return {"pctr": p.ctr, "pcvr": p.ctcvr / p.ctr, "pctcvr": p.ctcvr}  # Eq. (2)

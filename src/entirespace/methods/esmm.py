@@ -12,7 +12,7 @@ from ..batches.batch import Batch
 from ..core.labels import Counts, Labels
 from ..errors import ConfigError
 from ..network.probability import Heads, bce
-from ._method import Method, base_rate, once
+from ._method import Method, Predicted, base_rate, once
 
 
 @final
@@ -51,14 +51,8 @@ class ESMM(Method):
             "cvr": base_rate(counts["conversion"], counts["click"]),
         }
 
-    def pctr(self, p: Heads) -> Tensor:
-        return p.ctr.value
-
-    def pcvr(self, p: Heads) -> Tensor:
-        return p.cvr.value
-
-    def pctcvr(self, p: Heads) -> Tensor:
-        return (p.ctr * p.cvr).value  # Eq. (1)
+    def predict(self, p: Heads) -> Predicted:
+        return {"pctr": p.ctr, "pcvr": p.cvr, "pctcvr": p.ctr * p.cvr}  # Eq. (1)
 
     @property
     def name(self) -> str:

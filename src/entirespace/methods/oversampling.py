@@ -12,7 +12,7 @@ from ..batches.batch import Batch
 from ..core.labels import Counts, Labels
 from ..errors import ConfigError
 from ..network.probability import Heads, bce
-from ._method import Method, base_rate
+from ._method import Method, Predicted, base_rate
 
 
 @final
@@ -53,5 +53,5 @@ class OVERSAMPLING(Method):
         copied = self.copies * counts["conversion"]
         return {"cvr": base_rate(copied, counts["click"] - counts["conversion"] + copied)}
 
-    def pcvr(self, p: Heads) -> Tensor:
-        return p.cvr.value
+    def predict(self, p: Heads) -> Predicted:
+        return {"pcvr": p.cvr}

@@ -12,7 +12,7 @@ from ..batches.batch import Batch
 from ..core.labels import Counts, Labels
 from ..errors import ConfigError
 from ..network.probability import Heads, cross_entropy, mean
-from ._method import Method, base_rate, is_number
+from ._method import Method, Predicted, base_rate, is_number
 
 
 @final
@@ -31,7 +31,7 @@ class UNBIAS(Method):
     floor: float = 0.01
 
     heads: ClassVar = ("cvr",)
-    reads_reference: ClassVar[bool] = True
+    reads: ClassVar = ("reference_pctr",)
     sampled: ClassVar[str] = "S_c: clicked once"
     equation: ClassVar[str] = "l(z, pCVR) / max(reference pCTR, floor)"
     reading: ClassVar[str] = "pCVR"
@@ -52,15 +52,14 @@ class UNBIAS(Method):
 
     def weight(self, batch: Batch) -> Tensor:
         """1 / max(pCTR, floor). Shape: (B,)."""
-        assert batch.reference_pctr is not None  # reads_reference
-        return 1 / batch.reference_pctr.clamp(min=self.floor)
+        return 1 / batch.given["reference_pctr"].clamp(min=self.floor)
 
     def base_rates(self, counts: Counts) -> dict[str, float]:
         # the rate over the clicked: the weights' share of it is not known before the reference CTR is
         return {"cvr": base_rate(counts["conversion"], counts["click"])}
 
-    def pcvr(self, p: Heads) -> Tensor:
-        return p.cvr.value
+    def predict(self, p: Heads) -> Predicted:
+        return {"pcvr": p.cvr}
 
     def log(self, p: Heads, batch: Batch) -> dict[str, float]:
         w = self.weight(batch)

@@ -15,8 +15,8 @@ import numpy as np
 from ..kernels.pairs import twice_above
 from ..kernels.pairs_in_groups import weighted_auc
 from ..kernels.radix import bits32
-from .metrics import Undefined
 from .pieces import Chunks, pieces, refuse_nan
+from .values import Undefined
 
 
 def auc(scores: Chunks, label: Chunks) -> float | Undefined:

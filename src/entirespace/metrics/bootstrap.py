@@ -19,9 +19,9 @@ from scipy.sparse import csr_array
 
 from .auc import auc
 from .delong import Sample, numbered
-from .metrics import Undefined
 from .pieces import pieces, refuse_nan
 from .significance import Difference, Interval, logit_interval
+from .values import Undefined
 
 CELLS = 1 << 23
 """Numbers of 8 bytes in a chunk of replicates."""

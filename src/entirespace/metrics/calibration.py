@@ -19,19 +19,12 @@ from scipy.stats import chi2, poisson
 
 from ..kernels.binned import bin_of, equal_mass, sums_by
 from ..kernels.threads import each
-from .metrics import Sums, Undefined
+from .losses import Sums
 from .pieces import Chunks, pieces, refuse_nan
+from .values import Undefined
 
 BINS = 50  # of the expected calibration error
 LEVEL = 0.95
-
-
-@dataclass(frozen=True)
-class Interval:
-    """An interval of PCOC. `high` is Undefined where nothing was observed: no number is too high."""
-
-    low: float | Undefined
-    high: float | Undefined
 
 
 def equal_mass_codes(p: Chunks, bins: int = BINS) -> list[np.ndarray]:
@@ -52,14 +45,14 @@ def equal_mass_codes(p: Chunks, bins: int = BINS) -> list[np.ndarray]:
 
 
 def sums_by_code(
-    code: Sequence[np.ndarray], p: Chunks, y: Chunks, click: Chunks | None = None, rest: float = 1.0, *, count: int
+    code: Sequence[np.ndarray], p: Chunks, y: Chunks, click: Chunks | None = None, unclicked: float = 1.0, *, count: int
 ) -> list[Sums]:
     """The sums of each code, 0 .. count - 1.
 
     Args:
         code: uint8, in the pieces of `equal_mass_codes` or `coded`.
         p, y: predictions float (N,), and labels bool (N,) or true probabilities float (N,).
-        click: bool (N,); an un-clicked impression weighs `rest`: 0 leaves it out. Absent: all weigh 1.
+        click: bool (N,); an un-clicked impression weighs `unclicked`: 0 leaves it out. Absent: all weigh 1.
 
     Raises: ValueError for predictions that are NaN or negative, or columns of different lengths.
     """
@@ -70,7 +63,7 @@ def sums_by_code(
 
     def add(i: int) -> np.ndarray:
         found = np.zeros((count, 6))
-        weight = 1.0 if click is None else rest
+        weight = 1.0 if click is None else unclicked
         sums_by(code[i], held[i], truth[i], clicked[i].astype(bool, copy=False), weight, found)
         return found
 
@@ -120,23 +113,24 @@ def normalised_entropy(sums: Sums) -> float | Undefined:
     return loss / -(rate * math.log(rate) + (1 - rate) * math.log1p(-rate))
 
 
-def pcoc_interval(sums: Sums, level: float = LEVEL) -> Interval:
+def pcoc_interval(sums: Sums, level: float = LEVEL) -> tuple[float | Undefined, float | Undefined]:
     """The exact interval of predicted over observed: predictions are given, the count of positives is Poisson's.
+    Its upper end is Undefined where nothing was observed: no number is too high.
 
         2 predicted / chi2(1 - a/2; 2 n + 2)  ..  2 predicted / chi2(a/2; 2 n)      (Garwood 1936), a = 1 - level
 
     For n positives of rare events; where they are common it is on the wide side.
 
-    >>> found = pcoc_interval(Sums(100, 10.0, 10.0, 0.0, 0.0, 0))
-    >>> round(found.low, 4), round(found.high, 4)
+    >>> low, high = pcoc_interval(Sums(100, 10.0, 10.0, 0.0, 0.0, 0))
+    >>> round(low, 4), round(high, 4)
     (0.5438, 2.0853)
     """
     if not sums.impressions:
-        return Interval(Undefined("no impressions"), Undefined("no impressions"))
+        return Undefined("no impressions"), Undefined("no impressions")
     least, most = count_interval(sums.observed, level)
     if not least:
-        return Interval(sums.predicted / most, Undefined(f"no positives among {sums.impressions:,.0f} impressions"))
-    return Interval(sums.predicted / most, sums.predicted / least)
+        return sums.predicted / most, Undefined(f"no positives among {sums.impressions:,.0f} impressions")
+    return sums.predicted / most, sums.predicted / least
 
 
 def count_interval(observed: float, level: float = LEVEL) -> tuple[float, float]:
@@ -159,22 +153,6 @@ def chance(sums: Sums) -> float:
     return min(1.0, 2 * min(least))
 
 
-def holm(p_values: Sequence[float], level: float = LEVEL) -> list[bool]:
-    """Which are found by Holm's correction: any of them is there by chance at most 1 - level of the time.
-
-    >>> holm([0.04, 0.001, 0.02])
-    [True, True, True]
-    >>> holm([0.04, 0.001, 0.03])
-    [False, True, False]
-    """
-    found = [False] * len(p_values)
-    for rank, i in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        if p_values[i] > (1 - level) / (len(p_values) - rank):
-            break
-        found[i] = True
-    return found
-
-
 @dataclass(frozen=True)
 class Calibration:
     """How far predictions are from what was observed, overall."""
@@ -183,8 +161,8 @@ class Calibration:
     ece: float | Undefined
 
     @staticmethod
-    def of(p: Chunks, y: Chunks, click: Chunks | None = None, rest: float = 1.0, bins: int = BINS) -> Calibration:
-        """One sort into bins and one look. Shape: float (N,), bool (N,), bool (N,); or a list of chunks of each.
+    def of(p: Chunks, y: Chunks, click: Chunks | None = None, unclicked: float = 1.0, bins: int = BINS) -> Calibration:
+        """One sort into bins, and one pass. Shape: float (N,), bool (N,), bool (N,); or a list of chunks of each.
 
         Raises: ValueError as `sums_by_code`.
 
@@ -192,17 +170,17 @@ class Calibration:
         >>> round(found.ece, 6), round(found.sums.brier(), 6)  # (0.1 + 0.6) / 2, (0.01 + 0.36) / 2
         (0.35, 0.185)
         """
-        by_bin = sums_by_code(equal_mass_codes(p, bins), p, y, click, rest, count=bins)
+        by_bin = sums_by_code(equal_mass_codes(p, bins), p, y, click, unclicked, count=bins)
         return Calibration(Sums.total(by_bin), expected_calibration_error(by_bin))
 
     def as_dict(self) -> dict[str, float | Undefined]:
-        interval = pcoc_interval(self.sums)
+        low, high = pcoc_interval(self.sums)
         return {
             "log_loss": self.sums.log_loss(),
             "brier": self.sums.brier(),
             "normalised_entropy": normalised_entropy(self.sums),
             "ece": self.ece,
             "pcoc": self.sums.pcoc(),
-            "pcoc_low": interval.low,
-            "pcoc_high": interval.high,
+            "pcoc_low": low,
+            "pcoc_high": high,
         }

@@ -26,9 +26,9 @@ import numpy as np
 
 from ..kernels.radix import bits32
 from ..kernels.ranks import mean_ranks
-from .metrics import Undefined
 from .pieces import pieces, refuse_nan
 from .significance import Difference, Interval, logit_interval, student_quantile
+from .values import Undefined
 
 FEWEST = 10
 """Positives, or users with one: with fewer there is no interval.

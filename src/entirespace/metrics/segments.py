@@ -6,25 +6,59 @@ over the segments and tasks of its table.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from pydantic import Field
 
 from ..config import nearest
 from ..core.rows import IMPRESSIONS, PlacedField, Ragged
 from ..dataset.dataset import Part, from_arrow
 from ..dataset.manifest import LINK
 from ..errors import ConfigError
-from ..tables import text_table
-from .calibration import chance, coded, equal_mass_codes, holm, pcoc_interval, sums_by_code
-from .metrics import Sums, Undefined
+from .calibration import chance, coded, equal_mass_codes, pcoc_interval, sums_by_code
+from .evaluation import Probabilities, Truths
+from .losses import Sums
+from .significance import significant
+from .values import Undefined, Value, Values
 
 DECILE = "decile of pCTR"
 LARGEST = 20  # values of a field with a line of their own; the others share one
-SENTENCES = 10  # of a table
-TASKS = ("ctr", "cvr", "ctcvr")
+
+
+class SegmentTask(Values):
+    """What is predicted and observed of one task in one segment."""
+
+    mean: Value
+    pcoc: Value
+    """Predicted over observed."""
+    pcoc_low: Value
+    pcoc_high: Value
+    p_value: float
+    """The chance of a count this far off, were the predictions right."""
+    miscalibrated: bool
+    """Whether it stands after Holm's correction over the segments and tasks of the table."""
+
+
+class SegmentTruth(Values):
+    """pCVR and the true pCVR of one segment of a simulated log."""
+
+    mean: Value
+    true_mean: Value
+    pcoc: Value
+
+
+class SegmentLine(Values):
+    """One segment."""
+
+    name: str
+    impressions: int | float
+    clicks: int
+    conversions: int | None
+    """None where the run knows no pCVR."""
+    tasks: dict[str, SegmentTask]
+    truth: dict[str, SegmentTruth] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -46,7 +80,7 @@ def checked_field(part: Part, name: str) -> PlacedField:
     fields = {f.name: f for f in part.dataset.fields}
     if name not in fields:
         raise ConfigError(
-            "a field to look at by must be one of the dataset's", repr(name), do=nearest(name, list(fields))
+            "a field to measure by must be one of the dataset's", repr(name), do=nearest(name, list(fields))
         )
     return fields[name]
 
@@ -80,7 +114,7 @@ def _one(bags: Ragged, name: str) -> np.ndarray:
     length = np.diff(bags.offsets)
     if length.max(initial=0) > 1:
         raise ConfigError(
-            "a field to look at by must have one value an impression", f"{name!r} has up to {int(length.max())}"
+            "a field to measure by must have one value an impression", f"{name!r} has up to {int(length.max())}"
         )
     row = np.full(len(length), -1, np.int32)
     row[length == 1] = bags.values[bags.offsets[:-1][length == 1]]
@@ -99,127 +133,60 @@ def _names(part: Part, field: PlacedField, rows: np.ndarray) -> list[str]:
     return [special.get(i) or (str(ids[i - 1]) if len(ids) else f"bucket {i - 1}") for i in rows.tolist()]
 
 
-@dataclass(frozen=True)
-class Scores:
-    """What is held against what. Shape: (N,) each; float32, bool, and the true pCVR where the log is simulated."""
+def measure_segments(segments: Segments, p: Probabilities, truths: Truths, unclicked: float = 1.0) -> list[SegmentLine]:
+    """A line a segment; empty segments are left out.
 
-    pctr: np.ndarray
-    pcvr: np.ndarray | None
-    pctcvr: np.ndarray | None
-    click: np.ndarray
-    conversion: np.ndarray
-    true_pcvr: np.ndarray | None
-    rest: float = 1.0  # how many impressions an un-clicked one stands for
+    p: "ctr", and with it "cvr" and "ctcvr" where the run knows pCVR. An un-clicked impression stands for `unclicked`.
+    """
+    count, click = len(segments.names), truths.click
 
+    def by(p: np.ndarray, y: np.ndarray, weight: float, click: np.ndarray = click) -> list[Sums]:
+        return sums_by_code(segments.code, p, y, click, weight, count=count)
 
-def measure_segments(segments: Segments, s: Scores) -> list[dict[str, Any]]:
-    """A line a segment, as values (numbers, or Undefined); empty segments are left out."""
-    count = len(segments.names)
-
-    def by(p: np.ndarray, y: np.ndarray, rest: float, click: np.ndarray = s.click) -> list[Sums]:
-        return sums_by_code(segments.code, p, y, click, rest, count=count)
-
-    clicks = by(s.pctr, s.click, 1.0)
-    found: dict[str, list[Sums]] = {"ctr": by(s.pctr, s.click, s.rest)}
+    clicks = by(p["ctr"], click, 1.0)
+    tasks: dict[str, list[Sums]] = {"ctr": by(p["ctr"], click, unclicked)}
     truth: dict[str, list[Sums]] = {}
-    if s.pcvr is not None and s.pctcvr is not None:
-        found |= {"cvr": by(s.pcvr, s.conversion, 0.0), "ctcvr": by(s.pctcvr, s.conversion, s.rest)}
-        if s.true_pcvr is not None:
+    if "cvr" in p and "ctcvr" in p:
+        tasks["cvr"] = by(p["cvr"], truths.conversion, 0.0)
+        tasks["ctcvr"] = by(p["ctcvr"], truths.conversion, unclicked)
+        if truths.pcvr is not None:
             truth = {
-                "clicked": by(s.pcvr, s.true_pcvr, 0.0),
-                "un-clicked": by(s.pcvr, s.true_pcvr, 0.0, ~s.click),
-                "all": by(s.pcvr, s.true_pcvr, s.rest),
+                "clicked": by(p["cvr"], truths.pcvr, 0.0),
+                "un-clicked": by(p["cvr"], truths.pcvr, 0.0, ~click),
+                "all": by(p["cvr"], truths.pcvr, unclicked),
             }
-    lines = []
-    for i in range(count):
-        if not clicks[i].impressions:
-            continue
-        line: dict[str, Any] = {
-            "name": segments.names[i],
-            "impressions": clicks[i].impressions,
-            "clicks": int(clicks[i].observed),
-            "conversions": int(found["ctcvr"][i].observed) if "ctcvr" in found else None,
-            "tasks": {task: _line(found[task][i]) for task in found},
-        }
-        if truth:
-            line["truth"] = {where: _against_truth(sums[i]) for where, sums in truth.items()}
-        lines.append(line)
-    flags = holm([task["p_value"] for line in lines for task in line["tasks"].values()])
-    for task, flag in zip((task for line in lines for task in line["tasks"].values()), flags, strict=True):
-        task["miscalibrated"] = flag
-    return lines
+    held = [i for i in range(count) if clicks[i].impressions]
+    p_values = {(i, task): chance(sums[i]) for i in held for task, sums in tasks.items()}
+    off = dict(zip(p_values, significant(list(p_values.values())), strict=True))
+    return [
+        SegmentLine(
+            name=segments.names[i],
+            impressions=clicks[i].impressions,
+            clicks=int(clicks[i].observed),
+            conversions=int(tasks["ctcvr"][i].observed) if "ctcvr" in tasks else None,
+            tasks={task: _measured(sums[i], p_values[i, task], off[i, task]) for task, sums in tasks.items()},
+            **({"truth": {place: _against_truth(sums[i]) for place, sums in truth.items()}} if truth else {}),
+        )
+        for i in held
+    ]
 
 
-def _line(sums: Sums) -> dict[str, Any]:
-    interval = pcoc_interval(sums)
-    return {
-        "mean": _mean(sums),
-        "pcoc": sums.pcoc(),
-        "pcoc_low": interval.low,
-        "pcoc_high": interval.high,
-        "p_value": chance(sums),
-    }
+def _measured(sums: Sums, p_value: float, miscalibrated: bool) -> SegmentTask:
+    low, high = pcoc_interval(sums)
+    return SegmentTask(
+        mean=_mean(sums),
+        pcoc=sums.pcoc(),
+        pcoc_low=low,
+        pcoc_high=high,
+        p_value=p_value,
+        miscalibrated=miscalibrated,
+    )
 
 
-def _against_truth(sums: Sums) -> dict[str, Any]:
+def _against_truth(sums: Sums) -> SegmentTruth:
     true = sums.observed / sums.impressions if sums.impressions else Undefined("no impressions")
-    return {"mean": _mean(sums), "true_mean": true, "pcoc": sums.pcoc()}
+    return SegmentTruth(mean=_mean(sums), true_mean=true, pcoc=sums.pcoc())
 
 
 def _mean(sums: Sums) -> float | Undefined:
     return sums.predicted / sums.impressions if sums.impressions else Undefined("no impressions")
-
-
-def sentences(by: str, lines: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The miscalibrated segments in words, those farthest from 1 first."""
-    found: list[tuple[float, str]] = []
-    for line in lines:
-        for task, m in line["tasks"].items():
-            if not m["miscalibrated"]:
-                continue
-            what, pcoc = f"segment {by}={line['name']}: {task.upper()} is predicted", m["pcoc"]
-            if not isinstance(pcoc, float):  # Undefined, or as plain values say it
-                found.append((np.inf, f"{what} {m['mean']:.3g}, and none is observed"))
-            else:
-                direction = f"{pcoc:.2f} times too high" if pcoc > 1 else f"too low, {pcoc:.2f} of what is observed"
-                interval = f"(interval {m['pcoc_low']:.2f}-{m['pcoc_high']:.2f})"
-                found.append((abs(np.log(max(pcoc, 1e-300))), f"{what} {direction} {interval}"))
-    found.sort(key=lambda pair: -pair[0])
-    told = [sentence for _, sentence in found[:SENTENCES]]
-    return told + ([f"and {len(found) - SENTENCES} more"] if len(found) > SENTENCES else [])
-
-
-def segments_text(by: str, lines: Sequence[Mapping[str, Any]]) -> str:
-    """The table of a field's segments, and what it finds, in words."""
-    tasks = [task for task in TASKS if lines and task in lines[0]["tasks"]]
-    headers = [by, "impressions", "clicks", "conversions", *(f"mean p{task.upper()}" for task in tasks)]
-    headers += [f"{task.upper()} predicted/observed" for task in tasks]
-    rows = [
-        [
-            line["name"],
-            f"{line['impressions']:,}",
-            f"{line['clicks']:,}",
-            "-" if line["conversions"] is None else f"{line['conversions']:,}",
-            *(_number(line["tasks"][task]["mean"], ".3g") for task in tasks),
-            *(_pcoc(line["tasks"][task]) for task in tasks),
-        ]
-        for line in lines
-    ]
-    text = text_table(headers, rows)
-    if lines and "truth" in lines[0]:
-        headers = [by, *(f"pCVR over the true pCVR, {where}" for where in lines[0]["truth"])]
-        rows = [[line["name"], *(_number(m["pcoc"], ".3f") for m in line["truth"].values())] for line in lines]
-        text += "\n\n" + text_table(headers, rows)
-    told = sentences(by, lines)
-    return text + "\n" + "\n".join(told or ["no segment differs from 1 by more than chance"])
-
-
-def _pcoc(m: Mapping[str, Any]) -> str:
-    mark = " *" if m.get("miscalibrated") else ""
-    if isinstance(m["pcoc"], Undefined):
-        return f"above {_number(m['pcoc_low'], '.2f')}{mark}" if not isinstance(m["pcoc_low"], Undefined) else "-"
-    return f"{m['pcoc']:.2f} ({m['pcoc_low']:.2f}-{m['pcoc_high']:.2f}){mark}"
-
-
-def _number(value: Any, form: str) -> str:
-    return "-" if isinstance(value, Undefined) else format(value, form)

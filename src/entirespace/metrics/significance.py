@@ -21,7 +21,7 @@ import numpy as np
 from scipy.special import expit, logit
 from scipy.stats import t as student
 
-from .metrics import Undefined
+from .values import Undefined
 
 
 @dataclass(frozen=True)
@@ -149,3 +149,14 @@ def holm(p_values: Sequence[float | Undefined | None]) -> list[float | Undefined
         least = max(least, min(1.0, (len(tests) - before) * p))
         adjusted[i] = least
     return adjusted
+
+
+def significant(p_values: Sequence[float], level: float = 0.95) -> list[bool]:
+    """Which differences stand after Holm's correction: any of them is there by chance at most 1 - level of the time.
+
+    >>> significant([0.04, 0.001, 0.02])
+    [True, True, True]
+    >>> significant([0.04, 0.001, 0.03])
+    [False, True, False]
+    """
+    return [isinstance(p, float) and p <= 1 - level for p in holm(p_values)]

@@ -89,6 +89,15 @@ def mean(values: Tensor, weight: Tensor | None = None) -> Tensor:
     return values.mean() if weight is None else (weight * values).sum() / weight.sum()
 
 
+def value_of(p: Prob | Tensor) -> Tensor:
+    """The numbers of a probability, or of a value that is none, as Eq. (2)'s. Shape: as p.
+
+    >>> value_of(Prob.of_logit(torch.tensor(0.0))), value_of(torch.tensor(2.0))
+    (tensor(0.5000), tensor(2.))
+    """
+    return p.value if isinstance(p, Prob) else p
+
+
 def bce(label: Tensor, p: Prob, weight: Tensor | None = None) -> Tensor:
     """The weighted mean of the cross entropy: sum_i w_i l(y_i, p_i) / sum_i w_i.
 

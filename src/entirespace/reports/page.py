@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from . import plots
-from .diagnosis_report import details
-from .report import Section, configuration, sections, title
+from .comparison import Comparison
+from .diagnosis import details
+from .report import configuration, sections, title
+from .sections import Section
 
 CAPTIONS = {
     "table2": """How well each method puts what will convert above what will not, for each of two tasks. AUC is the
@@ -57,62 +56,50 @@ tables.""",
 }
 
 
-def page(about: Mapping[str, Any]) -> str:
-    """The whole page. `about` is what report.json holds."""
+def page(comparison: Comparison) -> str:
+    """The whole page."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    found = sections(about, html_table) + details(about, html_table)
-    shown = [(s, CAPTIONS.get(s.key.split()[0], ""), _picture(about, s)) for s in found]
-    learned = plots.learning(about)
+    found = sections(comparison) + details(comparison)
+    shown = [(s, CAPTIONS.get(s.key.split()[0], ""), _picture(comparison, s)) for s in found]
+    learned = plots.learning(comparison)
     if learned:
         shown.append((Section("learning", "Learning curves", ""), CAPTIONS["learning"], learned))
     return environment.get_template("page.html").render(
-        title=title(about), about=about, sections=shown, configuration=configuration(about), repeat=_repeat(about)
+        title=title(comparison),
+        comparison=comparison,
+        sections=shown,
+        configuration=configuration(comparison),
+        repeat=_repeat(comparison),
     )
 
 
-def _picture(about: Mapping[str, Any], section: Section) -> str | None:
+def _picture(comparison: Comparison, section: Section) -> str | None:
     kind, _, what = section.key.partition(" ")
     if kind == "table2":
-        return plots.table2(about)
+        return plots.table2(comparison)
     if kind == "against":
-        return plots.against(about, what)
+        return plots.against(comparison, what)
     if kind == "curve":
-        return plots.sampling_curve(about, what)
+        return plots.sampling_curve(comparison, what)
     if kind == "reliability":
-        return plots.reliability(about, what)
+        return plots.reliability(comparison, what)
     if kind == "deciles":
-        return plots.by_decile(about, what)
+        return plots.by_decile(comparison, what)
     if kind == "truth" and what:
-        return plots.by_decile(about, what, of="truth")
+        return plots.over_truth_by_decile(comparison, what)
     if kind == "histogram":
-        return plots.histogram(about)
+        return plots.histogram(comparison)
     return None
 
 
-def _repeat(about: Mapping[str, Any]) -> str:
+def _repeat(comparison: Comparison) -> str:
     """The command that makes this report again, with the configuration below in report.toml."""
-    seeds = ",".join(map(str, about["seeds"])) + ("," if len(about["seeds"]) == 1 else "")
-    methods = ",".join(f"'{line['label']}'" for line in about["methods"])
-    words = ["entirespace compare", about["dataset"]["path"], "-o REPORT", f"--seeds {seeds}", f"--methods {methods}"]
-    if about["sampling_curve"]:
-        shares = ",".join(f"{100 * point['share']:g}" for point in about["sampling_curve"])
+    seeds = ",".join(map(str, comparison.seeds)) + ("," if len(comparison.seeds) == 1 else "")
+    methods = ",".join(f"'{line.label}'" for line in comparison.methods)
+    words = ["entirespace compare", comparison.dataset.path, "-o REPORT", f"--seeds {seeds}", f"--methods {methods}"]
+    if comparison.sampling_curve:
+        shares = ",".join(f"{100 * point.share:g}" for point in comparison.sampling_curve)
         words.append(f"--sampling-rates {shares}")
     return " ".join(words)
-
-
-def html_table(headers: Sequence[str], rows: Sequence[Sequence[object]], left: int = 1) -> str:
-    """The same table as `tables.markdown_table`, in HTML.
-
-    >>> html_table(["part", "clicks"], [["train", 12]]).count("<td")
-    2
-    """
-    head = "".join(f'<th class="{"word" if i < left else "figure"}">{escape(h)}</th>' for i, h in enumerate(headers))
-    body = "".join(
-        "<tr>"
-        + "".join(f'<td class="{"word" if i < left else "figure"}">{escape(str(c))}</td>' for i, c in enumerate(row))
-        + "</tr>\n"
-        for row in rows
-    )
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table></div>'

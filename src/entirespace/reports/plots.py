@@ -5,16 +5,17 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
-from scipy.stats import t as student
 
-from ..metrics.segments import DECILE
-from .diagnosis_report import histograms
+from ..metrics.segments import DECILE, SegmentLine, SegmentTask, SegmentTruth
+from ..metrics.significance import student_quantile
+from ..metrics.values import Undefined
+from .comparison import Comparison, Spread
 
 INK = "#123456"  # stands for the page's text colour
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#b58900", "#3fa7c4", "#aa3377", "#888888")  # Tol's, on white and black
@@ -33,85 +34,85 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def table2(about: Mapping[str, Any]) -> str | None:
+def table2(comparison: Comparison) -> str | None:
     """AUC of each method on both tasks: mean over seeds, bar of one deviation, and a dot for each seed."""
-    lines = about["methods"]
+    lines = comparison.methods
     with rc_context(STYLE):
         figure = Figure(figsize=(8, 0.36 * len(lines) + 0.9), layout="constrained")
         for axis, (task, name) in zip(_row(figure, 2), TASKS.items(), strict=True):
             for at, line in enumerate(lines):
-                mean = line["tasks"].get(task, {}).get("auc", {})
-                if "mean" not in mean:
+                measured = line.tasks.get(task)
+                if measured is None or isinstance(measured.auc, Undefined):
                     continue
-                seeds = [100 * value for value in line["auc"][task] if isinstance(value, float)]
+                mean = measured.auc
+                seeds = [100 * value for value in line.auc[task] if isinstance(value, float)]
                 axis.plot(seeds, [at] * len(seeds), "o", color=COLOURS[at % 7], alpha=0.35, markersize=4)
-                spread = 100 * (mean["std"] or 0.0)
-                axis.errorbar(100 * mean["mean"], at, xerr=spread, fmt="D", color=COLOURS[at % 7], capsize=3)
+                spread = 100 * (mean.std or 0.0)
+                axis.errorbar(100 * mean.mean, at, xerr=spread, fmt="D", color=COLOURS[at % 7], capsize=3)
             axis.set(title=name, xlabel="AUC %", yticks=range(len(lines)), ylim=(len(lines) - 0.5, -0.5))
-            axis.set_yticklabels([line["label"] for line in lines] if task == "cvr" else [])
+            axis.set_yticklabels([line.label for line in lines] if task == "cvr" else [])
         return _svg(figure, "table2")
 
 
-def against(about: Mapping[str, Any], other: str) -> str | None:
+def against(comparison: Comparison, other: str) -> str | None:
     """Differences to a method, with the 95 % interval of Student's t over paired seeds; none for a single seed."""
-    lines = [line for line in about["methods"] if other in line["against"]]
-    colours = {line["label"]: COLOURS[i % 7] for i, line in enumerate(about["methods"])}  # a method keeps its own
+    lines = [line for line in comparison.methods if other in line.against]
+    colours = {line.label: COLOURS[i % 7] for i, line in enumerate(comparison.methods)}  # a method keeps its own
     with rc_context(STYLE):
         figure = Figure(figsize=(8, 0.36 * len(lines) + 0.9), layout="constrained")
         drawn = 0
         for axis, (task, name) in zip(_row(figure, 2), TASKS.items(), strict=True):
             axis.axvline(0, color=INK, linewidth=0.8)
             for at, line in enumerate(lines):
-                found = line["against"][other][task]
-                if not found.get("std"):
+                found = line.against[other][task].seeds
+                if isinstance(found, Undefined) or not found.std:
                     continue
-                half = student.ppf(0.975, found["n"] - 1) * found["std"] / found["n"] ** 0.5
+                half = student_quantile(0.95, found.n - 1) * found.std / found.n**0.5
                 axis.errorbar(
-                    100 * found["difference"], at, xerr=100 * half, fmt="D", color=colours[line["label"]], capsize=3
+                    100 * found.difference, at, xerr=100 * half, fmt="D", color=colours[line.label], capsize=3
                 )
                 drawn += 1
             axis.set(title=name, xlabel=f"AUC points above {other}", yticks=range(len(lines)))
             axis.set(ylim=(len(lines) - 0.5, -0.5))
-            axis.set_yticklabels([line["label"] for line in lines] if task == "cvr" else [])
+            axis.set_yticklabels([line.label for line in lines] if task == "cvr" else [])
         return _svg(figure, f"against-{other}") if drawn else None
 
 
-def sampling_curve(about: Mapping[str, Any], task: str) -> str | None:
+def sampling_curve(comparison: Comparison, task: str) -> str | None:
     """AUC over the share of the training impressions (the paper's Fig. 3), with bands of one deviation."""
-    curve = about["sampling_curve"]
+    curve = comparison.sampling_curve
     with rc_context(STYLE):
         figure = Figure(figsize=(7, 3.6), layout="constrained")
         axis = figure.subplots()
-        for i, label in enumerate(curve[0]["auc"]):
-            found = [(100 * p["share"], p["auc"][label][task]) for p in curve if "mean" in p["auc"][label][task]]
-            shares = [share for share, _ in found]
-            means, stds = ([100 * (auc[key] or 0.0) for _, auc in found] for key in ("mean", "std"))
+        for i, label in enumerate(curve[0].auc):
+            found = [(100 * p.share, auc) for p in curve if isinstance(auc := p.auc[label][task], Spread)]
+            shares, means = [share for share, _ in found], [100 * auc.mean for _, auc in found]
+            stds = [100 * (auc.std or 0.0) for _, auc in found]
             axis.plot(shares, means, marker=MARKS[i % 8], color=COLOURS[i % 7], label=label, markersize=4)
             low, high = ([m + sign * s for m, s in zip(means, stds, strict=True)] for sign in (-1, 1))
             axis.fill_between(shares, low, high, color=COLOURS[i % 7], alpha=0.12, linewidth=0)
         axis.set(xscale="log", xlabel="% of the training impressions", ylabel="AUC %", title=TASKS[task])
-        shares = [100 * p["share"] for p in curve]
+        shares = [100 * p.share for p in curve]
         axis.set_xticks(shares, [f"{share:g}" for share in shares])
         axis.minorticks_off()
         _legend(axis)
         return _svg(figure, f"curve-{task}")
 
 
-def reliability(about: Mapping[str, Any], task: str) -> str | None:
+def reliability(comparison: Comparison, task: str) -> str | None:
     """Observed rate over mean prediction in bins of equal mass, a panel a method; the pCTR has one network for all."""
-    found = about["diagnosis"]["methods"]
-    curves = {label: m["reliability"][task] for label, m in found.items()}
+    curves = {label: m.reliability[task] for label, m in comparison.diagnosis.methods.items()}
     if task == "ctr":
         curves = {"reference CTR network": next(iter(curves.values()))}
-    held = [b[key] for curve in curves.values() for b in curve for key in ("predicted", "observed") if b[key] > 0]
+    held = [value for curve in curves.values() for b in curve for value in (b.predicted, b.observed) if value > 0]
     if not held:
         return None
     ends = 0.7 * min(held), 1.4 * max(held)
     with rc_context(STYLE):
         figure, panels = _panels(curves)
         for i, (axis, (label, curve)) in enumerate(zip(panels, curves.items(), strict=True)):
-            x, y = ([b[key] for b in curve] for key in ("predicted", "observed"))
-            whiskers = [[b["observed"] - b["low"] for b in curve], [b["high"] - b["observed"] for b in curve]]
+            x, y = [b.predicted for b in curve], [b.observed for b in curve]
+            whiskers = [[b.observed - b.low for b in curve], [b.high - b.observed for b in curve]]
             axis.plot(ends, ends, color=INK, linewidth=0.8, alpha=0.6)
             axis.errorbar(x, y, yerr=whiskers, fmt="o-", color=COLOURS[i % 7], markersize=3, linewidth=1)
             axis.set_title(label, fontsize=8)
@@ -121,32 +122,64 @@ def reliability(about: Mapping[str, Any], task: str) -> str | None:
         return _svg(figure, f"reliability-{task}")
 
 
-def by_decile(about: Mapping[str, Any], what: str, of: str = "tasks") -> str | None:
-    """Predicted over observed (or over the truth) by decile of pCTR, a panel a method."""
-    found = about["diagnosis"]["methods"]
+def by_decile(comparison: Comparison, task: str) -> str | None:
+    """Predicted over observed by decile of pCTR, with exact intervals, a panel a method."""
+    found = comparison.diagnosis.methods
+    points = {label: [_point(line, line.tasks[task]) for line in m.segments[DECILE]] for label, m in found.items()}
+    return _deciles(points, "predicted/observed", f"deciles-tasks-{task}")
+
+
+def over_truth_by_decile(comparison: Comparison, place: str) -> str | None:
+    """pCVR over the true pCVR by decile of pCTR, a panel a method."""
+    found = comparison.diagnosis.methods
+    points = {label: [_point(line, line.truth[place]) for line in m.segments[DECILE]] for label, m in found.items()}
+    return _deciles(points, "pCVR / true pCVR", f"deciles-truth-{place}")
+
+
+class _Point(NamedTuple):
+    decile: int
+    ratio: float
+    ends: tuple[float, float] | None
+
+
+def _point(line: SegmentLine, m: SegmentTask | SegmentTruth) -> _Point | None:
+    if isinstance(m.pcoc, Undefined) or not m.pcoc > 0:
+        return None
+    ends = None
+    if isinstance(m, SegmentTask):
+        assert not isinstance(m.pcoc_low, Undefined)  # there is an interval where there is a ratio
+        assert not isinstance(m.pcoc_high, Undefined)
+        ends = m.pcoc_low, m.pcoc_high
+    return _Point(int(line.name), m.pcoc, ends)
+
+
+def _deciles(found: Mapping[str, Sequence[_Point | None]], ratio: str, name: str) -> str:
     with rc_context(STYLE):
         figure, panels = _panels(found)
-        for i, (axis, (label, m)) in enumerate(zip(panels, found.items(), strict=True)):
-            lines = [line for line in m["segments"][DECILE] if isinstance(line[of][what]["pcoc"], float)]
-            lines = [line for line in lines if line[of][what]["pcoc"] > 0]
-            x, y = [int(line["name"]) for line in lines], [line[of][what]["pcoc"] for line in lines]
+        for i, (axis, (label, all_)) in enumerate(zip(panels, found.items(), strict=True)):
+            points = [point for point in all_ if point is not None]
+            ends = [(p.ratio - p.ends[0], p.ends[1] - p.ratio) for p in points if p.ends]
             axis.axhline(1, color=INK, linewidth=0.8, alpha=0.6)
-            whiskers = None
-            if of == "tasks":
-                ends = [(line[of][what]["pcoc_low"], line[of][what]["pcoc_high"]) for line in lines]
-                whiskers = [[p - e[k] if k == 0 else e[k] - p for p, e in zip(y, ends, strict=True)] for k in (0, 1)]
-            axis.errorbar(x, y, yerr=whiskers, fmt="o-", color=COLOURS[i % 7], markersize=3, linewidth=1)
+            axis.errorbar(
+                [p.decile for p in points],
+                [p.ratio for p in points],
+                yerr=[[low for low, _ in ends], [high for _, high in ends]] if ends else None,
+                fmt="o-",
+                color=COLOURS[i % 7],
+                markersize=3,
+                linewidth=1,
+            )
             axis.set_title(label, fontsize=8)
             axis.set(yscale="log", xticks=range(1, 11, 3))
             _ratios(axis)
         figure.supxlabel("decile of pCTR", fontsize=9)
-        figure.supylabel("predicted/observed" if of == "tasks" else "pCVR / true pCVR", fontsize=9)
-        return _svg(figure, f"deciles-{of}-{what}")
+        figure.supylabel(ratio, fontsize=9)
+        return _svg(figure, name)
 
 
-def histogram(about: Mapping[str, Any]) -> str | None:
+def histogram(comparison: Comparison) -> str | None:
     """How pCVR spreads over clicked (filled) and un-clicked impressions (line), a panel a method, and the truth."""
-    found, edges = histograms(about), about["diagnosis"]["edges"]
+    found, edges = comparison.diagnosis.histograms(), comparison.diagnosis.edges
     held = [i for i in range(len(edges) - 1) if any(counts[i] for h in found.values() for counts in h.values())]
     with rc_context(STYLE):
         figure, panels = _panels(found)
@@ -181,14 +214,14 @@ def _ratios(axis: Axes) -> None:
     axis.yaxis.set_minor_formatter(NullFormatter())
 
 
-def learning(about: Mapping[str, Any]) -> str | None:
+def learning(comparison: Comparison) -> str | None:
     """Each method's own validation loss after each epoch, relative to the first look, for every seed."""
     with rc_context(STYLE):
         figure = Figure(figsize=(7, 3.4), layout="constrained")
         axis, drawn = figure.subplots(), 0
-        for i, (label, seeds) in enumerate(about["learning"].items()):
-            for at, looks in enumerate(seeds.values()):
-                points = [(k + 1, look["validation_loss"]) for k, look in enumerate(looks) if look["validation_loss"]]
+        for i, (label, seeds) in enumerate(comparison.learning.items()):
+            for at, checks in enumerate(seeds.values()):
+                points = [(k + 1, c.validation_loss) for k, c in enumerate(checks) if c.validation_loss]
                 if not points:
                     continue
                 first = points[0][1]

@@ -22,9 +22,9 @@ from ..dataset.dataset import Part
 from ..errors import ConfigError, RunError
 from ..progress import SILENT, Progress
 from ..records import save_json
+from .outputs import Outputs
 
 if TYPE_CHECKING:
-    from .outputs import Outputs
     from .run import Run
 
 FORMAT = "entirespace-calibration/1"
@@ -46,15 +46,13 @@ class Calibration:
         p = p if calibrator is None else calibrator(p)
         return p if name == "pcvr" or self.negatives_kept == 1 else Sampling(self.negatives_kept)(p)
 
-    def outputs(self, own: Outputs) -> Outputs:
-        """A method's outputs, calibrated; pCTCVR is the product of the other two (Eq. 1)."""
-        from .outputs import Outputs
-
+    def apply(self, outputs: Outputs) -> Outputs:
+        """The same outputs, calibrated. A calibrated pCTCVR is the product of its calibrated factors (Eq. 1)."""
         if not self.calibrators and self.negatives_kept == 1:
-            return own
-        pctr = None if own.pctr is None else self.of("pctr", own.pctr)
-        pcvr = None if own.pcvr is None else self.of("pcvr", own.pcvr)
-        return Outputs(pctr, pcvr, None if pctr is None or pcvr is None else pctr * pcvr)
+            return outputs
+        own = {name: self.of(name, p) for name, p in outputs.own.items() if name != "pctcvr"}
+        pctr = outputs.reference_pctr
+        return Outputs(own, None if pctr is None else self.of("pctr_reference", pctr))
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -99,19 +97,19 @@ def calibrate(
         return replace(run.calibration, negatives_kept=negatives_kept)
     if kind == "none":
         return Calibration("none", negatives_kept)
-    own = run.outputs(validation, progress)
-    y, z = validation.column("click"), validation.column("conversion")
-    given: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    if own.pctr is not None:
-        given["pctr"] = own.pctr, y
+    outputs = run.outputs(validation, progress)
     if run.reference is not None:
-        pctr = run.reference.outputs(validation, progress).pctr
-        assert pctr is not None
-        given["pctr_reference"] = pctr, y
-    if own.pcvr is not None:
-        given["pcvr"] = own.pcvr[y], z[y]
+        outputs = outputs.beside(run.reference_pctr(validation, progress))
+    y, z = validation.column("click"), validation.column("conversion")
+    fitted: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    if "pctr" in outputs.own:
+        fitted["pctr"] = outputs.own["pctr"], y
+    if outputs.reference_pctr is not None:
+        fitted["pctr_reference"] = outputs.reference_pctr, y
+    if outputs.pcvr is not None:
+        fitted["pcvr"] = outputs.pcvr[y], z[y]
     found: dict[str, Calibrator] = {}
-    for name, (p, label) in given.items():
+    for name, (p, label) in fitted.items():
         try:
             found[name] = fit_calibrator(kind, p, label)
         except ValueError as error:

@@ -40,15 +40,15 @@ def load_tensors(path: Path, digest: str, prefix: str = "") -> dict[str, Tensor]
         raise RunError("a checkpoint must be readable", str(error), where=str(path)) from error
 
 
-def flat(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Names with a prefix.
 
-    >>> list(flat("towers.", {"w": Tensor()}))
+    >>> list(prefixed("towers.", {"w": Tensor()}))
     ['towers.w']
     """
     return {prefix + name: tensor for name, tensor in tensors.items()}
 
 
-def unflat(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def unprefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """The tensors whose names have the prefix, without it."""
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}

@@ -22,7 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from ..batches.batch import Batch
 from ..batches.feed import Feed
 from ..config import Config, parse
 from ..core.calibrators import Kind
@@ -31,6 +33,7 @@ from ..errors import RunError
 from ..methods import from_spec
 from ..methods._method import Method
 from ..network import Heads, Network
+from ..network.probability import value_of
 from ..progress import SILENT, Progress
 from .calibration import CALIBRATION, Calibration, calibrate, load
 from .calibration import save as save_calibration
@@ -38,7 +41,7 @@ from .checkpoint import load_tensors
 from .outputs import Outputs, Predictions
 
 if TYPE_CHECKING:
-    from ..experiments.protocol import Evaluation
+    from ..reports.evaluation import Evaluation
 
 FORMAT = "entirespace-run/1"
 RUN, METRICS, WEIGHTS, REFERENCE = "run.json", "metrics.jsonl", "weights.safetensors", "reference"
@@ -65,16 +68,26 @@ class Run:
 
         Raises: RunError for another dataset.
         """
-        own = self.calibration.outputs(self.outputs(part, progress))
-        if own.pcvr is None:
+        outputs = self.outputs(part, progress)
+        if outputs.pcvr is None:
             raise RunError("a run must have a pCVR to predict it", f"{self.method.label} has none")
-        if own.pctr is not None:
-            pctr = own.pctr
-        else:
-            pctr = self.needed_reference().outputs(part, progress).pctr
-            assert pctr is not None
-            pctr = self.calibration.of("pctr_reference", pctr)
-        return Predictions(pctr, own.pcvr, own.pctcvr if own.pctcvr is not None else pctr * own.pcvr)
+        if outputs.pctr is None:
+            outputs = outputs.beside(self.reference_pctr(part, progress))
+        outputs = self.calibration.apply(outputs)
+        assert outputs.pctr is not None
+        assert outputs.pcvr is not None
+        assert outputs.pctcvr is not None
+        return Predictions(outputs.pctr, outputs.pcvr, outputs.pctcvr)
+
+    def scores(self, part: Part, progress: Progress = SILENT) -> Outputs:
+        """All that is measured of the run: its own outputs beside the reference CTR network's, calibrated if it is.
+
+        Raises: RunError for another dataset, or where a method with a pCVR has no reference CTR network beside it.
+        """
+        outputs = self.outputs(part, progress)
+        if outputs.pcvr is not None:
+            outputs = outputs.beside(self.reference_pctr(part, progress))
+        return self.calibration.apply(outputs)
 
     def needed_reference(self) -> Run:
         """The reference CTR network's run. Raises: RunError where there is none."""
@@ -88,22 +101,35 @@ class Run:
         return self.reference
 
     def outputs(self, part: Part, progress: Progress = SILENT) -> Outputs:
-        """What the method's own network says, head by head, uncalibrated. Raises: RunError for another dataset."""
+        """What the method's own network says, uncalibrated. Raises: RunError for another dataset."""
         self.check(part.dataset)
-        pieces: dict[str, list[np.ndarray]] = {"pctr": [], "pcvr": [], "pctcvr": []}
+        pieces: dict[str, list[np.ndarray]] = {}
         progress.start(f"scoring the {part.name} part with {self.method.label}", len(part), "impressions")
         for p in self._heads(part):
-            for name, read in (
-                ("pctr", self.method.pctr),
-                ("pcvr", self.method.pcvr),
-                ("pctcvr", self.method.pctcvr),
-            ):
-                values = read(p)
-                if values is not None:
-                    pieces[name].append(values.float().cpu().numpy())
+            for name, values in self.method.predict(p).items():
+                pieces.setdefault(name, []).append(value_of(values).float().cpu().numpy())
             progress.advance(PREDICT_ROWS)
         progress.done()
-        return Outputs(**{name: np.concatenate(values) if values else None for name, values in pieces.items()})
+        return Outputs({name: np.concatenate(values) for name, values in pieces.items()})
+
+    def reference_pctr(self, part: Part, progress: Progress = SILENT) -> np.ndarray:
+        """The pCTR of the run's reference CTR network, uncalibrated. Shape: float32 (N,).
+
+        Raises: RunError where there is no such network's run.
+        """
+        return self.needed_reference().own_pctr(part, progress)
+
+    def own_pctr(self, part: Part, progress: Progress = SILENT) -> np.ndarray:
+        """The method's own pCTR, uncalibrated. Shape: float32 (N,). Raises: RunError where it has none."""
+        pctr = self.outputs(part, progress).pctr
+        if pctr is None:
+            raise RunError("a reference CTR network must predict pCTR", f"{self.method.label} does not")
+        return pctr
+
+    @torch.inference_mode()
+    def pctr(self, batch: Batch) -> Tensor:
+        """The method's own pCTR of a batch. Shape: float32 (B,)."""
+        return value_of(self.method.predict(self.network(batch))["pctr"])
 
     @torch.inference_mode()
     def _heads(self, part: Part) -> Iterator[Heads]:

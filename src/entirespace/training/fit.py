@@ -6,7 +6,7 @@ import json
 import math
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -18,17 +18,18 @@ import torch
 from ..batches.batch import Batch
 from ..batches.feed import Feed, sampled
 from ..config import Config
-from ..dataset.dataset import Part
+from ..dataset.dataset import Dataset, Part
 from ..errors import ConfigError, RunError
 from ..kernels.threads import use_threads
 from ..methods._method import Method
 from ..progress import SILENT, Progress
 from ..records import save_json
-from ..runs.checkpoint import flat, load_tensors, save_tensors
+from ..runs.checkpoint import load_tensors, prefixed, save_tensors
 from ..runs.run import FORMAT, METRICS, REFERENCE, RUN, WEIGHTS, Run, read_about, reference_record
 from .learner import Learner
 from .tracking import MLFLOW, TENSORBOARD, UNTRACKED, Tracker
 
+REFERENCE_PCTR = "reference_pctr"  # of `Method.reads`: the pCTR of the reference CTR network
 LOG_SECONDS = 5.0  # between two lines of metrics
 BEFORE_RUN = {REFERENCE, METRICS, TENSORBOARD, MLFLOW}  # may stand in the folder before its first checkpoint
 
@@ -53,6 +54,7 @@ def fit(
     config: Config | None = None,
     validation: Part | None = None,
     reference: Run | None = None,
+    given: Mapping[str, Run] | None = None,
     out: Path | str | None = None,
     tracker: Tracker = UNTRACKED,
     progress: Progress = SILENT,
@@ -66,28 +68,44 @@ def fit(
         seed: of weights, sampling and order.
         validation: absent, the dataset's own; a dataset without one trains for all epochs.
         reference: the run of the reference CTR network. A method that learns from it (UNBIAS) must have it, and a
-            method without a CTR of its own needs it to predict pCTCVR.
+            method without a CTR of its own needs it to predict pCTCVR. Short for given={"reference_pctr": run}.
+        given: what the method reads beside its heads (`Method.reads`), by name: a run gives its pCTR.
         out: the run's folder; an interrupted run in it goes on. Absent: a temporary folder, gone with the run.
         tracker: is told the scalars that metrics.jsonl is told; what it raises ends training.
 
-    Raises: ConfigError for a missing reference; RunError for a folder with another run in it, or for a loss that
-    is no longer finite.
+    Raises: ConfigError where `given` is not what the method reads; RunError for a folder with another run in it, or for
+    a loss that is no longer finite.
     """
     config = config or Config()
-    if method.reads_reference and reference is None:
-        raise ConfigError(
-            f"{method.label} learns from the reference CTR network",
-            "no reference was given",
-            do="Train one with reference_ctr(...) and hand it to fit as reference=",
-        )
+    given = _given(method, train.dataset, reference, given or {})
+    reference = given.get(REFERENCE_PCTR, reference)
     keep = None
     if out is None:
         keep = tempfile.TemporaryDirectory(prefix="entirespace-run-")
         out = keep.name
     validation = validation if validation is not None else train.dataset.validation
-    trainer = _Trainer(method, train, validation, seed, config, reference, Path(out), tracker, progress)
+    trainer = _Trainer(method, train, validation, seed, config, reference, given, Path(out), tracker, progress)
     trainer.run()
     return replace(Run.open(out, train.dataset, reference, method), keep=keep)
+
+
+def _given(method: Method, dataset: Dataset, reference: Run | None, given: Mapping[str, Run]) -> dict[str, Run]:
+    """What the method reads, by name. Raises: ConfigError where it is not what the method reads."""
+    for name in given:
+        if name not in method.reads:
+            does = f"it reads {', '.join(method.reads)}" if method.reads else "it reads nothing beside its heads"
+            raise ConfigError(f"what is given must be read by {method.label}", f"'{name}'", do=f"Leave it out: {does}")
+    if reference is not None and REFERENCE_PCTR in method.reads:
+        given = {REFERENCE_PCTR: reference, **given}
+    for name in method.reads:
+        if name not in given:
+            what = "the reference CTR network" if name == REFERENCE_PCTR else name
+            how = "Train one with reference_ctr(...) and hand it to fit as reference="
+            do = how if name == REFERENCE_PCTR else f"Hand it to fit as given={{'{name}': ...}}"
+            raise ConfigError(f"{method.label} learns from {what}", "none was given", do=do)
+    for run in given.values():
+        run.check(dataset)
+    return dict(given)
 
 
 class _Trainer:
@@ -99,12 +117,13 @@ class _Trainer:
         seed: int,
         config: Config,
         reference: Run | None,
+        given: Mapping[str, Run],
         out: Path,
         tracker: Tracker,
         progress: Progress,
     ) -> None:
         self._method, self._train, self._validation = method, train.sampled(config.training.share), validation
-        self._seed, self._config, self._reference = seed, config, reference
+        self._seed, self._config, self._given = seed, config, given
         self._out, self._tracker, self._progress = out, tracker, progress
         self._about: dict[str, Any] = {
             "format": FORMAT,
@@ -203,11 +222,8 @@ class _Trainer:
             rng=rng,
         ):
             batch = batch.to(settings.device)
-            if self._method.reads_reference:
-                assert self._reference is not None
-                with torch.inference_mode():
-                    pctr = self._reference.network(batch).ctr.value
-                batch = replace(batch, reference_pctr=pctr.clone())
+            if self._given:
+                batch = replace(batch, given={name: run.pctr(batch).clone() for name, run in self._given.items()})
             yield batch
 
     def _expected(self) -> int:
@@ -284,7 +300,7 @@ class _Trainer:
         """The best weights alone are what a finished run keeps."""
         assert self._best is not None
         weights = load_tensors(self._out / self._best["file"], self._best["sha256"], "network.")
-        digest = save_tensors(self._out / WEIGHTS, flat("network.", weights))
+        digest = save_tensors(self._out / WEIGHTS, prefixed("network.", weights))
         self._position.finished = True
         self._write_about("finished", weights={"file": WEIGHTS, "sha256": digest})
         for path in self._out.glob("step-*.safetensors*"):

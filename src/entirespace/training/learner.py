@@ -13,7 +13,7 @@ from ..dataset.dataset import Dataset
 from ..errors import ConfigError
 from ..methods._method import Method
 from ..network import Heads
-from ..runs.checkpoint import flat, unflat
+from ..runs.checkpoint import prefixed, unprefixed
 from ..runs.run import build_network
 from .embedding_kernels import KernelLookups
 from .optimizer.row_adam import RowAdam
@@ -76,19 +76,19 @@ class Learner:
 
     def state(self) -> dict[str, Tensor]:
         """Weights and the optimizers' state, for a checkpoint; those of the weights begin with "network."."""
-        tensors = flat("network.", self.network.state_dict())
+        tensors = prefixed("network.", self.network.state_dict())
         for name, rows in self._rows.items():
-            tensors |= flat(f"rows.{name}.", rows.state())
+            tensors |= prefixed(f"rows.{name}.", rows.state())
         for i, state in self._towers.state_dict()["state"].items():
-            tensors |= flat(f"towers.{i}.", state)
+            tensors |= prefixed(f"towers.{i}.", state)
         return tensors
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Go on from another learner's `state()`."""
-        self.network.load_state_dict(unflat("network.", tensors))
+        self.network.load_state_dict(unprefixed("network.", tensors))
         for name, rows in self._rows.items():
-            rows.load(unflat(f"rows.{name}.", tensors))
+            rows.load(unprefixed(f"rows.{name}.", tensors))
         state = self._towers.state_dict()
         for i in range(len(state["param_groups"][0]["params"])):
-            state["state"][i] = unflat(f"towers.{i}.", tensors)
+            state["state"][i] = unprefixed(f"towers.{i}.", tensors)
         self._towers.load_state_dict(state)

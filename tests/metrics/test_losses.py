@@ -15,7 +15,9 @@ from sklearn.metrics import log_loss as sklearn_log_loss
 
 from entirespace.kernels.ranks import mean_ranks
 from entirespace.metrics import pieces
-from entirespace.metrics.metrics import Sums, Undefined, log_loss, pcoc, rank_correlation, truth_log_loss
+from entirespace.metrics.correlation import rank_correlation
+from entirespace.metrics.losses import Sums, log_loss, pcoc, truth_log_loss
+from entirespace.metrics.values import Undefined
 
 NONE = np.zeros(0, np.float32)
 

@@ -1,4 +1,4 @@
-"""Losses and ratios of probabilities, and their distance from a known truth. Arrays or chunks in, numbers out."""
+"""Log loss, Brier and predicted over observed, of labels or of known true probabilities. Arrays or chunks in."""
 
 from __future__ import annotations
 
@@ -9,26 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..kernels.losses import sums
-from ..kernels.ranks import mean_ranks
 from ..kernels.threads import each
-from .pieces import Chunks, pieces, refuse_nan
-
-
-@dataclass(frozen=True)
-class Undefined:
-    """A metric that has no value here, and why: never a number in disguise.
-
-    >>> print(Undefined("no conversions among 812 impressions"))
-    undefined: no conversions among 812 impressions
-    """
-
-    reason: str
-
-    def __str__(self) -> str:
-        return f"undefined: {self.reason}"
-
-    def as_dict(self) -> dict[str, str]:
-        return {"undefined": self.reason}
+from .pieces import Chunks, pieces
+from .values import Undefined
 
 
 @dataclass(frozen=True)
@@ -138,21 +121,3 @@ def pcoc(p: Chunks, label: Chunks) -> float | Undefined:
     0.75
     """
     return Sums.of(p, label).pcoc()
-
-
-def rank_correlation(a: np.ndarray, b: np.ndarray) -> float | Undefined:
-    """Spearman's: Pearson's correlation of the ranks, ties at their mean rank. Shape: float (N,) each.
-
-    Raises: ValueError for a value that is not a number, or columns of different lengths.
-
-    >>> rank_correlation(np.array([1.0, 2.0, 3.0]), np.array([10.0, 20.0, 15.0]))
-    0.5
-    """
-    held = pieces(a=a, b=b)
-    refuse_nan(held[0], "predictions")
-    refuse_nan(held[1], "true values")
-    if len(a) < 2:
-        return Undefined(f"{len(a)} impressions have no order")
-    x, y = (mean_ranks(v) - (len(v) + 1) / 2 for v in (a, b))
-    scale = float(np.sqrt((x @ x) * (y @ y)))
-    return float(x @ y) / scale if scale else Undefined("all values are the same")

@@ -1,0 +1,142 @@
+"""Table 2 from the evaluations of all runs: each family's best method, and its differences to BASE and ESMM."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from ..methods import Family, Method
+from ..metrics.delong import delong
+from ..metrics.evaluation import Probabilities, TaskValues, Truths, TruthValues
+from ..metrics.significance import Difference, Paired, holm, paired
+from ..metrics.values import Undefined, Value
+from ..reports.comparison import (
+    HEADLINES,
+    Against,
+    Candidate,
+    Line,
+    OverSeeds,
+    Select,
+    Spread,
+    TaskSpreads,
+    TruthSpreads,
+)
+from ..reports.evaluation import Evaluation
+from ..reports.report import AGAINST
+from .runs import Found
+
+Scores = Callable[[Method, int], Probabilities]
+"""What the run of a method and a seed said of the test part."""
+
+
+def table2(
+    families: Sequence[Family], found: Found, seeds: Sequence[int], select: Select, truths: Truths, scores: Scores
+) -> dict[Method, Line]:
+    """The lines of Table 2, by the method that is each family's best."""
+    lines: dict[Method, Line] = {}
+    for family in families:
+        method, line = _line(family, found, seeds, select)
+        lines[method] = line
+    against = _against(lines, truths, seeds, scores)
+    return {method: line.model_copy(update={"against": against[line.name]}) for method, line in lines.items()}
+
+
+def auc(evaluation: Evaluation | None, task: str) -> Value | None:
+    """None where it was not measured."""
+    return evaluation.tasks[task].auc if evaluation and task in evaluation.tasks else None
+
+
+def _line(family: Family, found: Found, seeds: Sequence[int], select: Select) -> tuple[Method, Line]:
+    """A family's best method, its metrics over the seeds, and what it was chosen from."""
+    part = "test" if select == "paper" else "validation"
+    candidates = [
+        Candidate(
+            label=method.label,
+            method=method.spec(),
+            selection_auc={t: Spread.of(auc(found[method][s].get(part), t) for s in seeds) for t in HEADLINES},
+        )
+        for method in family.candidates
+    ]
+    best = max(range(len(candidates)), key=lambda i: _worth(candidates[i].selection_auc))
+    method = family.candidates[best]
+    tests = [found[method][s]["test"] for s in seeds]
+    line = Line(
+        name=family.name,
+        label=method.label,
+        method=method.spec(),
+        candidates=candidates if len(candidates) > 1 else [],
+        tasks={task: TaskSpreads(**_over_seeds([e.tasks[task] for e in tests])) for task in tests[0].tasks},
+        truth={place: TruthSpreads(**_over_seeds([e.truth[place] for e in tests])) for place in tests[0].truth},
+        auc={t: [auc(e, t) for e in tests] for t in HEADLINES},
+        against={},
+    )
+    return method, line
+
+
+def _worth(selection: Mapping[str, OverSeeds]) -> tuple[float, float]:
+    """CTCVR first, for it covers the entire space; CVR where that does not decide."""
+    cvr, ctcvr = (-1.0 if isinstance(auc, Undefined) else auc.mean for auc in (selection[t] for t in HEADLINES))
+    return ctcvr, cvr
+
+
+def _over_seeds(metrics: Sequence[TaskValues] | Sequence[TruthValues]) -> dict[str, OverSeeds]:
+    """Each metric by name, over the seeds."""
+    return {name: Spread.of(getattr(m, name) for m in metrics) for name in type(metrics[0]).model_fields}
+
+
+def _against(
+    lines: Mapping[Method, Line], truths: Truths, seeds: Sequence[int], scores: Scores
+) -> dict[str, dict[str, dict[str, Against]]]:
+    """Of each line, by name: its differences to BASE and to ESMM, by task. Holm's p value is over a table's methods."""
+    by_name = {line.name: line for line in lines.values()}
+    others = [name for name in AGAINST if name in by_name]
+    against: dict[str, dict[str, dict[str, Against]]] = {
+        name: {other: {} for other in others if other != name} for name in by_name
+    }
+    for task in HEADLINES:
+        users = _over_users(lines, truths, seeds, scores, task)
+        for other in others:
+            tests = {
+                name: _paired(line.auc[task], by_name[other].auc[task])
+                for name, line in by_name.items()
+                if name != other
+            }
+            p_values = [
+                None if isinstance(t, Undefined) or isinstance(t.p_value, Undefined) else t.p_value
+                for t in tests.values()
+            ]
+            for (name, test), p_holm in zip(tests.items(), holm(p_values), strict=True):
+                assert not isinstance(p_holm, Undefined)
+                against[name][other][task] = Against(seeds=test, p_holm=p_holm, users=users(name, other))
+    return against
+
+
+def _paired(mine: Sequence[Value | None], theirs: Sequence[Value | None]) -> Paired | Undefined:
+    a, b = ([v for v in values if isinstance(v, float)] for values in (mine, theirs))
+    if len(a) < len(mine) or len(b) < len(theirs):
+        return Undefined("an AUC is undefined")
+    return paired(a, b)
+
+
+def _over_users(
+    lines: Mapping[Method, Line], truths: Truths, seeds: Sequence[int], scores: Scores, task: str
+) -> Callable[[str, str], Difference | Undefined]:
+    """The difference of two lines' mean AUC over seeds, with its interval over users: would others have said the same?
+
+    Over impressions where the dataset names no user.
+    """
+    rows = truths.click if task == "cvr" else slice(None)
+    held = [scores(method, s)[task][rows] for method in lines for s in seeds]
+    found = delong(held, truths.conversion[rows], None if truths.user is None else truths.user[rows])
+    place = {line.name: i for i, line in enumerate(lines.values())}
+
+    def difference(name: str, other: str) -> Difference | Undefined:
+        if isinstance(found, Undefined):
+            return found
+        weights = np.zeros((len(lines), len(seeds)))
+        weights[place[name]] += 1 / len(seeds)
+        weights[place[other]] -= 1 / len(seeds)
+        return found.contrast(weights.ravel())
+
+    return difference

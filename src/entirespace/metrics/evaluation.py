@@ -1,0 +1,147 @@
+"""The metrics of each task: exact AUC, AUC inside users, log loss, Brier, calibration; and pCVR against the true pCVR.
+
+    ctr, ctr_reference   pCTR of all impressions against y
+    cvr                  pCVR of the clicked impressions against z
+    ctcvr, ctcvr_own     pCTCVR of all impressions against y & z
+
+Probabilities come by task (`runs.outputs.Outputs.tasks`): nothing is multiplied here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeAlias, TypeVar
+
+import numpy as np
+
+from ..dataset.dataset import Part
+from .auc import auc, grouped_auc
+from .calibration import Calibration
+from .correlation import rank_correlation
+from .losses import Sums
+from .values import Undefined, Value, Values
+
+Probabilities: TypeAlias = Mapping[str, np.ndarray]
+"""What is measured, by task. Shape: float32 (N,), of all impressions in every task."""
+
+V = TypeVar("V")
+
+
+class TaskMetrics(Values, Generic[V]):
+    """The metrics of one task: V is a value of one run, or its mean over seeds."""
+
+    impressions: V
+    positives: V
+    auc: V
+    grouped_auc: V
+    """The mean of the AUC inside each user."""
+    grouped_auc_share: V
+    """The share of the impressions that are in it."""
+    log_loss: V
+    brier: V
+    normalised_entropy: V
+    ece: V
+    pcoc: V
+    """Predicted over observed."""
+    pcoc_low: V
+    pcoc_high: V
+
+
+class TruthMetrics(Values, Generic[V]):
+    """pCVR against the true pCVR of a simulated log."""
+
+    impressions: V
+    rank_correlation: V
+    log_loss: V
+    log_loss_of_truth: V
+    """The least that is possible."""
+    pcoc: V
+    mean: V
+    true_mean: V
+
+
+class TaskValues(TaskMetrics[Value]):
+    """The metrics of one task of one run."""
+
+
+class TruthValues(TruthMetrics[Value]):
+    """pCVR against the true pCVR, of one run."""
+
+
+@dataclass(frozen=True)
+class Truths:
+    """What the predictions of a part are measured against. Shape: (N,) each."""
+
+    click: np.ndarray  # bool
+    conversion: np.ndarray  # bool, y & z
+    user: np.ndarray | None  # int32, -1: none
+    pcvr: np.ndarray | None  # float32, where the log is simulated
+
+    @staticmethod
+    def of(part: Part) -> Truths:
+        truth = part.truth()
+        named = part.dataset.manifest.roles.user is not None
+        return Truths(
+            part.column("click"),
+            part.column("conversion"),
+            part.column("user") if named else None,
+            truth[1] if truth else None,
+        )
+
+
+def measure(p: Probabilities, truths: Truths, unclicked: float = 1.0) -> dict[str, TaskValues]:
+    """The metrics of each task.
+
+    An un-clicked impression stands for `unclicked` impressions, except in AUC, which is that of the impressions kept.
+    """
+    y, z, user = truths.click, truths.conversion, truths.user
+    found: dict[str, TaskValues] = {}
+    for task, values in p.items():
+        if task == "cvr":
+            found[task] = _metrics(values[y], z[y], None if user is None else user[y])
+        else:
+            label = y if task in ("ctr", "ctr_reference") else z
+            found[task] = _metrics(values, label, user, y, unclicked)
+    return found
+
+
+def _metrics(
+    p: np.ndarray,
+    label: np.ndarray,
+    user: np.ndarray | None,
+    click: np.ndarray | None = None,
+    unclicked: float = 1.0,
+) -> TaskValues:
+    grouped = Undefined("the dataset's roles name no user") if user is None else grouped_auc(p, label, user)
+    undefined = isinstance(grouped, Undefined)
+    return TaskValues(
+        impressions=len(p),
+        positives=int(label.sum()),
+        auc=auc(p, label),
+        grouped_auc=grouped if undefined else grouped.value,
+        grouped_auc_share=grouped if undefined else grouped.share,
+        **Calibration.of(p, label, click, unclicked).as_dict(),
+    )
+
+
+def measure_against_truth(pcvr: np.ndarray, truths: Truths) -> dict[str, TruthValues]:
+    """pCVR against the true pCVR on clicked, un-clicked and all impressions; nothing where the log is not simulated."""
+    if truths.pcvr is None:
+        return {}
+    y = truths.click
+    places: dict[str, np.ndarray] = {"clicked": y, "un-clicked": ~y, "all": np.ones(len(y), np.bool_)}
+    return {place: _against_truth(pcvr[where], truths.pcvr[where]) for place, where in places.items()}
+
+
+def _against_truth(p: np.ndarray, true: np.ndarray) -> TruthValues:
+    sums, none = Sums.of(p, true), Undefined("no impressions")
+    return TruthValues(
+        impressions=len(p),
+        rank_correlation=rank_correlation(p, true),
+        log_loss=sums.log_loss(),
+        log_loss_of_truth=Sums.of(true, true).log_loss(),
+        pcoc=sums.pcoc(),
+        mean=sums.predicted / len(p) if len(p) else none,
+        true_mean=sums.observed / len(p) if len(p) else none,
+    )

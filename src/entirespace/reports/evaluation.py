@@ -1,0 +1,150 @@
+"""What was measured of one run on one part: as values, and as the report of `evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from ..metrics.evaluation import TaskValues, TruthValues
+from ..metrics.segments import SegmentLine, SegmentTask
+from ..metrics.values import Undefined, Values, shown
+from ..tables import text_table
+
+TASKS = {
+    "ctr": "CTR on all impressions",
+    "ctr_reference": "CTR on all impressions, reference CTR network",
+    "cvr": "CVR on clicked impressions",
+    "ctcvr": "CTCVR on all impressions, pCTR of the reference CTR network",
+    "ctcvr_own": "CTCVR on all impressions, the method's own pCTR",
+}
+SENTENCES = 10  # of the segments of one field
+
+
+class Evaluation(Values):
+    """The metrics of one run on one part; `str()` is the report."""
+
+    part: str
+    tasks: dict[str, TaskValues]
+    """By task."""
+    truth: dict[str, TruthValues]
+    """pCVR against the true pCVR of a simulated log, on clicked, un-clicked and all impressions."""
+    segments: dict[str, list[SegmentLine]] = Field(default_factory=dict)
+    """By decile of pCTR, and by field: a line a segment, of the probabilities that a bid is made of."""
+    calibration: dict[str, Any] = Field(default_factory=dict)
+    """What the probabilities passed through."""
+    how: str = Field(default="", exclude=True)
+    """The same in words."""
+
+    def __str__(self) -> str:
+        title = f"{self.part} part" + (f", {self.how}" if self.how else "")
+        paragraphs = [f"{title}\n{_ranking(self)}", _calibration(self)]
+        if self.truth:
+            paragraphs.append(_truth(self))
+        measured = (dict(m) for m in (*self.tasks.values(), *self.truth.values()))
+        reasons = {str(v) for values in measured for v in values.values() if isinstance(v, Undefined)}
+        paragraphs[-1] += "".join(f"\n{reason}" for reason in sorted(reasons))
+        return "\n\n".join([*paragraphs, *(segments_text(by, lines) for by, lines in self.segments.items())])
+
+
+def _ranking(evaluation: Evaluation) -> str:
+    headers = ["task", "impressions", "positives", "AUC %", "AUC in users %", "log loss", "predicted/observed"]
+    rows = [
+        [
+            TASKS[task],
+            shown(m.impressions, ","),
+            shown(m.positives, ","),
+            shown(m.auc, ".2f", 100),
+            shown(m.grouped_auc, ".2f", 100),
+            shown(m.log_loss, ".6f"),
+            shown(m.pcoc, ".4f"),
+        ]
+        for task, m in evaluation.tasks.items()
+    ]
+    return text_table(headers, rows)
+
+
+def _calibration(evaluation: Evaluation) -> str:
+    headers = ["task", "log loss", "normalised entropy", "Brier", "ECE", "predicted/observed", "95 % interval"]
+    rows = [
+        [
+            TASKS[task],
+            shown(m.log_loss, ".6f"),
+            shown(m.normalised_entropy, ".4f"),
+            shown(m.brier, ".6f"),
+            shown(m.ece, ".6f"),
+            shown(m.pcoc, ".4f"),
+            f"{shown(m.pcoc_low, '.4f')} - {shown(m.pcoc_high, '.4f')}",
+        ]
+        for task, m in evaluation.tasks.items()
+    ]
+    return text_table(headers, rows)
+
+
+def _truth(evaluation: Evaluation) -> str:
+    headers = ["pCVR against the truth", "rank correlation", "log loss", "least possible", "mean", "true mean"]
+    rows = [
+        [
+            f"{where} impressions",
+            shown(m.rank_correlation, ".4f"),
+            shown(m.log_loss, ".6f"),
+            shown(m.log_loss_of_truth, ".6f"),
+            shown(m.mean, ".6f"),
+            shown(m.true_mean, ".6f"),
+        ]
+        for where, m in evaluation.truth.items()
+    ]
+    return text_table(headers, rows)
+
+
+def sentences(by: str, lines: Sequence[SegmentLine]) -> list[str]:
+    """The miscalibrated segments in words, those farthest from 1 first."""
+    found: list[tuple[float, str]] = []
+    for line in lines:
+        for task, m in line.tasks.items():
+            if not m.miscalibrated:
+                continue
+            what = f"segment {by}={line.name}: {task.upper()} is predicted"
+            if isinstance(m.pcoc, Undefined):
+                found.append((np.inf, f"{what} {shown(m.mean, '.3g')}, and none is observed"))
+            else:
+                high = m.pcoc > 1
+                direction = f"{m.pcoc:.2f} times too high" if high else f"too low, {m.pcoc:.2f} of what is observed"
+                interval = f"(interval {shown(m.pcoc_low, '.2f')}-{shown(m.pcoc_high, '.2f')})"
+                found.append((abs(np.log(max(m.pcoc, 1e-300))), f"{what} {direction} {interval}"))
+    found.sort(key=lambda pair: -pair[0])
+    first = [sentence for _, sentence in found[:SENTENCES]]
+    return first + ([f"and {len(found) - SENTENCES} more"] if len(found) > SENTENCES else [])
+
+
+def segments_text(by: str, lines: Sequence[SegmentLine]) -> str:
+    """The table of a field's segments, and which are miscalibrated, in words."""
+    tasks = list(lines[0].tasks) if lines else []
+    headers = [by, "impressions", "clicks", "conversions", *(f"mean p{task.upper()}" for task in tasks)]
+    headers += [f"{task.upper()} predicted/observed" for task in tasks]
+    rows = [
+        [
+            line.name,
+            f"{line.impressions:,}",
+            f"{line.clicks:,}",
+            shown(line.conversions, ",", absent="-"),
+            *(shown(line.tasks[task].mean, ".3g", absent="-") for task in tasks),
+            *(_pcoc(line.tasks[task]) for task in tasks),
+        ]
+        for line in lines
+    ]
+    text = text_table(headers, rows)
+    if lines and lines[0].truth:
+        headers = [by, *(f"pCVR over the true pCVR, {where}" for where in lines[0].truth)]
+        rows = [[line.name, *(shown(m.pcoc, ".3f", absent="-") for m in line.truth.values())] for line in lines]
+        text += "\n\n" + text_table(headers, rows)
+    return text + "\n" + "\n".join(sentences(by, lines) or ["no segment differs from 1 by more than chance"])
+
+
+def _pcoc(m: SegmentTask) -> str:
+    mark = " *" if m.miscalibrated else ""
+    if isinstance(m.pcoc, Undefined):
+        return "-" if isinstance(m.pcoc_low, Undefined) else f"above {m.pcoc_low:.2f}{mark}"
+    return f"{m.pcoc:.2f} ({shown(m.pcoc_low, '.2f')}-{shown(m.pcoc_high, '.2f')}){mark}"
