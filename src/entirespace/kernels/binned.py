@@ -67,7 +67,7 @@ def _count(bits, slot, counts):
 
 
 @numba.njit(cache=True, nogil=True)
-def bin_of(p, edges, out):
+def bin_of(p: np.ndarray, edges: np.ndarray, out: np.ndarray) -> None:
     """How many edges are <= p. Shape: float32 (n,), (E,), E < 256 -> out uint8 (n,)."""
     for i in range(len(p)):
         low, high = 0, len(edges)
@@ -81,7 +81,9 @@ def bin_of(p, edges, out):
 
 
 @numba.njit(cache=True, nogil=True)
-def sums_by(code, p, y, click, unclicked_weight, out):
+def sums_by(
+    code: np.ndarray, p: np.ndarray, y: np.ndarray, click: np.ndarray, unclicked_weight: float, out: np.ndarray
+) -> None:
     """Add to the row of each code: weight, weight * (p, y, squared error, loss), and how many p are above 1.
 
     Shape: code uint8 (n,), p float (n,), y bool or float (n,), click bool (n,), unclicked_weight () ->

@@ -18,7 +18,7 @@ BLOCK = 256
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def add_cross_entropy(loss, p, y):
+def add_cross_entropy(loss: float, p: float, y: float) -> float:
     """A sum of cross entropies with one more added; infinite where p is 0 or 1 against y. Shape: float64, p in [0, 1].
 
     The sum so far is an argument, for the order of the two subtractions fixes how the sum is rounded.
@@ -31,7 +31,7 @@ def add_cross_entropy(loss, p, y):
 
 
 @numba.njit(cache=True, nogil=True)
-def sums(p, y):
+def sums(p: np.ndarray, y: np.ndarray) -> tuple[float, float, float, float, int, int, int]:
     """The sums of p, y, squares and cross entropy; then how many p are NaN, negative and above 1.
 
     The cross entropy leaves such p out. Shape: p float (n,), y bool or float (n,), of the same n.

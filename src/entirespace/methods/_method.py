@@ -125,6 +125,11 @@ def base_rate(positives: float, samples: float) -> float:
     return (positives + 0.5) / (samples + 1)
 
 
+def is_whole(value: Any) -> bool:
+    """A whole number that is no bool."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def is_number(value: Any) -> bool:
     """A number that is no bool."""
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -35,7 +35,7 @@ class ESMM(Method):
     reading: ClassVar[str] = "pCVR"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.share_embedding, bool):
+        if type(self.share_embedding) is not bool:
             raise ConfigError("ESMM's share_embedding must be true or false", repr(self.share_embedding))
 
     def samples(self, labels: Labels, rng: np.random.Generator) -> np.ndarray:

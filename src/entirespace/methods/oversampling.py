@@ -12,7 +12,7 @@ from ..batches.batch import Batch
 from ..core.labels import Counts, Labels
 from ..errors import ConfigError
 from ..network.probability import Heads, bce
-from ._method import Method, Predicted, base_rate
+from ._method import Method, Predicted, base_rate, is_whole
 
 
 @final
@@ -40,7 +40,7 @@ class OVERSAMPLING(Method):
     # NOTE[UNSAID]: whether the paper undoes the odds before pCTR * pCVR. We read what the network says.
 
     def __post_init__(self) -> None:
-        if not isinstance(self.copies, int) or isinstance(self.copies, bool) or self.copies < 1:
+        if not is_whole(self.copies) or self.copies < 1:
             raise ConfigError("OVERSAMPLING's copies must be a whole number from 1 up", repr(self.copies))
 
     def samples(self, labels: Labels, rng: np.random.Generator) -> np.ndarray:

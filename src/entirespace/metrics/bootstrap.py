@@ -1,3 +1,5 @@
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
 """AUC over resampled users: as many users drawn with replacement, each with all its impressions (or none, or twice).
 
 A user drawn w times weighs w. With weights w of the users u(i) of the positives i, and u(j) of the negatives j:

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
-from scipy.stats import chi2, poisson
 
 from ..kernels.binned import bin_of, equal_mass, sums_by
 from ..kernels.threads import each
+from .distributions import poisson_interval, poisson_p_value
 from .losses import Sums
 from .pieces import Chunks, pieces, refuse_nan
 from .values import Undefined
@@ -139,9 +139,7 @@ def count_interval(observed: float, level: float = LEVEL) -> tuple[float, float]
     >>> [round(end, 4) for end in count_interval(0)]
     [0.0, 3.6889]
     """
-    tail = (1 - level) / 2
-    least = float(chi2.ppf(tail, 2 * observed)) / 2 if observed else 0.0
-    return least, float(chi2.isf(tail, 2 * observed + 2)) / 2
+    return poisson_interval(observed, level)
 
 
 def chance(sums: Sums) -> float:
@@ -149,8 +147,7 @@ def chance(sums: Sums) -> float:
 
     It is below 1 - level just where `pcoc_interval` leaves 1 out.
     """
-    least = float(poisson.cdf(sums.observed, sums.predicted)), float(poisson.sf(sums.observed - 1, sums.predicted))
-    return min(1.0, 2 * min(least))
+    return poisson_p_value(sums.observed, sums.predicted)
 
 
 @dataclass(frozen=True)

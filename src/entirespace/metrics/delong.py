@@ -26,8 +26,9 @@ import numpy as np
 
 from ..kernels.radix import bits32
 from ..kernels.ranks import mean_ranks
+from .distributions import student_quantile
 from .pieces import pieces, refuse_nan
-from .significance import Difference, Interval, logit_interval, student_quantile
+from .significance import Difference, Interval, logit_interval
 from .values import Undefined
 
 FEWEST = 10

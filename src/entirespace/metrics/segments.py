@@ -1,3 +1,4 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 """Where predictions are off: calibration by decile of pCTR, and by the values of any field the user names.
 
 A segment is named where its PCOC differs from 1 by more than chance: by an exact Poisson test, with Holm's correction

@@ -1,3 +1,4 @@
+# pyright: reportMissingTypeStubs=false
 """Is a difference more than chance? It depends on what would be drawn again.
 
     seeds          `paired`: would another training come out so? Methods are paired by seed: same data, same reference
@@ -19,8 +20,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import expit, logit
-from scipy.stats import t as student
 
+from .distributions import student_p_value, student_quantile
 from .values import Undefined
 
 
@@ -79,7 +80,7 @@ def paired(a: Sequence[float], b: Sequence[float]) -> Paired:
         why = Undefined("the difference is the same for every seed")
         return Paired(mean, std, why, why, n)
     statistic = mean / (std / math.sqrt(n))
-    return Paired(mean, std, statistic, float(2 * student.sf(abs(statistic), n - 1)), n)
+    return Paired(mean, std, statistic, student_p_value(statistic, n - 1), n)
 
 
 @dataclass(frozen=True)
@@ -106,13 +107,8 @@ class Difference:
         """
         half = student_quantile(level, freedom) * error
         t = difference / error if error else Undefined("the difference has no error: the scores rank alike")
-        p = 2 * float(student.sf(abs(t), freedom)) if isinstance(t, float) else t
+        p = student_p_value(t, freedom) if isinstance(t, float) else t
         return Difference(difference, error, difference - half, difference + half, t, p, level)
-
-
-def student_quantile(level: float, freedom: float) -> float:
-    """How many standard errors an interval goes to either side: 2.26 for 0.95 of 10 units, 1.96 of many."""
-    return float(student.ppf((1 + level) / 2, freedom))
 
 
 def logit_interval(auc: float, error: float, freedom: float, level: float = 0.95) -> Interval | Undefined:

@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from ..metrics.distributions import student_quantile
 from ..metrics.segments import DECILE, SegmentLine, SegmentTask, SegmentTruth
-from ..metrics.significance import student_quantile
 from ..metrics.values import Undefined
 from .comparison import Comparison, Spread
 
