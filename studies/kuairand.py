@@ -55,11 +55,8 @@ class Weighted(Method):
     def base_rates(self, counts):
         return ESMM().base_rates(counts)
 
-    def pctr(self, p):
-        return p.ctr.value
-
-    def pcvr(self, p):
-        return p.cvr.value
+    def predict(self, p):
+        return ESMM().predict(p)
 
 
 VARIANTS: dict[str, tuple[Weighted, int]] = {  # method, embedding size

@@ -219,6 +219,9 @@ def test_what_is_given_must_be_what_is_read(dataset, quick, reference):
         fit(BASE(), dataset.train, config=quick, given={"propensity": reference})
     with pytest.raises(ConfigError, match=r"'propensity'.*it reads reference_pctr"):
         fit(UNBIAS(), dataset.train, config=quick, given={"propensity": reference})
+    base = fit(BASE(), dataset.train, config=quick)
+    with pytest.raises(ConfigError, match="must predict pCTR, however: a run of BASE"):
+        fit(UNBIAS(), dataset.train, config=quick, given={"reference_pctr": base})
     with pytest.raises(ConfigError, match="Watching learns from propensity, however: none was given"):
         fit(Watching(), dataset.train, config=quick, reference=reference)
 

@@ -44,7 +44,8 @@ class Calibration:
         """Calibrated "pctr", "pctr_reference" or "pcvr". Shape: float32 (N,) -> float32 (N,)."""
         calibrator = self.calibrators.get(name)
         p = p if calibrator is None else calibrator(p)
-        return p if name == "pcvr" or self.negatives_kept == 1 else Sampling(self.negatives_kept)(p)
+        sampled = name in ("pctr", "pctr_reference") and self.negatives_kept != 1
+        return Sampling(self.negatives_kept)(p) if sampled else p
 
     def apply(self, outputs: Outputs) -> Outputs:
         """The same outputs, calibrated. A calibrated pCTCVR is the product of its calibrated factors (Eq. 1)."""

@@ -103,8 +103,11 @@ def _given(method: Method, dataset: Dataset, reference: Run | None, given: Mappi
             how = "Train one with reference_ctr(...) and hand it to fit as reference="
             do = how if name == REFERENCE_PCTR else f"Hand it to fit as given={{'{name}': ...}}"
             raise ConfigError(f"{method.label} learns from {what}", "none was given", do=do)
-    for run in given.values():
+    for name, run in given.items():
         run.check(dataset)
+        if "pctr" not in run.method.predicts:
+            came = f"a run of {run.method.label}, which has none"
+            raise ConfigError(f"the run given as {name} must predict pCTR", came, do="Give the run of a CTR network")
     return dict(given)
 
 
