@@ -242,6 +242,7 @@ def test_samples_with_labels_of_their_own_pass() -> None:
 def test_a_class_that_is_no_frozen_dataclass_is_caught() -> None:
     class Plain(Method):
         heads, samples, loss, base_rates = ("ctr",), Good.samples, Good.loss, Good.base_rates
+        predict = Good.predict
 
     with pytest.raises(AssertionError, match="the class must be a frozen dataclass"):
         check_method(Plain())

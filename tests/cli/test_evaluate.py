@@ -114,7 +114,7 @@ class Mine(Method):
     def samples(self, labels, rng): return labels.click.astype(int)
     def loss(self, p, batch): return BASE().loss(p, batch) * self.alpha
     def base_rates(self, counts): return BASE().base_rates(counts)
-    def pcvr(self, p): return p.cvr.value
+    def predict(self, p): return {"pcvr": p.cvr}
 """
 
 

@@ -74,7 +74,7 @@ COMPARE = """
         def samples(self, labels, rng): return labels.click.astype(int)
         def loss(self, p, batch): return es.BASE().loss(p, batch) * self.weight
         def base_rates(self, counts): return es.BASE().base_rates(counts)
-        def pcvr(self, p): return p.cvr.value
+        def predict(self, p): return {{"pcvr": p.cvr}}
 
     quick = Config.model_validate({{
         "network": {{"embedding_size": 2, "hidden": [4]}},

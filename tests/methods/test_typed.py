@@ -55,13 +55,14 @@ class Mine(Method):
     def samples(self, labels, rng): return labels.click.astype(int)
     def loss(self, p, batch): return BASE().loss(p, batch) * self.alpha
     def base_rates(self, counts): return BASE().base_rates(counts)
-    def pcvr(self, p): return p.cvr.value
+    def predict(self, p): return {"pcvr": p.cvr}
 
 class Plain(Method):
     heads = ("cvr",)
     def samples(self, labels, rng): return labels.click.astype(int)
     def loss(self, p, batch): return BASE().loss(p, batch)
     def base_rates(self, counts): return BASE().base_rates(counts)
+    def predict(self, p): return {"pcvr": p.cvr}
 
 @dataclass(frozen=True)
 class Searched(Plain):

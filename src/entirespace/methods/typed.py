@@ -61,7 +61,8 @@ def families(
     if not table:
         return tuple(family(text, None, where) for text in texts)
     fixed = _method(_canonical(named(table, where)), {k: v for k, v in table.items() if k != "name"}, where)
-    name, found, there = fixed.spec()["name"], [], False
+    name, there = fixed.spec()["name"], False
+    found: list[Family] = []
     for text in texts:
         typed, parameters = _read(text, where)
         if typed == name and not parameters:
@@ -90,9 +91,9 @@ def imported(name: str, where: str | None = None) -> type[Method]:
     except (ImportError, AttributeError, ValueError) as error:
         do = "Put the class at the top of a module that Python finds (PYTHONPATH)"
         raise ConfigError(f"method '{name}' must be importable", str(error), where=where, do=do) from error
-    if not (isinstance(found, type) and issubclass(found, Method)):
-        raise ConfigError(f"'{name}' must be a Method", repr(found), where=where)
-    return found
+    if isinstance(found, type) and issubclass(found, Method):
+        return found
+    raise ConfigError(f"'{name}' must be a Method", f"{found!r}", where=where)
 
 
 def _method(name: str, parameters: Mapping[str, Any], where: str | None) -> Method:
