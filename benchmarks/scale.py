@@ -41,7 +41,7 @@ SCORE = """
 import sys, entirespace as es
 from entirespace.training import Run
 data = es.open(sys.argv[1])
-Run.open(sys.argv[2], data).outputs(data.test)
+Run.open(sys.argv[2]).outputs(data.test)
 """
 VERB = "from entirespace.cli import main; main()"
 

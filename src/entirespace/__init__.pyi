@@ -17,6 +17,7 @@ from .methods import PAPER as PAPER
 from .methods import UNBIAS as UNBIAS
 from .methods import Method as Method
 from .runs.run import Run as Run
+from .runs.run import load as load
 from .simulation.simulate import simulate as simulate
 from .training.fit import fit as fit
 from .training.reference import reference_ctr as reference_ctr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 
 import pytest
@@ -70,30 +71,30 @@ def test_calibration_is_of_this_evaluation_unless_it_is_saved(run, trained, data
 
 
 def test_runs_of_compare_evaluate_like_any_other(run, dataset, quick, tmp_path) -> None:
-    """And still do where the whole report was moved; a reference that is gone or another is named, and replaced."""
+    """Also a copy of one run's folder alone; a reference that is gone or another is named, and can be replaced."""
     table = compare([BASE(), ESMM()], dataset, seeds=1, config=quick, out=tmp_path / "made", jobs=1).as_dict()
-    runs = (tmp_path / "made").rename(tmp_path / "moved") / "runs"
+    runs = tmp_path / "made" / "runs"
     (base,), (esmm,), (ctr,) = (list(runs.glob(f"{name}-seed0-*")) for name in ("BASE", "ESMM", "CTR"))
-    record = json.loads((base / "run.json").read_text())["reference"]
-    assert record == {
-        "path": f"../{ctr.name}",
-        "sha256": json.loads((ctr / "run.json").read_text())["weights"]["sha256"],
-    }
+    weights = (folder / "weights.safetensors" for folder in (ctr, base / "reference", esmm / "reference"))
+    assert len({file.stat().st_ino for file in weights}) == 1  # hard links
     for folder, line in zip((base, esmm), table["methods"], strict=True):
-        ran = run("evaluate", folder, dataset.path, "--json", "-q")
-        assert ran.code == 0, ran.err
-        assert json.loads(ran.out)["tasks"]["ctcvr"]["auc"] == line["tasks"]["ctcvr"]["auc"]["mean"]
-    before = run("evaluate", base, dataset.path, "-q").out
-    hidden = ctr.rename(tmp_path / "hidden")
+        alone = tmp_path / folder.name
+        shutil.copytree(folder, alone)
+        for place in (folder, alone):
+            ran = run("evaluate", place, dataset.path, "--json", "-q")
+            assert ran.code == 0, ran.err
+            assert json.loads(ran.out)["tasks"]["ctcvr"]["auc"] == line["tasks"]["ctcvr"]["auc"]["mean"]
+    before, inside = run("evaluate", base, dataset.path, "-q").out, base / "reference"
+    hidden = inside.rename(tmp_path / "hidden")
     ran = run("evaluate", base, dataset.path, "-q")
     assert ran.code == 1
-    assert f"it was at {ctr}, and is not there any more" in ran.err
+    assert f"it was at {inside}, and is not there any more" in ran.err
     assert "--reference RUN" in ran.err
     assert run("evaluate", base, dataset.path, "--reference", hidden, "-q").out == before
-    other = reference_ctr(dataset.train, seed=7, config=quick, out=ctr)
+    other = reference_ctr(dataset.train, seed=7, config=quick, out=inside)
     ran = run("evaluate", base, dataset.path, "-q")
     assert ran.code == 1
-    assert f"the run at {ctr} is another than the one it was trained with" in ran.err
+    assert f"the run at {inside} is another than the one it was trained with" in ran.err
     assert run("evaluate", base, dataset.path, "--reference", other.folder, "-q").code == 0
     ran = run("evaluate", esmm, dataset.path, "--reference", base, "-q")
     assert ran.code == 1

@@ -114,7 +114,7 @@ def test_a_method_without_ctr_is_measured_with_the_reference(dataset, brief, tmp
     space = Space(OVERSAMPLING(), brief, {"method.copies": Searched(choices=(2, 5))})
     about = tune(space, dataset, trials=2, out=tmp_path / "study").as_dict()
     assert {t["values"]["method.copies"] for t in about["trials"]} <= {2, 5}
-    reference = Run.open(tmp_path / "study" / "reference", dataset)
+    reference = Run.open(tmp_path / "study" / "reference")
     assert reference.method == CTR()
     config, method = load(tmp_path / "study" / "best.toml")
     assert method["copies"] == about["trials"][about["best"] - 1]["values"]["method.copies"]

@@ -34,7 +34,7 @@ def test_it_is_stored_and_read_and_applied(kind, esmm, dataset, reference) -> No
     assert p.pcvr[y].sum(dtype=float) == pytest.approx(z.sum(), abs=2)
     assert (p.pctcvr == p.pctr * p.pcvr).all()  # Eq. (1), as before
     assert not (p.pctr == before.pctr).all()
-    again = Run.open(run.folder, dataset, reference)
+    again = Run.open(run.folder, reference=reference)
     assert again.calibration == run.calibration
     assert (again.predict(dataset.test).pctcvr == run.predict(dataset.test).pctcvr).all()
     corrected = again.calibrate(dataset.validation, negatives_kept=0.5)
@@ -99,9 +99,9 @@ def test_what_is_damaged_or_of_other_weights_is_refused(esmm, dataset, reference
     for damage in ("{", "[]", "{}", "5", json.dumps({**content, "negatives_kept": 0.5})):
         path.write_text(damage)
         with pytest.raises(RunError, match="as it was written"):
-            Run.open(run.folder, dataset, reference)
+            Run.open(run.folder, reference=reference)
     esmm.calibrate(dataset.validation, "platt", save=True)
     other = fit(ESMM(), dataset.train, config=run.config, seed=1, reference=reference)
     (other.folder / CALIBRATION).write_text(path.read_text())
     with pytest.raises(RunError, match="these are others"):
-        Run.open(other.folder, dataset, reference)
+        Run.open(other.folder, reference=reference)

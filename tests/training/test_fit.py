@@ -79,21 +79,22 @@ def test_an_interrupted_run_ends_with_the_same_bits(after, dataset, quick, tmp_p
     with pytest.raises(Killed):
         fit(AMAN(rate=0.5), dataset.train, seed=2, config=config, out=tmp_path / "cut")
     with pytest.raises(RunError, match="must be finished"):
-        Run.open(tmp_path / "cut", dataset)
+        Run.open(tmp_path / "cut")
     monkeypatch.setattr(fit_module._Trainer, "_step", step)
     resumed = fit(AMAN(rate=0.5), dataset.train, seed=2, config=config, out=tmp_path / "cut")
     assert same(whole, resumed)
     lines = [json.loads(line) for line in (tmp_path / "cut" / "metrics.jsonl").read_text().splitlines()]
     looks = [(line["step"], line["validation_loss"]) for line in lines if "validation_loss" in line]
     assert looks == sorted(set(looks)), "a look at the validation part must be told once"
-    assert {p.name for p in (tmp_path / "cut").iterdir()} == {"run.json", "metrics.jsonl", "weights.safetensors"}
+    there = {p.name for p in (tmp_path / "cut").iterdir()}
+    assert there == {"run.json", "layout.json", "vocabulary", "metrics.jsonl", "weights.safetensors"}
 
 
 def test_a_finished_run_is_not_trained_again_and_opens_alone(dataset, quick, tmp_path, monkeypatch):
     run = fit(BASE(), dataset.train, config=quick, out=tmp_path / "run")
     monkeypatch.setattr(fit_module._Trainer, "_epoch", lambda *_: pytest.fail("trained again"))
     assert same(run, fit(BASE(), dataset.train, config=quick, out=tmp_path / "run"))
-    assert same(run, Run.open(tmp_path / "run", dataset))
+    assert same(run, Run.open(tmp_path / "run"))
 
 
 def test_the_best_weights_are_kept_not_the_last(dataset, quick, tmp_path):
@@ -245,7 +246,7 @@ def test_errors_name_what_to_do(dataset, quick, reference, tmp_path):
     with pytest.raises(RunError, match=r"loss must (stay|be) finite.*Lower optimizer\.learning_rate"):
         fit(ESMM(), dataset.train, config=wild)
     with pytest.raises(RunError, match="there is none"):
-        Run.open(tmp_path / "nothing", dataset)
+        Run.open(tmp_path / "nothing")
 
 
 def test_a_damaged_run_is_refused(dataset, quick, tmp_path):
@@ -255,7 +256,7 @@ def test_a_damaged_run_is_refused(dataset, quick, tmp_path):
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(RunError, match="its SHA-256 is another"):
-        Run.open(folder, dataset)
+        Run.open(folder)
     path.unlink()
     with pytest.raises(RunError, match=r"weights\.safetensors"):
-        Run.open(folder, dataset)
+        Run.open(folder)

@@ -164,4 +164,5 @@ def test_what_is_not_installed_is_silent_unless_asked_for(monkeypatch):
 
 def test_none_leaves_the_run_alone(dataset, quick, tmp_path):
     fit(BASE(), dataset.train, config=quick, out=tmp_path / "run", tracker=tracker("none"))
-    assert {p.name for p in (tmp_path / "run").iterdir()} == {"run.json", "metrics.jsonl", "weights.safetensors"}
+    there = {p.name for p in (tmp_path / "run").iterdir()}
+    assert there == {"run.json", "layout.json", "vocabulary", "metrics.jsonl", "weights.safetensors"}

@@ -62,8 +62,8 @@ def command(
     if save and calibrate is None and negatives_kept is None:
         raise typer.BadParameter("--save stores what --calibrate or --negatives-kept say: give one of them")
     data = Dataset(dataset)
-    ctr = None if reference is None else Run.open(reference, data)
-    trained = Run.open(run, data, ctr, run_method(method, run))
+    ctr = None if reference is None else Run.open(reference)
+    trained = Run.open(run, reference=ctr, method=run_method(method, run))
     with progress_on_stderr(quiet) as progress, command_line():
         for name in by or ():
             checked_field(data.test, name)

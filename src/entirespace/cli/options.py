@@ -90,11 +90,11 @@ def typed_methods(text: str | None, table: Mapping[str, Any]) -> tuple[Family, .
 def run_method(text: str | None, run: Path) -> Method | None:
     """The method that was typed for a run: without brackets, with the parameters that the run's record holds."""
     from ..methods import family
-    from ..runs.run import read_about
+    from ..runs.record import RunRecord
 
     if text is None:
         return None
-    recorded = read_about(run)["method"]
+    recorded = RunRecord.open(run).method
     with command_line():
         return family(text, recorded if recorded.get("name") == text.strip() else None).candidates[0]
 

@@ -70,7 +70,7 @@ def command(
         if chosen == CTR():
             ctr = None
         elif reference is not None:
-            ctr = Run.open(reference, data)
+            ctr = Run.open(reference)
         else:
             folder = out / "reference"
             ctr = reference_ctr(data.train, seed=seed, config=loaded, out=folder, tracker=tracked, progress=progress)

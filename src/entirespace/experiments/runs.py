@@ -26,7 +26,7 @@ from ..progress import SILENT, Hushed, Progress
 from ..records import save_json
 from ..reports.comparison import HEADLINES, Check
 from ..reports.evaluation import Evaluation
-from ..runs.run import METRICS
+from ..runs.record import METRICS
 from ..training import Run, fit, reference_ctr
 from .pool import Pool
 from .protocol import evaluated

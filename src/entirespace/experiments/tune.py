@@ -34,7 +34,7 @@ from ..metrics.values import Undefined
 from ..progress import SILENT, Hushed, Progress
 from ..records import save_json
 from ..reports.study import OBJECTIVES, Objective, Trial, Tuned, in_one_line, markdown, plot
-from ..runs.run import METRICS, REFERENCE
+from ..runs.record import METRICS, REFERENCE
 from ..training import Run, fit, reference_ctr
 from .space import Space
 

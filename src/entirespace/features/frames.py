@@ -69,6 +69,8 @@ class FrameEncoder:
 
     Attributes:
         fields: the fields in the layout's order; those of tables not given count as the impressions' own.
+        layout: the layout's digest.
+        rows: rows of the embedding table in all.
         tables: side table -> field -> one bag a row; row 0 is the empty row, for a key that has no row.
 
     Raises: DataError where a column is missing, a side table is unknown, or one of its rows cannot be encoded.
@@ -84,6 +86,7 @@ class FrameEncoder:
         self._keys: dict[str, Lookup] = {}
         self.tables: dict[str, dict[str, Ragged]] = {}
         self._counts: dict[str, dict[str, np.ndarray]] = {}  # table -> field -> int64 (rows, 2): ids, unseen
+        self.layout, self.rows = encoders.digest, sum(encoders[f.name].size for f in encoders.fields)
         offset, fields = 0, []
         for f in encoders.fields:
             size = encoders[f.name].size

@@ -128,13 +128,13 @@ def calibrate(
     return Calibration(kind, negatives_kept, found, {"part": validation.name, **counts})
 
 
-def save(folder: Path, calibration: Calibration, weights: list[str]) -> None:
+def save_calibration(folder: Path, calibration: Calibration, weights: list[str]) -> None:
     """Write it into the run's folder; `weights` are the SHA-256 of the network's and of the reference's weights."""
     content = {"format": FORMAT, "weights": weights, **calibration.as_dict()}
     save_json(folder / CALIBRATION, {**content, "checksum": digest(content)})
 
 
-def load(folder: Path, weights: list[str]) -> Calibration:
+def load_calibration(folder: Path, weights: list[str]) -> Calibration:
     """The calibration of the run in a folder; none where there is none.
 
     Raises: RunError where it is damaged, or was fitted to other weights.

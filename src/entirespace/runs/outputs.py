@@ -13,10 +13,13 @@ from functools import cached_property
 
 import numpy as np
 
+from ..features.frames import Unseen
+from ..tables import text_table
+
 
 @dataclass(frozen=True)
 class Predictions:
-    """Probabilities of the impressions of a part, in its order.
+    """Probabilities of N impressions, in their order; `str()` says how many ids were unseen.
 
     `pctr` is the run's own where the method has one, else the reference CTR network's. Shape: float32 (N,) each.
     """
@@ -24,6 +27,10 @@ class Predictions:
     pctr: np.ndarray
     pcvr: np.ndarray
     pctcvr: np.ndarray
+    unseen: Mapping[str, Unseen] = field(default_factory=dict)  # field -> its ids, and how many the run never saw
+
+    def __str__(self) -> str:
+        return f"{len(self.pcvr):,} impressions\n{unseen_text(self.unseen)}"
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,15 @@ class Outputs:
                 "ctcvr_own": None if self.pcvr is None else self._own_pctcvr,
             }
         )
+
+
+def unseen_text(unseen: Mapping[str, Unseen]) -> str:
+    """A table of the ids that a run never saw, by field."""
+    rows = [
+        [name, f"{u.ids:,}", f"{u.unseen:,}", f"{100 * u.unseen / u.ids:.2f}" if u.ids else "-"]
+        for name, u in unseen.items()
+    ]
+    return text_table(["field", "ids", "unseen", "unseen %"], rows)
 
 
 def _known(p: Mapping[str, np.ndarray | None]) -> dict[str, np.ndarray]:

@@ -7,7 +7,7 @@ import math
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,30 +20,32 @@ from ..batches.feed import Feed, sampled
 from ..config import Config
 from ..dataset.dataset import Dataset, Part
 from ..errors import ConfigError, RunError
+from ..features.layout import Layout, link_layout
 from ..kernels.threads import use_threads
 from ..methods._method import Method
+from ..network.embedding import TORCH
 from ..progress import SILENT, Progress
-from ..records import save_json
 from ..runs.checkpoint import load_tensors, prefixed, save_tensors
-from ..runs.run import FORMAT, METRICS, REFERENCE, RUN, WEIGHTS, Run, read_about, reference_record
+from ..runs.record import (
+    METRICS,
+    PARTS_OF_A_RUN,
+    REFERENCE,
+    RUN,
+    WEIGHTS,
+    Position,
+    RunRecord,
+    TensorFile,
+    TrainedOn,
+    link_run,
+    weights_sha256,
+)
+from ..runs.run import Run
 from .learner import Learner
 from .tracking import MLFLOW, TENSORBOARD, UNTRACKED, Tracker
 
 REFERENCE_PCTR = "reference_pctr"  # of `Method.reads`: the pCTR of the reference CTR network
 LOG_SECONDS = 5.0  # between two lines of metrics
-BEFORE_RUN = {REFERENCE, METRICS, TENSORBOARD, MLFLOW}  # may stand in the folder before its first checkpoint
-
-
-@dataclass
-class Position:
-    """How far training has come: all that a resumed run needs beside tensors."""
-
-    epoch: int = 0  # epochs done
-    batch: int = 0  # batches done in the present epoch
-    step: int = 0  # batches done in all
-    best: float = math.inf  # the lowest validation loss
-    worse: int = 0  # looks at the validation part since then
-    finished: bool = False
+BEFORE_RUN = {*PARTS_OF_A_RUN, TENSORBOARD, MLFLOW}  # may stand in the folder before its first checkpoint
 
 
 def fit(
@@ -55,6 +57,7 @@ def fit(
     validation: Part | None = None,
     reference: Run | None = None,
     given: Mapping[str, Run] | None = None,
+    start: Run | None = None,
     out: Path | str | None = None,
     tracker: Tracker = UNTRACKED,
     progress: Progress = SILENT,
@@ -70,6 +73,8 @@ def fit(
         reference: the run of the reference CTR network. A method that learns from it (UNBIAS) must have it, and a
             method without a CTR of its own needs it to predict pCTCVR. Short for given={"reference_pctr": run}.
         given: what the method reads beside its heads (`Method.reads`), by name: a run gives its pCTR.
+        start: a run whose weights training starts from, mapped by field and id: yesterday's model, today's log. Rows of
+            new ids start fresh, and so does Adam.
         out: the run's folder; an interrupted run in it goes on. Absent: a temporary folder, gone with the run.
         tracker: is told the scalars that metrics.jsonl is told; what it raises ends training.
 
@@ -84,9 +89,8 @@ def fit(
         keep = tempfile.TemporaryDirectory(prefix="entirespace-run-")
         out = keep.name
     validation = validation if validation is not None else train.dataset.validation
-    trainer = _Trainer(method, train, validation, seed, config, reference, given, Path(out), tracker, progress)
-    trainer.run()
-    return replace(Run.open(out, train.dataset, reference, method), keep=keep)
+    trainer = _Trainer(method, train, validation, seed, config, reference, given, start, Path(out), tracker, progress)
+    return replace(trainer.run(), keep=keep)
 
 
 def _given(method: Method, dataset: Dataset, reference: Run | None, given: Mapping[str, Run]) -> dict[str, Run]:
@@ -104,7 +108,7 @@ def _given(method: Method, dataset: Dataset, reference: Run | None, given: Mappi
             do = how if name == REFERENCE_PCTR else f"Hand it to fit as given={{'{name}': ...}}"
             raise ConfigError(f"{method.label} learns from {what}", "none was given", do=do)
     for name, run in given.items():
-        run.check(dataset)
+        run.impressions(dataset)
         if "pctr" not in run.method.predicts:
             came = f"a run of {run.method.label}, which has none"
             raise ConfigError(f"the run given as {name} must predict pCTR", came, do="Give the run of a CTR network")
@@ -121,6 +125,7 @@ class _Trainer:
         config: Config,
         reference: Run | None,
         given: Mapping[str, Run],
+        start: Run | None,
         out: Path,
         tracker: Tracker,
         progress: Progress,
@@ -128,39 +133,50 @@ class _Trainer:
         self._method, self._train, self._validation = method, train.sampled(config.training.share), validation
         self._seed, self._config, self._given = seed, config, given
         self._out, self._tracker, self._progress = out, tracker, progress
-        self._about: dict[str, Any] = {
-            "format": FORMAT,
-            "method": json.loads(json.dumps(method.spec())),  # as it is read back: lists for tuples
-            "seed": seed,
-            "config": config.model_dump(mode="json"),
-            "dataset": {"path": str(train.dataset.path), "digest": train.dataset.digest},
-            "reference": reference_record(reference, out),
-        }
+        self._reference, self._start = reference, start
+        data = train.dataset
+        self._record = RunRecord(
+            method=json.loads(json.dumps(method.spec())),  # as it is read back: lists for tuples
+            seed=seed,
+            config=config.model_dump(mode="json"),
+            dataset=TrainedOn(
+                path=str(data.path),
+                digest=data.digest,
+                impressions=data.train.counts.impressions,
+                reached=dict(data.train.counts.reached),
+            ),
+            layout=data.layout.digest,
+            reference=None if reference is None else weights_sha256(reference.folder),
+            start=None if start is None else weights_sha256(start.folder),
+            status="training",
+            position=Position().record(),
+        )
         self._position = Position()
-        self._best: dict[str, str] | None = None  # the file of the best weights so far
+        self._last: TensorFile | None = None  # what an interrupted training goes on from
+        self._best: TensorFile | None = None  # the best weights so far
 
-    def run(self) -> None:
+    def run(self) -> Run:
         """Train from the start, or from where the folder says; nothing to do where it is finished."""
         if not self._resume():
-            return
+            return Run.open(self._out, reference=self._reference, method=self._method)
         settings = self._config.training
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
             use_threads(settings.threads)
         self._train.must_be_labelled()
         self._feed = Feed.of(self._train.dataset)
-        self._learner = Learner(self._method, self._train.dataset, self._config, self._seed)
+        self._learner = Learner(self._method, self._train.dataset, self._config, self._seed, self._start)
         if self._last is not None:
-            self._learner.load(load_tensors(self._out / self._last["file"], self._last["sha256"]))
+            self._learner.load(load_tensors(self._out / self._last.file, self._last.sha256))
         self._saved_at = time.monotonic()
         self._per_epoch = self._expected()
         check_every = max(1, math.ceil(self._batches_per_epoch() / settings.checks_per_epoch))
         position = self._position
-        self._tracker.start(self._out, self._about, position.step)
+        self._tracker.start(self._out, self._record.plain(), position.step)
         try:
             while not position.finished and position.epoch < settings.epochs:
                 self._epoch(check_every)
-            self._finish()
+            return self._finish()
         finally:
             self._tracker.close(position.finished)
 
@@ -281,60 +297,64 @@ class _Trainer:
         self._tracker.log(position.step, numbers)
 
     def _save(self, best: bool = False) -> None:
-        """Write weights and the optimizers' state; then run.json, which names them; then forget older ones."""
+        """Write weights and the optimizers' state; then run.json, which names them; then remove older ones."""
         name = f"step-{self._position.step}.safetensors"
-        last = {"file": name, "sha256": save_tensors(self._out / name, self._learner.state())}
+        last = TensorFile(file=name, sha256=save_tensors(self._out / name, self._learner.state()))
         if best:
             self._best = last
-        self._write_about("training", last=last, best=self._best)
-        used = {name, self._best["file"] if self._best else name}
+        self._write_record(status="training", last=last, best=self._best)
+        used = {name, self._best.file if self._best else name}
         for path in self._out.glob("step-*.safetensors*"):
             if path.name not in used:
                 path.unlink()
         self._saved_at = time.monotonic()
 
-    def _write_about(self, status: str, **files: Any) -> None:
-        position = asdict(self._position)
-        if math.isinf(position["best"]) or math.isnan(position["best"]):
-            position["best"] = None
-        save_json(self._out / RUN, {**self._about, "status": status, "position": position, **files})
+    def _write_record(self, **values: Any) -> None:
+        record = self._record.model_copy(update={"position": self._position.record(), **values})
+        record.write(self._out / RUN)
 
-    def _finish(self) -> None:
-        """The best weights alone are what a finished run keeps."""
+    def _finish(self) -> Run:
+        """Keep the best weights alone; the run with them."""
         assert self._best is not None
-        weights = load_tensors(self._out / self._best["file"], self._best["sha256"], "network.")
+        weights = load_tensors(self._out / self._best.file, self._best.sha256, "network.")
         digest = save_tensors(self._out / WEIGHTS, prefixed("network.", weights))
         self._position.finished = True
-        self._write_about("finished", weights={"file": WEIGHTS, "sha256": digest})
+        self._write_record(status="finished", weights=TensorFile(file=WEIGHTS, sha256=digest))
         for path in self._out.glob("step-*.safetensors*"):
             path.unlink()
+        network = self._learner.network
+        network.load_state_dict(weights)
+        network.lookups = TORCH  # as in a run that is opened
+        layout = Layout.open(self._out)
+        return Run(self._out, self._method, self._seed, self._config, layout, network, self._reference).ready()
 
     def _resume(self) -> bool:
         """Take up what the folder holds. Returns False where it is finished. Raises: RunError for another run."""
-        self._last: dict[str, str] | None = None
         if not (self._out / RUN).exists():
             refuse_foreign(self._out)
             self._out.mkdir(parents=True, exist_ok=True)
             (self._out / METRICS).unlink(missing_ok=True)
+            link_layout(self._train.dataset.path, self._out)
+            if self._reference is not None:
+                link_run(self._reference.folder, self._out / REFERENCE)
             return True
-        there = read_about(self._out)
-        for key in ("method", "seed", "config", "dataset"):
-            mine, theirs = self._about[key], there[key]
+        there = RunRecord.open(self._out)
+        mine, theirs = self._record.plain(), there.plain()
+        for key in ("method", "seed", "config", "dataset", "start"):
+            one, other = mine[key], theirs[key]
             if key == "dataset":
-                mine, theirs = mine["digest"], theirs["digest"]
-            if mine != theirs:
+                one, other = one["digest"], other["digest"]
+            if one != other:
                 raise RunError(
                     f"the run in this folder must be of the same {key} to go on",
-                    f"it is of {_difference(theirs, mine)}",
+                    f"it is of {_difference(other, one)}",
                     where=str(self._out),
                     do="Choose another folder, or delete this one",
                 )
-        if there["status"] == "finished":
+        if there.status == "finished":
             self._progress.say(f"{self._out}: finished already; nothing to do")
             return False
-        best = there["position"]["best"]
-        self._position = Position(**{**there["position"], "best": math.inf if best is None else best})
-        self._last, self._best = there["last"], there["best"]
+        self._position, self._last, self._best = Position.of(there.position), there.last, there.best
         _cut_metrics(self._out / METRICS, self._position.step)
         self._progress.say(f"{self._out}: going on at epoch {self._position.epoch + 1}, step {self._position.step:,}")
         return True

@@ -14,9 +14,10 @@ from ..errors import ConfigError
 from ..methods._method import Method
 from ..network import Heads
 from ..runs.checkpoint import prefixed, unprefixed
-from ..runs.run import build_network
+from ..runs.run import Run, build_network
 from .embedding_kernels import KernelLookups
 from .optimizer.row_adam import RowAdam
+from .start import start_from
 
 
 class Learner:
@@ -25,10 +26,11 @@ class Learner:
     Precision is put on from outside: under "bf16" torch's autocast rounds what the hidden layers multiply; embeddings,
     logits, losses and all of Adam stay float32.
 
-    Raises: ConfigError where the device is not there.
+    start: a run whose weights training starts from, instead of fresh ones.
+    Raises: ConfigError where the device is not there; RunError where `start` is of another shape.
     """
 
-    def __init__(self, method: Method, dataset: Dataset, config: Config, seed: int) -> None:
+    def __init__(self, method: Method, dataset: Dataset, config: Config, seed: int, start: Run | None = None) -> None:
         training, adam = config.training, config.optimizer
         self.method, self.device = method, training.device
         if self.device == "cuda" and not torch.cuda.is_available():
@@ -37,7 +39,10 @@ class Learner:
                 "cuda, where torch finds no GPU",
                 do="Take device = cpu, or install a build of torch with CUDA",
             )
-        self.network = build_network(method, dataset, config, seed).to(self.device)
+        network = build_network(method, dataset.layout, dataset.train.counts, config, seed)
+        if start is not None:
+            start_from(network, dataset, start)
+        self.network = network.to(self.device)
         if self.device == "cpu":
             self.network.lookups = KernelLookups()
         options: dict[str, Any] = {"lr": adam.learning_rate, "betas": (adam.beta1, adam.beta2), "eps": adam.epsilon}

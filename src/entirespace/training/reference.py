@@ -19,6 +19,7 @@ def reference_ctr(
     *,
     seed: int = 0,
     config: Config | None = None,
+    start: Run | None = None,
     out: Path | None = None,
     tracker: Tracker = UNTRACKED,
     progress: Progress = SILENT,
@@ -27,7 +28,8 @@ def reference_ctr(
 
     It starts from a seed of its own: else it would be DIVISION's CTR network, bit for bit, and not independent.
     """
-    return fit(CTR(), train, seed=reference_seed(seed), config=config, out=out, tracker=tracker, progress=progress)
+    own = reference_seed(seed)
+    return fit(CTR(), train, seed=own, config=config, start=start, out=out, tracker=tracker, progress=progress)
 
 
 def reference_seed(seed: int) -> int:
