@@ -17,7 +17,7 @@ from entirespace.logs.source import Block
 Bag = list[tuple[int, float]]
 
 
-# The slow twin: the grammar of aliccp_parse, in Python
+# The slow twin: the grammar of `parse`, in Python
 
 
 @dataclass
