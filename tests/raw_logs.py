@@ -26,6 +26,15 @@ from entirespace.logs.star import LogSource
 
 Rows = list[dict[str, Any]]
 
+HEAD = '[impressions]\nfiles = ["log*"]\norder = "t"\nlabels = { click = "y", conversion = "z" }\n'
+PLAIN = HEAD + "[impressions.fields]\na = {}\n"
+"""A schema with one field."""
+
+
+def rows(*impressions: str) -> str:
+    """The content of a CSV file of impressions of the schema `PLAIN`."""
+    return "a,t,y,z\n" + "".join(f"{i}\n" for i in impressions)
+
 
 class Log:
     """`write` files, then `read` their blocks or `prepare` a dataset from them."""

@@ -1,347 +1,38 @@
-"""Raw Ali-CCP: the fast reader against a slow, obvious twin; the genuine lines; every kind of bad line."""
+"""The source of raw Ali-CCP: the genuine lines, faults by line, the two pairs, and the truth beside them."""
 
 from __future__ import annotations
 
-import csv
-import math
 import random
-import re
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from aliccp_lines import (
+    A,
+    B,
+    common_line,
+    feature,
+    put,
+    quarantined,
+    read,
+    skeleton_line,
+    slow_parse,
+    small,
+)
 
 from entirespace.errors import DataError
 from entirespace.kernels.threads import ahead
 from entirespace.logs.aliccp.chunks import Chunks, texts
 from entirespace.logs.aliccp.source import COMMON_FIELDS, SKELETON_FIELDS, WEIGHTED, AliCCPSource
 from entirespace.logs.audit import Audit, Quarantine
-from entirespace.logs.source import Block
-
-Bag = list[tuple[int, float]]
-
-
-# The slow twin: the grammar of aliccp_parse, in Python
-
-
-@dataclass
-class Row:
-    line: int
-    key: bytes
-    click: bool
-    conversion: bool
-    bags: dict[str, Bag]
-
-
-@dataclass
-class Parsed:
-    rows: list[Row] = field(default_factory=list)
-    faults: list[tuple[int, str]] = field(default_factory=list)  # line from 1, reason
-    orphans: list[int] = field(default_factory=list)
-
-
-class Bad(Exception):
-    pass
-
-
-ID = re.compile(rb"0|-?[1-9][0-9]*")
-WEIGHT = re.compile(rb"([+-]?)([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
-NOT_FINITE = re.compile(rb"[+-]?(nan|inf(inity)?)", re.IGNORECASE)
-
-
-def slow_weight(text: bytes) -> float:
-    if NOT_FINITE.fullmatch(text):
-        raise Bad("bad_weight")
-    if not WEIGHT.fullmatch(text):
-        raise Bad("unparsable_line")
-    with np.errstate(over="ignore"):
-        value = float(np.float32(float(text)))
-    if math.isinf(value) or value < 0:
-        raise Bad("bad_weight")
-    return value
-
-
-def slow_features(text: bytes, names: tuple[str, ...]) -> tuple[int, dict[str, Bag]]:
-    bags: dict[str, Bag] = {name: [] for name in names}
-    if not text:
-        return 0, bags
-    features = text.split(b"\x01")
-    for feature in features:
-        name, separator, rest = feature.partition(b"\x02")
-        if not separator or any(c <= 3 for c in name):
-            raise Bad("unparsable_line")
-        if name not in [n.encode() for n in names]:
-            raise Bad("unknown_field")
-        raw_id, separator, weight = rest.partition(b"\x03")
-        if not separator or not ID.fullmatch(raw_id) or not -(2**63) < int(raw_id) < 2**63:
-            raise Bad("unparsable_line")
-        bags[name.decode()].append((int(raw_id), slow_weight(weight)))
-    return len(features), bags
-
-
-def slow_line(line: bytes, skeleton: bool) -> tuple[bytes, bool, bool, dict[str, Bag]]:
-    columns = line.split(b",", 5 if skeleton else 2)
-    if len(columns) != (6 if skeleton else 3):
-        raise Bad("unparsable_line")
-    labels = columns[1:3] if skeleton else [b"0", b"0"]
-    if any(label not in (b"0", b"1") for label in labels):
-        raise Bad("bad_label")
-    key, said, features = columns[-3:]
-    if not key or not re.fullmatch(rb"[0-9]{1,9}", said):
-        raise Bad("unparsable_line")
-    held, bags = slow_features(features, SKELETON_FIELDS if skeleton else COMMON_FIELDS)
-    if held != int(said):
-        raise Bad("wrong_feature_count")
-    return key, labels[0] == b"1", labels[1] == b"1", bags
-
-
-def slow_parse(text: bytes, skeleton: bool, drop_orphans: bool = False) -> Parsed:
-    parsed = Parsed()
-    lines = text.split(b"\n")
-    if not lines[-1]:
-        lines.pop()
-    keys = set()
-    for number, line in enumerate(lines, start=1):
-        try:
-            key, click, conversion, bags = slow_line(line.removesuffix(b"\r"), skeleton)
-        except Bad as bad:
-            parsed.faults.append((number, str(bad)))
-            continue
-        if drop_orphans and conversion and not click:
-            parsed.orphans.append(number)
-        elif not skeleton and key in keys:
-            parsed.faults.append((number, "duplicate_key"))
-        else:
-            keys.add(key)
-            parsed.rows.append(Row(number, key, click, conversion, bags))
-    return parsed
-
-
-# The fast reader, in the twin's words
-
-
-def fast_parse(
-    file: Path, skeleton: bool, drop_orphans: bool = False, chunk: int = 1 << 20, threads: int = 2
-) -> Parsed:
-    names = SKELETON_FIELDS if skeleton else COMMON_FIELDS
-    chunks = Chunks(names, WEIGHTED, skeleton=skeleton, drop_orphans=drop_orphans, chunk=chunk, threads=threads)
-    parsed = Parsed()
-    lines = 0
-    for _, c in chunks.read([file]):
-        assert c.lines_before == lines
-        lines += c.lines_read
-        assert c.rows + len(c.faults) + len(c.orphans) == c.lines_read
-        parsed.faults += [(f.line, f.reason) for f in c.faults]
-        parsed.orphans += c.orphans.tolist()
-        bags = {name: pairs(c.fields[name], chunks.codes[name].keys) for name in names}
-        for i in range(c.rows):
-            click, conversion = c.labels[i] & 1 > 0, c.labels[i] & 2 > 0
-            row = Row(int(c.lines[i]) + 1, c.keys[i], click, conversion, {name: bags[name][i] for name in names})
-            parsed.rows.append(row)
-    return parsed
-
-
-def pairs(bags, ids) -> list[Bag]:
-    """Each row as [(id, weight)]."""
-    weights = np.ones(len(bags.values), np.float32) if bags.weights is None else bags.weights
-    flat = list(zip(ids[bags.values].tolist(), weights.tolist(), strict=True))
-    return [flat[a:b] for a, b in zip(bags.offsets, bags.offsets[1:], strict=False)]
-
-
-def assert_same(fast: Parsed, slow: Parsed):
-    assert fast.faults == slow.faults
-    assert fast.orphans == slow.orphans
-    assert [(r.line, r.click, r.conversion) for r in fast.rows] == [(r.line, r.click, r.conversion) for r in slow.rows]
-    codes: dict[bytes, int] = {}
-    for f, s in zip(fast.rows, slow.rows, strict=True):
-        assert codes.setdefault(s.key, f.key) == f.key
-        for name, bag in s.bags.items():
-            assert [i for i, _ in f.bags[name]] == [i for i, _ in bag]
-            for (_, a), (_, b) in zip(f.bags[name], bag, strict=True):
-                assert a == b or abs(a - b) <= np.spacing(np.float32(b)), f"{a!r} is not {b!r}"
-    assert len(set(codes.values())) == len(codes)
-
-
-# Generated lines, good and broken
-
-# fmt: off
-BAD_IDS = ["", "-", "007", "-0", "+1", "1.0", "x", "1 ", " 1", "0x1", "1e3", "1_0", "1" * 25]
-BAD_IDS += [str(n) for n in (2**63, -(2**63), 10**19, 2**64 + 1)]
-WEIGHTS = [
-    "1.0", "1", "0", "0.0", "-0.0", "0.69315", "1.09861", "10.5", "1.", ".5", "+2", "1.00",
-    "0.1234567", "1e0",
-    "1E+2", "25e-1", "1e-50", "0e99999999999", "3.4028235e38", "1e-45", "9" * 30, "0." + "0" * 30 + "7",
-]
-BAD_WEIGHTS = [
-    "", "nan", "NaN", "-nan", "inf", "-Infinity", "+INF", "-1.0", "-1e-3", "1e39", "1e400",
-    "9" * 60, "x", "1.0x",
-    ".nan", "1..0", ".", "-", "e5", "1e", "1e+", " 1.0", "1.0 ", "1,0", "1_0", "nana", "infi",
-    "infinit", "1.0\x02",
-]
-BAD_NAMES = [
-    "", "999", "1010", "10", "150_1", "150_144", "a long name of a field", "20\x005", "126\x00",
-    "216\x00", "\x03",
-    "\x01", "205 ",
-]
-KEYS = [
-    "84dceed2e3a667f8", "f" * 16, "F" * 16, "0" * 15 + "1", "0" * 16, "k\xe9", "1", "\x80",
-    "84dceed2e3a667f", "00",
-]
-# fmt: on
-
-
-class Lines:
-    """Generated lines; about half of them have something wrong."""
-
-    def __init__(self, seed: int, skeleton: bool) -> None:
-        self.rng, self.skeleton = random.Random(seed), skeleton
-        self.broken = False
-
-    def maybe(self, good: str, bad: list[str], one_in: int = 10) -> str:
-        return self.rng.choice(bad) if self.broken and self.rng.randrange(one_in) == 0 else good
-
-    def id(self) -> str:
-        limits = [
-            (0, 99),
-            (3_000_000, 9_999_999),
-            (10**7, 10**9),
-            (10**14, 10**17),
-            (-(2**63) + 1, 2**63 - 1),
-        ]
-        low, high = self.rng.choice(limits)
-        return str(self.rng.randint(low, high))
-
-    def weight(self) -> str:
-        rng = self.rng
-        kind = rng.randrange(4)
-        if kind == 0:
-            return rng.choice(WEIGHTS)
-        if kind == 1:
-            return f"{rng.random() * 10 ** rng.randrange(3):.{rng.randrange(9)}f}"
-        if kind == 2:
-            return repr(float(np.float32(rng.random() * 10.0 ** rng.randint(-46, 38))))
-        return str(rng.randrange(10 ** rng.randint(1, 30))) + "." + str(rng.randrange(10 ** rng.randint(1, 30)))
-
-    def feature(self) -> str:
-        name = self.rng.choice(SKELETON_FIELDS if self.skeleton else COMMON_FIELDS)
-        return (
-            self.maybe(name, BAD_NAMES, 40)
-            + self.maybe("\x02", ["", "\x03", ":"], 40)
-            + self.maybe(self.id(), BAD_IDS, 40)
-            + self.maybe("\x03", ["", "\x02", ":"], 40)
-            + self.maybe(self.weight(), BAD_WEIGHTS, 20)
-        )
-
-    def line(self) -> bytes:
-        rng = self.rng
-        self.broken = rng.random() < 0.5
-        features = [self.feature() for _ in range(rng.randrange(9))]
-        joined = "\x01".join(features) + self.maybe("", ["\x01", ",", " "], 20)
-        said = self.maybe(str(len(features)), ["", "-1", "x", "1234567890", "03", "99", "0"])
-        key = self.maybe(rng.choice(KEYS) if self.skeleton else f"{rng.randrange(1 << 12):016x}", ["", *KEYS])
-        columns = [key, said, joined]
-        if self.skeleton:
-            labels = [self.maybe(rng.choice("01"), ["", "2", "01", "x", "1.0", "-"]) for _ in "yz"]
-            columns = [rng.choice(["1", "", "s1", "\xff"]), *labels, *columns]
-        line = ",".join(columns)
-        if self.broken and rng.randrange(8) == 0:
-            line = rng.choice(["", ",", ",,,,,", "a;b;c", line[: rng.randrange(len(line))], line + ",1", "\x00" + line])
-        if line and self.broken and rng.randrange(4) == 0:
-            at = rng.randrange(len(line))
-            line = line[:at] + rng.choice("\x00\x01\x02\x03,\r.0157afg-+e \xb1") + line[at + rng.randrange(2) :]
-        return line.encode("latin-1")
-
-    def file(self, lines: int) -> bytes:
-        text = b"".join(self.line() + self.rng.choice([b"\n", b"\n", b"\r\n"]) for _ in range(lines))
-        return text[: -self.rng.randrange(2)] or text
-
-
-@pytest.mark.parametrize("seed", range(12))
-@pytest.mark.parametrize("skeleton", [True, False], ids=["skeleton", "common"])
-def test_the_fast_reader_reads_what_the_slow_one_reads(seed, skeleton, tmp_path):
-    text = Lines(seed, skeleton).file(500)
-    (tmp_path / "raw.csv").write_bytes(text)
-    drop = skeleton and seed % 2 == 0
-    fast = fast_parse(
-        tmp_path / "raw.csv", skeleton, drop, chunk=[2048, 10_000, 1 << 20][seed % 3], threads=1 + seed % 4
-    )
-    slow = slow_parse(text, skeleton, drop)
-    assert_same(fast, slow)
-    assert len(slow.rows) > 150
-    assert len(slow.faults) > 100
-
-
-# Weights
-
-
-def feature(name: str, raw_id: object, weight: object = "1.0") -> bytes:
-    return f"{name}\x02{raw_id}\x03{weight}".encode()
-
-
-def common_line(key: str, *features: bytes, said: int | None = None) -> bytes:
-    n = len(features) if said is None else said
-    return f"{key},{n},".encode() + b"\x01".join(features) + b"\n"
-
-
-def skeleton_line(key: str, *features: bytes, click="0", conversion="0", said: int | None = None) -> bytes:
-    return f"1,{click},{conversion},".encode() + common_line(key, *features, said=said)
-
-
-def test_weights_as_the_files_hold_them_are_pythons_to_the_last_bit(tmp_path):
-    rng = random.Random(0)
-    texts_of_weights = [f"{rng.uniform(0, 20):.{rng.randint(1, 7)}f}" for _ in range(2000)]
-    texts_of_weights += [f"{rng.randrange(10**15)}e{rng.randint(-22, 22)}" for _ in range(2000)]
-    (tmp_path / "raw.csv").write_bytes(common_line("k", *(feature("109_14", 1, w) for w in texts_of_weights)))
-    (row,) = fast_parse(tmp_path / "raw.csv", skeleton=False).rows
-    assert [w for _, w in row.bags["109_14"]] == [float(np.float32(float(w))) for w in texts_of_weights]
-
 
 # The genuine lines
 
 
 def genuine(folder: Path, name: str) -> bytes:
     return (folder / "aliccp_raw_fragments" / name).read_bytes()
-
-
-@dataclass
-class Read:
-    source: AliCCPSource
-    audit: Audit
-    common: list[Block]
-    impressions: list[Block]
-
-    def bags(self, name: str) -> list[Bag]:
-        ids = np.array([int(i) for i in self.source.ids(name).to_pylist()], np.int64)
-        blocks = self.common if name in COMMON_FIELDS else self.impressions
-        return [bag for block in blocks for bag in pairs(block.fields[name], ids)]
-
-    def column(self, of) -> list:
-        return [x for block in self.impressions for x in of(block).tolist()]
-
-
-def read(raw: Path, max_bad: float = 1.0, **options) -> Read:
-    audit = Audit(max_bad)
-    with Quarantine(raw, audit) as quarantine:
-        source = AliCCPSource(raw, audit, quarantine, **options)
-        common = [block for name, block in source.side_tables() if name == "common"]
-        return Read(source, audit, common, list(source.impressions()))
-
-
-def put(raw: Path, train: tuple[bytes, bytes], test: tuple[bytes, bytes] | None = None) -> Path:
-    """Write (skeleton, common features) of the pairs."""
-    for part, pair in (("train", train), ("test", test)):
-        if pair is not None:
-            (raw / f"sample_skeleton_{part}.csv").write_bytes(pair[0])
-            (raw / f"common_features_{part}.csv").write_bytes(pair[1])
-    return raw
-
-
-def quarantined(raw: Path) -> list[dict[str, str]]:
-    with (raw / Quarantine.NAME).open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def test_every_id_and_weight_of_the_genuine_common_lines_is_kept(shared_data, tmp_path):
@@ -378,26 +69,6 @@ def test_the_truncated_genuine_lines_are_put_aside_and_completed_ones_are_read(s
     assert [(row["file"], row["line"]) for row in aside] == [("sample_skeleton_train.csv", str(i)) for i in range(1, 6)]
     assert aside[0]["text"].startswith("states 9 features, has 2: 1,0,0,bacff91692951881,9,210\\x029052218")
     assert log.audit.met("impressions", "missing_side_row") == len(completed)
-
-
-# The source
-
-
-A, B = "84dceed2e3a667f8", "0000350f0c2121e7"
-
-
-def small() -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
-    train_common = common_line(A, feature("101", 1), feature("109_14", 7, "0.5")) + common_line(B, feature("101", 2))
-    test_common = common_line(B, feature("101", 3)) + common_line("other", feature("101", 2))
-    train = b"".join(
-        [
-            skeleton_line(B, feature("205", 50), feature("210", 9), feature("205", 51), click=1, conversion=1),
-            skeleton_line(A, click=0),
-            skeleton_line("ffff", feature("205", 50), click=1),
-        ]
-    )
-    test = skeleton_line(B, feature("301", 4, "2")) + skeleton_line(A) + skeleton_line("other", click=1)
-    return (train, train_common), (test, test_common)
 
 
 def test_the_pairs_become_one_side_table_and_the_impressions_of_both_parts(tmp_path):

@@ -8,17 +8,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from raw_logs import HEAD, PLAIN
 
 from entirespace.errors import ConfigError, DataError
 from entirespace.logs.schema import STAGES
 
-HEAD = """
-[impressions]
-files = ["log*"]
-order = "t"
-labels = { click = "y", conversion = "z" }
-"""
-PLAIN = HEAD + "[impressions.fields]\na = {}\n"
 STAR = (
     PLAIN
     + """
@@ -371,53 +365,3 @@ def test_a_fingerprint_is_the_same_for_the_same_columns_only(log):
     blocks, _ = log.read(schema)
     prints = [tuple(p) for b in blocks["impressions"] for p in b.fingerprint.tolist()]
     assert [prints.index(p) for p in prints] == [0, 0, 2, 0, 4]
-
-
-# The truth beside a simulated log
-
-
-TRUTH = PLAIN + '[truth]\nfiles = ["truth*"]\npctr = "p"\npcvr = "q"\n'
-
-
-@pytest.mark.parametrize("block", [16, 10**6])
-@pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_a_row_put_aside_takes_its_truth_with_it(log, monkeypatch, block, kind):
-    monkeypatch.setattr("entirespace.logs.files.BLOCK_BYTES", block)
-    monkeypatch.setattr("entirespace.logs.files.PARQUET_ROWS", 3)
-    log.write("log_1.csv", "a,t,y,z\nx,1,1,0\nx,2,7,0\n\nx,3,0,1\nbroken\nx,4,0,0\n")
-    log.write("log_2.parquet", {"a": [1, 2, 3, 4], "t": [5, 6, 7, 8], "y": [1, 9, 1, 0], "z": [0, 0, 0, 0]})
-    log.write("log_3.csv", "a,t,y,z\nx,9,0,0\n")
-    rows = range(11)  # 1 2 blank 3 broken 4, 5 6 7 8, 9
-    log.write(f"truth.{kind}", {"q": [i / 100 for i in rows], "p": [i / 10 for i in rows]})
-    blocks, _ = log.read(TRUTH, on_orphan="drop")
-    assert joined(blocks["impressions"], "order") == [1, 4, 5, 7, 8, 9]
-    for i, scale in ((0, 10), (1, 100)):
-        truth = np.concatenate([b.truth[i] for b in blocks["impressions"]])
-        np.testing.assert_allclose(truth * scale, [0, 5, 6, 8, 9, 10], rtol=1e-6)
-        assert truth.dtype == np.float32
-
-
-@pytest.mark.parametrize(
-    ("rows", "said"), [(2, "it has 2 rows, and there are more"), (4, "it has 4 rows, and there are 3 impressions")]
-)
-def test_a_truth_of_another_length_is_refused(log, rows, said):
-    log.write("log.csv", "a,t,y,z\n" + "x,1,1,0\n" * 3)
-    log.write("truth.parquet", {"p": [0.5] * rows, "q": [0.5] * rows})
-    said = f"truth.parquet: the truth must have one row for each impression, however: {said}"
-    with pytest.raises(DataError, match=said):
-        log.read(TRUTH)
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        ("p,q\n0.5,0.5\n0.5,x\n0.5,0.5\n", r"truth\.csv, line 3: the truth must be numbers, however: '.*x'"),
-        ("p,q\n0.5,0.5\n0.5\n0.5,0.5\n", r"truth\.csv, line 3: the truth must be numbers, however: '0.5'"),
-        ("p\n0.5\n", r"truth\.csv: the truth must have a column 'q'"),
-    ],
-)
-def test_a_truth_that_is_none(log, content, said):
-    log.write("log.csv", "a,t,y,z\n" + "x,1,1,0\n" * 3)
-    log.write("truth.csv", content)
-    with pytest.raises(DataError, match=said):
-        log.read(TRUTH)

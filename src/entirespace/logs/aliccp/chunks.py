@@ -22,6 +22,7 @@ from ...errors import DataError
 from ...kernels.intcodes import IntCodes
 from ...kernels.threads import THREADS, ahead
 from . import parse as parser
+from .bytewise import FAULTS, ORPHAN, WRONG_COUNT
 
 CHUNK = 16 << 20  # bytes; a line must be shorter
 _NEWLINE = ord("\n")
@@ -128,10 +129,10 @@ class Chunks:
         faults, orphans = [], []
         for piece, n in zip(pieces, lines_before, strict=False):
             for line, begin, fault, where in piece.faults[: piece.bad].tolist():
-                if fault == parser.ORPHAN:
+                if fault == ORPHAN:
                     orphans.append(line + n + 1)
                 else:
-                    faults.append(Fault(int(line + n + 1), parser.FAULTS[fault], _shown(text, begin, fault, where)))
+                    faults.append(Fault(int(line + n + 1), FAULTS[fault], _shown(text, begin, fault, where)))
         if not self._skeleton:
             fresh = self._fresh(keys)
             for i in np.flatnonzero(~fresh):
@@ -305,7 +306,7 @@ def _line(text: bytearray, begin: int) -> str:
 def _shown(text: bytearray, begin: int, fault: int, where: int) -> str:
     """The line, preceded by the part of it that is wrong, because a line may be long."""
     line = _line(text, begin)
-    if fault == parser.WRONG_COUNT:
+    if fault == WRONG_COUNT:
         columns = line.split(",", 5) if line.count(",") >= 5 else line.split(",", 2)
         held = columns[-1].count("\x01") + 1 if columns[-1].strip("\r") else 0
         return f"states {columns[-2]} features, has {held}: {line}"

@@ -5,8 +5,8 @@ r"""The reader of raw Ali-CCP: two pairs of files without a header, every id and
     features                           joined by \x01, each field \x02 id \x03 weight, in any order
 
 The common features are one side table, "common": first the rows of the training file, then those of the test
-file. An index is looked up in the file of its own pair only. `aliccp_parse` knows the grammar of a line,
-`aliccp_chunks` reads the files; here the rows are accounted for and put together.
+file. An index is looked up in the file of its own pair only. `parse` knows the grammar of a line,
+`chunks` reads the files; here the rows are accounted for and put together.
 """
 
 from __future__ import annotations

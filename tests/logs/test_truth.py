@@ -1,0 +1,66 @@
+"""The truth beside a simulated log."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from raw_logs import PLAIN
+
+from entirespace.errors import DataError
+
+TRUTH = PLAIN + '[truth]\nfiles = ["truth*"]\npctr = "p"\npcvr = "q"\n'
+
+
+@pytest.mark.parametrize("block", [16, 10**6])
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_row_put_aside_takes_its_truth_with_it(log, monkeypatch, block, kind):
+    monkeypatch.setattr("entirespace.logs.files.BLOCK_BYTES", block)
+    monkeypatch.setattr("entirespace.logs.files.PARQUET_ROWS", 3)
+    log.write("log_1.csv", "a,t,y,z\nx,1,1,0\nx,2,7,0\n\nx,3,0,1\nbroken\nx,4,0,0\n")
+    log.write("log_2.parquet", {"a": [1, 2, 3, 4], "t": [5, 6, 7, 8], "y": [1, 9, 1, 0], "z": [0, 0, 0, 0]})
+    log.write("log_3.csv", "a,t,y,z\nx,9,0,0\n")
+    rows = range(11)  # 1 2 blank 3 broken 4, 5 6 7 8, 9
+    log.write(f"truth.{kind}", {"q": [i / 100 for i in rows], "p": [i / 10 for i in rows]})
+    blocks, _ = log.read(TRUTH, on_orphan="drop")
+    assert np.concatenate([b.order for b in blocks["impressions"]]).tolist() == [1, 4, 5, 7, 8, 9]
+    for i, scale in ((0, 10), (1, 100)):
+        truth = np.concatenate([b.truth[i] for b in blocks["impressions"]])
+        np.testing.assert_allclose(truth * scale, [0, 5, 6, 8, 9, 10], rtol=1e-6)
+        assert truth.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"), [(2, "it has 2 rows, and there are more"), (4, "it has 4 rows, and there are 3 impressions")]
+)
+def test_a_truth_of_another_length_is_refused(log, rows, said):
+    log.write("log.csv", "a,t,y,z\n" + "x,1,1,0\n" * 3)
+    log.write("truth.parquet", {"p": [0.5] * rows, "q": [0.5] * rows})
+    said = f"truth.parquet: the truth must have one row for each impression, however: {said}"
+    with pytest.raises(DataError, match=said):
+        log.read(TRUTH)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("p,q\n0.5,0.5\n0.5,x\n0.5,0.5\n", r"truth\.csv, line 3: the truth must be numbers, however: '.*x'"),
+        ("p,q\n0.5,0.5\n0.5\n0.5,0.5\n", r"truth\.csv, line 3: the truth must be numbers, however: '0.5'"),
+        ("p\n0.5\n", r"truth\.csv: the truth must have a column 'q'"),
+    ],
+)
+def test_a_truth_that_is_none(log, content, said):
+    log.write("log.csv", "a,t,y,z\n" + "x,1,1,0\n" * 3)
+    log.write("truth.csv", content)
+    with pytest.raises(DataError, match=said):
+        log.read(TRUTH)
+
+
+def test_files_of_one_name_do_not_share_their_truth(log):
+    """Rows of the truth are counted by the rows that were read."""
+    for folder, t in (("a", 1), ("b", 3)):
+        (log.raw / folder).mkdir()
+        log.write(f"{folder}/log.csv", f"a,t,y,z\nx,{t},1,0\nx,{t + 1},1,0\n")
+    log.write("truth.csv", {"p": [0.1, 0.2, 0.3, 0.4], "q": [0.5] * 4})
+    blocks, _ = log.read(TRUTH.replace("log*", "*/log.csv"))
+    truth = np.concatenate([b.truth[0] for b in blocks["impressions"]])
+    np.testing.assert_allclose(truth, [0.1, 0.2, 0.3, 0.4], rtol=1e-6)
