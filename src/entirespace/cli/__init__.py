@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from ..errors import EntirespaceError
-from . import compare, config, describe, evaluate, methods, prepare, simulate, train, tune
+from . import compare, config, describe, evaluate, methods, prepare, score, simulate, train, tune
 
 app = typer.Typer(
     name="entirespace",
@@ -42,7 +42,7 @@ def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
     return guarded
 
 
-for verb in (simulate, prepare, describe, methods, config, train, tune, evaluate, compare):
+for verb in (simulate, prepare, describe, methods, config, train, tune, evaluate, compare, score):
     app.command(verb.__name__.rpartition(".")[2])(_interruptible(verb.command))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,9 +46,9 @@ RunMethod = Annotated[
 ]
 
 
-def show(report: str, plain: Any, as_json: bool) -> None:
+def show(report: str, plain: Any, as_json: bool, *, to_stderr: bool = False) -> None:
     """Print the report as text, or the same as JSON."""
-    print(json.dumps(plain, indent=1) if as_json else report)
+    print(json.dumps(plain, indent=1) if as_json else report, file=sys.stderr if to_stderr else sys.stdout)
 
 
 @contextmanager

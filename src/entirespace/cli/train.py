@@ -38,6 +38,14 @@ def command(
         Path | None,
         typer.Option(help="Use this run of a CTR network as the reference (default: train one in RUN/reference)."),
     ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="Start from the weights of this run, mapped by field and id: yesterday's model, today's log.",
+            metavar="RUN",
+        ),
+    ] = None,
     track: Annotated[
         Track | None,
         typer.Option(
@@ -65,6 +73,7 @@ def command(
     loaded, table = configuration(config, settings, device=device, precision=precision)
     chosen = typed_method(method, table).candidates[0]
     data, tracked = Dataset(dataset), tracker(track.value if track else None)
+    earlier = None if start is None else Run.open(start, method=chosen if ":" in chosen.spec()["name"] else None)
     with progress_on_stderr(quiet) as progress:
         refuse_foreign(out)  # before hours are spent on the reference CTR network
         if chosen == CTR():
@@ -73,13 +82,22 @@ def command(
             ctr = Run.open(reference)
         else:
             folder = out / "reference"
-            ctr = reference_ctr(data.train, seed=seed, config=loaded, out=folder, tracker=tracked, progress=progress)
+            ctr = reference_ctr(
+                data.train,
+                seed=seed,
+                config=loaded,
+                start=None if earlier is None else earlier.reference,
+                out=folder,
+                tracker=tracked,
+                progress=progress,
+            )
         run = fit(
             chosen,
             data.train,
             seed=seed,
             config=loaded,
             reference=ctr,
+            start=earlier,
             out=out,
             tracker=tracked,
             progress=progress,

@@ -31,11 +31,11 @@ def evaluate(run: Run, part: Part, progress: Progress = SILENT, by: Sequence[str
     for name in by:
         checked_field(part, name)
     outputs, truths, calibration = run.scores(part, progress), Truths.of(part), run.calibration
-    unclicked, bid = 1 / calibration.negatives_kept, outputs.bid()
+    unclicked_weight, bid = 1 / calibration.negatives_kept, outputs.bid()
     segments = [by_pctr(bid["ctr"]), *(by_field(part, name) for name in by)]
-    return evaluated(outputs, truths, part.name, unclicked).model_copy(
+    return evaluated(outputs, truths, part.name, unclicked_weight).model_copy(
         update={
-            "segments": {s.by: measure_segments(s, bid, truths, unclicked) for s in segments},
+            "segments": {s.by: measure_segments(s, bid, truths, unclicked_weight) for s in segments},
             "calibration": {
                 "kind": calibration.kind,
                 "negatives_kept": calibration.negatives_kept,
@@ -46,11 +46,11 @@ def evaluate(run: Run, part: Part, progress: Progress = SILENT, by: Sequence[str
     )
 
 
-def evaluated(outputs: Outputs, truths: Truths, part: str, unclicked: float = 1.0) -> Evaluation:
-    """The metrics of what a run says of a part; an un-clicked impression stands for `unclicked` impressions."""
+def evaluated(outputs: Outputs, truths: Truths, part: str, unclicked_weight: float = 1.0) -> Evaluation:
+    """The metrics of what a run says of a part; an un-clicked impression stands for `unclicked_weight` impressions."""
     tasks = outputs.tasks
     return Evaluation(
         part=part,
-        tasks=measure(tasks, truths, unclicked),
+        tasks=measure(tasks, truths, unclicked_weight),
         truth=measure_against_truth(tasks["cvr"], truths) if "cvr" in tasks else {},
     )

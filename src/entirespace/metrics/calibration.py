@@ -45,14 +45,20 @@ def equal_mass_codes(p: Chunks, bins: int = BINS) -> list[np.ndarray]:
 
 
 def sums_by_code(
-    code: Sequence[np.ndarray], p: Chunks, y: Chunks, click: Chunks | None = None, unclicked: float = 1.0, *, count: int
+    code: Sequence[np.ndarray],
+    p: Chunks,
+    y: Chunks,
+    click: Chunks | None = None,
+    unclicked_weight: float = 1.0,
+    *,
+    count: int,
 ) -> list[Sums]:
     """The sums of each code, 0 .. count - 1.
 
     Args:
         code: uint8, in the pieces of `equal_mass_codes` or `coded`.
         p, y: predictions float (N,), and labels bool (N,) or true probabilities float (N,).
-        click: bool (N,); an un-clicked impression weighs `unclicked`: 0 leaves it out. Absent: all weigh 1.
+        click: bool (N,); an un-clicked impression weighs `unclicked_weight`: 0 leaves it out. Absent: all weigh 1.
 
     Raises: ValueError for predictions that are NaN or negative, or columns of different lengths.
     """
@@ -63,7 +69,7 @@ def sums_by_code(
 
     def add(i: int) -> np.ndarray:
         found = np.zeros((count, 6))
-        weight = 1.0 if click is None else unclicked
+        weight = 1.0 if click is None else unclicked_weight
         sums_by(code[i], held[i], truth[i], clicked[i].astype(bool, copy=False), weight, found)
         return found
 
@@ -158,7 +164,9 @@ class Calibration:
     ece: float | Undefined
 
     @staticmethod
-    def of(p: Chunks, y: Chunks, click: Chunks | None = None, unclicked: float = 1.0, bins: int = BINS) -> Calibration:
+    def of(
+        p: Chunks, y: Chunks, click: Chunks | None = None, unclicked_weight: float = 1.0, bins: int = BINS
+    ) -> Calibration:
         """One sort into bins, and one pass. Shape: float (N,), bool (N,), bool (N,); or a list of chunks of each.
 
         Raises: ValueError as `sums_by_code`.
@@ -167,7 +175,7 @@ class Calibration:
         >>> round(found.ece, 6), round(found.sums.brier(), 6)  # (0.1 + 0.6) / 2, (0.01 + 0.36) / 2
         (0.35, 0.185)
         """
-        by_bin = sums_by_code(equal_mass_codes(p, bins), p, y, click, unclicked, count=bins)
+        by_bin = sums_by_code(equal_mass_codes(p, bins), p, y, click, unclicked_weight, count=bins)
         return Calibration(Sums.total(by_bin), expected_calibration_error(by_bin))
 
     def as_dict(self) -> dict[str, float | Undefined]:

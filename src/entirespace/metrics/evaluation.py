@@ -90,10 +90,11 @@ class Truths:
         )
 
 
-def measure(p: Probabilities, truths: Truths, unclicked: float = 1.0) -> dict[str, TaskValues]:
+def measure(p: Probabilities, truths: Truths, unclicked_weight: float = 1.0) -> dict[str, TaskValues]:
     """The metrics of each task.
 
-    An un-clicked impression stands for `unclicked` impressions, except in AUC, which is that of the impressions kept.
+    An un-clicked impression stands for `unclicked_weight` impressions, except in AUC, which is that of the impressions
+    kept.
     """
     y, z, user = truths.click, truths.conversion, truths.user
     found: dict[str, TaskValues] = {}
@@ -102,7 +103,7 @@ def measure(p: Probabilities, truths: Truths, unclicked: float = 1.0) -> dict[st
             found[task] = _metrics(values[y], z[y], None if user is None else user[y])
         else:
             label = y if task in ("ctr", "ctr_reference") else z
-            found[task] = _metrics(values, label, user, y, unclicked)
+            found[task] = _metrics(values, label, user, y, unclicked_weight)
     return found
 
 
@@ -111,7 +112,7 @@ def _metrics(
     label: np.ndarray,
     user: np.ndarray | None,
     click: np.ndarray | None = None,
-    unclicked: float = 1.0,
+    unclicked_weight: float = 1.0,
 ) -> TaskValues:
     grouped = Undefined("the dataset's roles name no user") if user is None else grouped_auc(p, label, user)
     undefined = isinstance(grouped, Undefined)
@@ -121,7 +122,7 @@ def _metrics(
         auc=auc(p, label),
         grouped_auc=grouped if undefined else grouped.value,
         grouped_auc_share=grouped if undefined else grouped.share,
-        **Calibration.of(p, label, click, unclicked).as_dict(),
+        **Calibration.of(p, label, click, unclicked_weight).as_dict(),
     )
 
 

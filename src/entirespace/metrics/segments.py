@@ -134,10 +134,13 @@ def _names(part: Part, field: PlacedField, rows: np.ndarray) -> list[str]:
     return [special.get(i) or (str(ids[i - 1]) if len(ids) else f"bucket {i - 1}") for i in rows.tolist()]
 
 
-def measure_segments(segments: Segments, p: Probabilities, truths: Truths, unclicked: float = 1.0) -> list[SegmentLine]:
+def measure_segments(
+    segments: Segments, p: Probabilities, truths: Truths, unclicked_weight: float = 1.0
+) -> list[SegmentLine]:
     """A line a segment; empty segments are left out.
 
-    p: "ctr", and with it "cvr" and "ctcvr" where the run knows pCVR. An un-clicked impression stands for `unclicked`.
+    p: "ctr", and with it "cvr" and "ctcvr" where the run knows pCVR.
+    An un-clicked impression stands for `unclicked_weight` impressions.
     """
     count, click = len(segments.names), truths.click
 
@@ -145,16 +148,16 @@ def measure_segments(segments: Segments, p: Probabilities, truths: Truths, uncli
         return sums_by_code(segments.code, p, y, click, weight, count=count)
 
     clicks = by(p["ctr"], click, 1.0)
-    tasks: dict[str, list[Sums]] = {"ctr": by(p["ctr"], click, unclicked)}
+    tasks: dict[str, list[Sums]] = {"ctr": by(p["ctr"], click, unclicked_weight)}
     truth: dict[str, list[Sums]] = {}
     if "cvr" in p and "ctcvr" in p:
         tasks["cvr"] = by(p["cvr"], truths.conversion, 0.0)
-        tasks["ctcvr"] = by(p["ctcvr"], truths.conversion, unclicked)
+        tasks["ctcvr"] = by(p["ctcvr"], truths.conversion, unclicked_weight)
         if truths.pcvr is not None:
             truth = {
                 "clicked": by(p["cvr"], truths.pcvr, 0.0),
                 "un-clicked": by(p["cvr"], truths.pcvr, 0.0, ~click),
-                "all": by(p["cvr"], truths.pcvr, unclicked),
+                "all": by(p["cvr"], truths.pcvr, unclicked_weight),
             }
     held = [i for i in range(count) if clicks[i].impressions]
     p_values = {(i, task): chance(sums[i]) for i in held for task, sums in tasks.items()}

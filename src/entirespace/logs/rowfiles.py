@@ -1,0 +1,270 @@
+"""Files of raw rows, read in order, and files of the same rows with columns added: for `score`.
+
+CSV (plain or compressed) has one row a line, JSON lines one object a line, Parquet its rows. Unlike the readers of a
+log, which leave bad lines out, each line or row here has a place in what is returned, so that the output has a row for
+each row of the input.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..errors import DataError
+from .lines import header, parse, whole_lines
+
+Format = Literal["csv", "jsonl", "parquet"]
+STDIN = "-"
+BLOCK_BYTES = 8 * 1024 * 1024
+ROWS = 65_536
+ENDINGS: dict[str, Format] = {
+    **dict.fromkeys((".csv", ".tsv", ".txt"), "csv"),
+    **dict.fromkeys((".jsonl", ".ndjson", ".json"), "jsonl"),
+    **dict.fromkeys((".parquet", ".pq"), "parquet"),
+}
+COMPRESSED = (".gz", ".zst", ".bz2", ".lz4")
+
+
+@dataclass(frozen=True)
+class RowBatch:
+    """Some rows of one file, in order."""
+
+    rows: pl.DataFrame  # n rows; a line that is no row of the file has null in every column
+    file: str
+    first: int  # the line (CSV, JSON lines) or row (Parquet) of the first one, from 1
+    broken: dict[int, str]  # place among the n -> the text of a line that is no row
+    bytes: float  # of the file, for progress
+
+    def where(self, row: int) -> str:
+        """File and line of one of the rows."""
+        return f"{self.file}, line {self.first + row}"
+
+
+def format_of(name: str, given: Format | None = None) -> Format:
+    """The format of a file by its ending. Raises: DataError where the ending does not say it."""
+    if given is not None:
+        return given
+    path = Path(name)
+    ending = Path(path.stem).suffix if path.suffix in COMPRESSED else path.suffix
+    if ending not in ENDINGS:
+        do = "Say it with --format csv, jsonl or parquet"
+        came = "standard input has none" if name == STDIN else f"'{path.name}'"
+        raise DataError("a file's ending must say its format: .csv, .jsonl or .parquet", came, where=name, do=do)
+    return ENDINGS[ending]
+
+
+def read_rows(
+    name: str, given: Format | None = None, *, delimiter: str = ",", columns: Sequence[str] | None = None
+) -> Iterator[RowBatch]:
+    """The rows of a file, or of standard input ("-").
+
+    Args:
+        given: the format, where the ending does not say it.
+        delimiter: CSV: what stands between two columns.
+        columns: CSV without a header: the names of its columns.
+
+    Raises: DataError where the file is missing, empty or cannot be read.
+    """
+    kind = format_of(name, given)
+    try:
+        with _opened(name, kind) as stream:
+            if kind == "parquet":
+                yield from _parquet(stream, name)
+            elif kind == "jsonl":
+                yield from _jsonl(stream, name)
+            else:
+                yield from _csv(stream, name, delimiter, columns)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError("the file must be readable", str(error), where=name) from error
+
+
+def _opened(name: str, kind: Format) -> Any:
+    if name == STDIN:
+        # Parquet is read from its end
+        return io.BytesIO(sys.stdin.buffer.read()) if kind == "parquet" else sys.stdin.buffer
+    return pa.OSFile(name, "rb") if kind == "parquet" else pa.input_stream(name, compression="detect")
+
+
+def _parquet(stream: Any, name: str) -> Iterator[RowBatch]:
+    file, first = pq.ParquetFile(stream), 1
+    size = (Path(name).stat().st_size if name != STDIN else 0) / max(1, file.metadata.num_rows)
+    for batch in file.iter_batches(ROWS):
+        rows = pl.DataFrame(pa.table(batch))
+        yield RowBatch(rows, name, first, {}, size * len(rows))
+        first += len(rows)
+
+
+def _blocks(stream: Any) -> Iterator[tuple[bytes, int]]:
+    """Whole lines, some megabytes at a time, and how many bytes that is."""
+    left, more = b"", True
+    while more:
+        piece = stream.read(BLOCK_BYTES)
+        more = bool(piece)
+        block, left = whole_lines(left + piece, last=not more)
+        if block:
+            yield block, len(piece)
+
+
+def _csv(stream: Any, name: str, delimiter: str, columns: Sequence[str] | None) -> Iterator[RowBatch]:
+    names, first = None if columns is None else list(columns), 1
+    for block, size in _blocks(stream):
+        if names is None:
+            names = header(block, delimiter, name)
+            twice = {column for column in names if names.count(column) > 1}
+            if twice:
+                raise DataError("a column's name must stand once in a file", f"'{min(twice)}'", where=name)
+            block, first = block.partition(b"\n")[2], 2
+        if not block:
+            continue
+        broken: dict[int, str] = {}
+        good, places, count = parse(block, names, names, delimiter, broken.__setitem__)
+        yield RowBatch(_in_place(good, places, count), name, first, broken, size)
+        first += count
+    if names is None:
+        header(b"", delimiter, name)  # raises: the file is empty
+
+
+def _in_place(good: pl.DataFrame, places: np.ndarray, count: int) -> pl.DataFrame:
+    """Rows at their places among `count`; the others are null."""
+    if len(good) == count:
+        return good
+    rows = np.full(count, len(good), np.uint32)
+    rows[places] = np.arange(len(good), dtype=np.uint32)
+    empty = pl.DataFrame({name: pl.Series([None], dtype=dtype) for name, dtype in good.schema.items()})
+    return pl.concat([good, empty])[rows]
+
+
+def _jsonl(stream: Any, name: str) -> Iterator[RowBatch]:
+    first = 1
+    names: dict[str, None] = {}  # a key that an earlier row has is a column of all later ones
+    for block, size in _blocks(stream):
+        lines = block.split(b"\n")[:-1]
+        for start in range(0, len(lines), ROWS):
+            some = lines[start : start + ROWS]
+            objects, broken = [], {}
+            for place, line in enumerate(some):
+                found = _object(line)
+                if found is None:
+                    broken[place] = line.decode(errors="backslashreplace")
+                objects.append(found or {})
+            share = size * len(some) / len(lines)
+            names.update(dict.fromkeys(key for found in objects for key in found))
+            yield RowBatch(_frame(objects, list(names)), name, first, broken, share)
+            first += len(some)
+
+
+def _object(line: bytes) -> dict[str, Any] | None:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _frame(objects: list[dict[str, Any]], names: list[str]) -> pl.DataFrame:
+    """Columns of JSON values; a missing key is null. Values of several types in one column become text."""
+    return pl.DataFrame([_column(name, [found.get(name) for found in objects]) for name in names])
+
+
+def _column(name: str, values: list[Any]) -> pl.Series:
+    kinds = {type(value) for value in values if value is not None}
+    if kinds <= {int} or kinds == {int, float} or (len(kinds) == 1 and kinds != {list}):
+        try:
+            return pl.Series(name, values, strict=len(kinds) == 1)
+        except (TypeError, OverflowError, pl.exceptions.PolarsError):
+            pass
+    if kinds == {list}:
+        inner = {type(x) for value in values if value is not None for x in value if x is not None}
+        if len(inner) > 1 and inner != {int, float}:
+            values = [None if value is None else [_text(x) for x in value] for value in values]
+        return pl.Series(name, values, strict=False)
+    return pl.Series(name, [_text(value) for value in values], dtype=pl.String)
+
+
+def _text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value)
+
+
+class RowWriter:
+    """Writes batches of rows to a file, which appears under its name when it is whole ("-": standard output).
+
+    The columns are those of the first batch.
+    Raises: DataError where a later batch has other columns, or values that its columns cannot hold.
+    """
+
+    def __init__(self, name: str, given: Format | None = None) -> None:
+        self._name, self._kind = name, format_of(name, given)
+        self._path = None if name == STDIN else Path(name)
+        self._aside = None if self._path is None else self._path.with_name(f".{self._path.name}.partial")
+        self._schema: pl.Schema | None = None
+        self._parquet: pq.ParquetWriter | None = None
+        self._stream: IO[bytes] | Any = None
+
+    def __enter__(self) -> RowWriter:
+        try:
+            if self._path is None:
+                self._stream = sys.stdout.buffer
+            else:
+                ending = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".lz4": "lz4"}.get(self._path.suffix)
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._stream = pa.output_stream(str(self._aside), compression=ending)
+        except OSError as error:
+            raise DataError("the output must be writable", str(error), where=self._name) from error
+        return self
+
+    def write(self, rows: pl.DataFrame, where: str) -> None:
+        """Append rows; `where` names the place of the input for errors."""
+        first = self._schema is None
+        if self._schema is None:
+            self._schema = rows.schema
+        elif rows.schema != self._schema and self._kind != "jsonl":
+            rows = self._fitted(rows, where)
+        if self._kind == "jsonl":
+            rows.write_ndjson(self._stream)
+        elif self._kind == "csv":
+            nested = [name for name, kind in rows.schema.items() if kind.is_nested()]
+            if nested:
+                came = f"column '{nested[0]}' holds {rows.schema[nested[0]]}"
+                raise DataError("a CSV file holds no lists", came, where=where, do="Write .parquet or .jsonl")
+            rows.write_csv(self._stream, include_header=first)
+        else:
+            table = rows.to_arrow()
+            if self._parquet is None:
+                self._parquet = pq.ParquetWriter(self._stream, table.schema, compression="zstd")
+            self._parquet.write_table(table)
+
+    def _fitted(self, rows: pl.DataFrame, where: str) -> pl.DataFrame:
+        assert self._schema is not None
+        if set(rows.columns) != set(self._schema):
+            odd = min(set(rows.columns) ^ set(self._schema))
+            came = f"column '{odd}' is only in some of them"
+            raise DataError("all rows must have the columns of the first ones", came, where=where)
+        try:
+            return rows.select(pl.col(name).cast(kind) for name, kind in self._schema.items())
+        except pl.exceptions.PolarsError as error:
+            came = str(error).splitlines()[0]
+            raise DataError("all rows must have the types of the first ones", came, where=where) from error
+
+    def __exit__(self, kind: Any, *_: object) -> None:
+        if self._parquet is not None and kind is None:
+            self._parquet.close()
+        if self._path is None or self._aside is None:
+            self._stream.flush()
+            return
+        self._stream.close()
+        if kind is None:
+            self._aside.rename(self._path)
+        else:
+            self._aside.unlink(missing_ok=True)

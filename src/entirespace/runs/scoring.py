@@ -1,0 +1,140 @@
+"""Rows of files -> the same rows with pctr, pcvr and pctcvr, in a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+
+from ..batches.feed import Feed
+from ..batches.impressions import encoded
+from ..errors import DataError
+from ..features.frames import FrameEncoder, Unseen
+from ..logs.rowfiles import STDIN, Format, RowBatch, RowWriter, read_rows
+from ..progress import SILENT, Hushed, Progress
+from .outputs import unseen_text
+from .run import Run
+
+BadRows = Literal["error", "empty"]
+ADDED = ("pctr", "pcvr", "pctcvr")
+EXAMPLES = 3
+
+
+@dataclass
+class Scored:
+    """What was scored: rows, those that could not be, and unseen ids by field."""
+
+    rows: int = 0
+    bad: int = 0
+    examples: list[str] = field(default_factory=list)  # of rows that could not be scored
+    unseen: dict[str, Unseen] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        unseen = {name: {"ids": u.ids, "unseen": u.unseen} for name, u in self.unseen.items()}
+        return {"rows": self.rows, "bad": self.bad, "examples": self.examples, "unseen": unseen}
+
+    def __str__(self) -> str:
+        bad = f", {self.bad:,} of them could not be scored and have empty scores" if self.bad else ""
+        lines = [f"{self.rows:,} rows{bad}", *(f"  {example}" for example in self.examples)]
+        return "\n".join([*lines, unseen_text(self.unseen)])
+
+
+def score(
+    run: Run,
+    files: Sequence[str],
+    out: str,
+    *,
+    tables: Mapping[str, str] | None = None,
+    bad_rows: BadRows = "error",
+    format: Format | None = None,
+    out_format: Format | None = None,
+    delimiter: str = ",",
+    columns: Sequence[str] | None = None,
+    progress: Progress = SILENT,
+) -> Scored:
+    """Score the rows of files with a run, and write them with pctr, pcvr and pctcvr added, in order.
+
+    Args:
+        files: CSV, JSON lines or Parquet; "-" is standard input. Columns that the run does not read are kept.
+        out: the file to write; it appears when it is whole. "-" is standard output.
+        tables: side table -> its file. The columns of a side table that is not given stand in the rows already joined.
+        bad_rows: a row that cannot be read ends the work (error), or gets empty scores (empty).
+        format, out_format: of the rows and of `out`, where a file's ending does not say it.
+        delimiter, columns: CSV: what stands between two columns; the names of the columns where there is no header.
+
+    Raises: DataError with file and line for a row that cannot be read, for a missing column, and for a column that has
+    the name of one that is added.
+    """
+    sides = {name: _table(file, delimiter) for name, file in (tables or {}).items()}
+    encoder = FrameEncoder(run.encoders, sides)
+    feed = Feed(encoder.fields, encoder.tables, encoder.rows)
+    done, total = Scored(), _bytes(files)
+    progress.start(f"scoring with {run.method.label}", total, "B")
+    with RowWriter(out, out_format or (format if out == STDIN else None)) as writer:
+        for name in files:
+            for batch in read_rows(name, format, delimiter=delimiter, columns=columns):
+                scores = _scores(run, encoder, feed, batch, bad_rows, done)
+                writer.write(batch.rows.with_columns(scores), batch.where(0))
+                progress.advance(batch.bytes, f"{done.rows:,} rows")
+    progress.done(f"{done.rows:,} rows")
+    return done
+
+
+def _scores(
+    run: Run, encoder: FrameEncoder, feed: Feed, batch: RowBatch, bad_rows: BadRows, done: Scored
+) -> list[pl.Series]:
+    """The columns that are added to some rows; NaN becomes null."""
+    for name in ADDED:
+        if name in batch.rows.columns:
+            must, do = f"the rows must have no column '{name}', which is added", "Rename the column, or leave it out"
+            raise DataError(must, "there is one", where=batch.file, do=do)
+    n = len(batch.rows)
+    good = np.ones(n, bool)
+    good[list(batch.broken)] = False
+    faults = {place: (f"{batch.where(place)}: the line is no row: {text[:80]}") for place, text in batch.broken.items()}
+    if batch.broken and bad_rows == "error":
+        place = min(batch.broken)
+        raise _broken(batch, place)
+    places = np.flatnonzero(good)
+    rows, bad, unseen = encoder.encode(batch.rows if good.all() else batch.rows.filter(pl.Series(good)))
+    for fault in bad:
+        place = int(places[fault.row])
+        if bad_rows == "error":
+            raise fault.error(batch.where(place))
+        faults[place] = str(fault.error(batch.where(place)))
+        good[place] = False
+    done.rows += n
+    done.bad += len(faults)
+    done.examples += [faults[place] for place in sorted(faults)][: EXAMPLES - len(done.examples)]
+    done.unseen = {name: done.unseen.get(name, Unseen(0, 0)) + found for name, found in unseen.items()}
+    p = run.predict(encoded(encoder, rows, unseen, feed), progress=Hushed(SILENT))
+    columns = []
+    for name in ADDED:
+        values = np.full(n, np.nan, np.float32)
+        values[good] = getattr(p, name)
+        columns.append(pl.Series(name, values, nan_to_null=True))
+    return columns
+
+
+def _broken(batch: RowBatch, place: int) -> DataError:
+    return DataError("each line must be a row of the file", repr(batch.broken[place][:200]), where=batch.where(place))
+
+
+def _table(file: str, delimiter: str) -> pl.DataFrame:
+    """A side table, whole. Raises: DataError for a line that is no row."""
+    frames = []
+    for batch in read_rows(file, delimiter=delimiter):
+        if batch.broken:
+            raise _broken(batch, min(batch.broken))
+        frames.append(batch.rows)
+    return pl.concat(frames, how="vertical_relaxed") if frames else pl.DataFrame()
+
+
+def _bytes(files: Iterable[str]) -> float | None:
+    """How much there is to read, if that is known."""
+    paths = [Path(name) for name in files]
+    return float(sum(p.stat().st_size for p in paths)) if all(p.is_file() for p in paths) else None
