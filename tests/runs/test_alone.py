@@ -191,3 +191,36 @@ def test_kuairand_frames_score_as_the_part(shared_data, quick, tmp_path):
     exact = run.predict(test, tables={"user": users, "video": text})
     np.testing.assert_array_equal(arrays(exact), arrays(want))
     assert exact.unseen == want.unseen
+
+
+def aliccp_frame(files: list[Path], names: list[str], weighted: list[str], head: int) -> pl.DataFrame:
+    """Raw Ali-CCP lines as list columns: ids in FIELD, weights in FIELD.weights. `head`: columns before the key."""
+    rows = []
+    for file in files:
+        for line in file.read_text().splitlines():
+            columns = line.split(",")
+            row: dict = {"common_feature_index": columns[head]} | {name: [] for name in names}
+            row |= {f"{name}.weights": [] for name in weighted}
+            for feature in filter(None, columns[-1].split("\x01")):
+                name, rest = feature.split("\x02")
+                raw, weight = rest.split("\x03")
+                row[name].append(int(raw))
+                if name in weighted:
+                    row[f"{name}.weights"].append(float(weight))
+            rows.append(row)
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def test_fields_of_aliccp_are_list_columns_of_a_frame(quick, tmp_path):
+    from entirespace.logs.aliccp.source import COMMON_FIELDS, SKELETON_FIELDS, WEIGHTED
+
+    es.simulate(tmp_path / "raw", impressions=1500, click_rate=0.3, conversion_rate=0.3, seed=2, format="aliccp")
+    data = es.prepare("aliccp", tmp_path / "raw", tmp_path / "data")
+    run = es.fit(es.ESMM(), data.train, config=quick)
+    own, side = ([n for n in names if n in WEIGHTED] for names in (SKELETON_FIELDS, COMMON_FIELDS))
+    rows = aliccp_frame([tmp_path / "raw" / "sample_skeleton_test.csv"], list(SKELETON_FIELDS), own, head=3)
+    common = aliccp_frame([tmp_path / "raw" / "common_features_test.csv"], list(COMMON_FIELDS), side, head=0)
+    found = run.predict(rows, tables={"common": common})
+    want = run.predict(data.test)
+    np.testing.assert_allclose(arrays(found), arrays(want), rtol=1e-5)
+    assert found.unseen == want.unseen
