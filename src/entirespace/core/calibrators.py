@@ -5,6 +5,9 @@ without torch. Labels are read only while a calibrator is fitted.
 NOTE: pCTR and pCVR each have their own calibrator; pCTCVR is the product of the two calibrated values (Eq. 1).
 """
 
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false, reportUnknownLambdaType=false
+# (scipy has no types)
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -26,7 +26,8 @@ class Labels:
     """
 
     reached: Mapping[str, np.ndarray]  # stage -> bool (n,)
-    times: Mapping[str, np.ndarray] = field(default_factory=dict)  # stage -> int64 (n,), in the log's unit of time
+    times: Mapping[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
+    """Stage -> the time when it was reached, in the log's unit. Shape: int64 (n,)."""
     observed_until: int | None = None  # the time up to which outcomes are known, in the same unit
     weight: np.ndarray | None = None  # float32 (n,); None: every impression weighs 1
 

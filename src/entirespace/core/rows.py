@@ -40,7 +40,7 @@ class Ragged:
         offsets = np.zeros(len(length) + 1, np.int64)
         np.cumsum(length, out=offsets[1:])
         # position of each id in `values`: its position in the new bag plus the start of the old bag
-        where = np.arange(offsets[-1]) + np.repeat(start - offsets[:-1], length)
+        where: np.ndarray = np.arange(offsets[-1]) + np.repeat(start - offsets[:-1], length)
         return Ragged(self.values[where], offsets, None if self.weights is None else self.weights[where])
 
     @staticmethod
@@ -94,8 +94,10 @@ class Rows:
     """Some impressions as rows of the embedding: their own fields, and the row of each side table they refer to."""
 
     count: int  # n
-    fields: dict[str, Ragged] = field(default_factory=dict)  # those of the impressions themselves, n rows each
-    links: dict[str, np.ndarray] = field(default_factory=dict)  # side table -> int32 (n,), row in it; 0: no such row
+    fields: dict[str, Ragged] = field(default_factory=dict[str, Ragged])
+    """The fields of the impressions themselves. Shape: n rows each."""
+    links: dict[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
+    """Side table -> the row of it that each impression refers to; 0: no such row. Shape: int32 (n,)."""
     labels: Labels | None = None  # None: outcomes are not known
 
     def __len__(self) -> int:

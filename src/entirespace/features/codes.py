@@ -1,5 +1,8 @@
 """Raw ids -> provisional codes while a log is read: numbered as they appear, or hashed into buckets."""
 
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false, reportUnknownLambdaType=false
+# (pyarrow has no types)
 from __future__ import annotations
 
 import itertools

@@ -8,6 +8,9 @@ All three are fitted on the training part only. A new kind of encoder is a class
 its name in `layout.KINDS`, and a line in `fit`.
 """
 
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false, reportUnknownLambdaType=false
+# (pyarrow has no types)
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -1,5 +1,8 @@
 """Data frames of raw rows -> rows of the embedding: what a run predicts that is no dataset."""
 
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false, reportUnknownLambdaType=false
+# (data frames of any library have no types)
 from __future__ import annotations
 
 from collections.abc import Mapping

@@ -6,6 +6,9 @@
 These files stand with the dataset that they were fitted on, with every dataset prepared with them, and with every run.
 """
 
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false, reportUnknownLambdaType=false
+# (pyarrow has no types)
 from __future__ import annotations
 
 import hashlib

@@ -21,7 +21,7 @@ def text(column: pl.Series) -> pl.Series:
 
 def raw_ids(column: pl.Series) -> pl.Series:
     """Raw ids as `Codes` takes them: integers as they are, which spares their text; all else as `text`."""
-    return column if column.dtype.is_integer() and column.dtype not in (pl.UInt64, pl.Int128) else text(column)
+    return column if column.dtype.is_integer() and column.dtype not in {pl.UInt64(), pl.Int128()} else text(column)
 
 
 def number(column: pl.Series) -> tuple[np.ndarray, np.ndarray]:
