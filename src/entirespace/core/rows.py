@@ -40,7 +40,7 @@ class Ragged:
         offsets = np.zeros(len(length) + 1, np.int64)
         np.cumsum(length, out=offsets[1:])
         # position of each id in `values`: its position in the new bag plus the start of the old bag
-        where: np.ndarray = np.arange(offsets[-1]) + np.repeat(start - offsets[:-1], length)
+        where = np.arange(int(offsets[-1])) + np.repeat(start - offsets[:-1], length)
         return Ragged(self.values[where], offsets, None if self.weights is None else self.weights[where])
 
     @staticmethod
