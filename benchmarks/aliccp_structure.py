@@ -117,7 +117,7 @@ def _plain(data: Dataset, feed: Feed, size: int) -> Callable[[], int]:
     rng = np.random.default_rng(0)
     source = feed.epoch(data.train, ESMM().samples, batch_size=size, shuffle_rows=1 << 17, rng=rng)
     batches = [(made, [_exploded(made, g) for g in made.groups]) for made in itertools.islice(source, 4)]
-    network = build_network(ESMM(), data, Config(), 0)
+    network = build_network(ESMM(), data.layout, data.train.counts, Config(), 0)
     table = torch.nn.Parameter(network.embedding("shared").weight.clone())
     adam = torch.optim.Adam([table, *network.towers.parameters()], fused=True)
     turn = itertools.cycle(batches)

@@ -61,8 +61,8 @@ def main() -> None:
 
 def _measured(name: str, data: Dataset, rounds: int) -> list[object]:
     part = data.train
-    network = build_network(ESMM(), data, Config(), 0).eval()
-    run = Run(Path("-"), ESMM(), 0, Config(), data.digest, network, None)
+    network = build_network(ESMM(), data.layout, data.train.counts, Config(), 0).eval()
+    run = Run(Path("-"), ESMM(), 0, Config(), data.layout, network, None)
     sides: dict[str, Callable[[], object]] = {
         "predict": lambda: run.predict(part),
         "reading": lambda: sum(len(batch) for batch in Feed.of(data).in_order(part.chunks(), PREDICT_ROWS)),

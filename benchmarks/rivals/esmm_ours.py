@@ -41,4 +41,4 @@ def way(precision: Literal["fp32", "bf16"]) -> Train:
     return train
 
 
-serve({name: way(name) for name in precisions()}, dataset.train.impressions, turn=ROW_GROUP)
+serve({name: way(name) for name in precisions()}, len(dataset.train), turn=ROW_GROUP)

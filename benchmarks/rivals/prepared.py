@@ -41,7 +41,7 @@ def prepared(rows: int, folder: Path) -> Path:
         ids = np.concatenate([np.stack([c.fields[name].values for name in FIELDS], axis=1) for c in chunks])
         np.save(here / "ids.npy", ids.astype(np.int32))
         for label in ("click", "conversion"):
-            np.save(here / f"{label}.npy", np.concatenate([getattr(c, label) for c in chunks]).astype(np.float32))
+            np.save(here / f"{label}.npy", dataset.train.column(label).astype(np.float32))
         done.write_text(json.dumps([field.size for field in dataset.fields]))
     return here
 
