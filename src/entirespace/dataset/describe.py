@@ -19,7 +19,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
     """
     manifest, roles = dataset.manifest, dataset.manifest.roles
     everything = reduce(add, (part.counts for part in dataset.parts))
-    train = manifest.parts["train"]
+    first = next((name for name, part in manifest.parts.items() if part.impressions), "train")  # train, if it has any
     return {
         "path": str(dataset.path),
         "digest": dataset.digest,
@@ -46,7 +46,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
                 "kind": f.kind,
                 "rows": f.size,
                 "weighted": f.weighted,
-                "ids_per_impression": f.ids["train"] / max(1, train.impressions),
+                "ids_per_impression": f.ids[first] / max(1, manifest.parts[first].impressions),
                 "unseen_in_test": f.unseen["test"] / f.ids["test"] if f.ids["test"] else 0.0,
             }
             for f in manifest.fields
