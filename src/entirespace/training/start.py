@@ -58,6 +58,7 @@ def earlier_rows(encoder: Encoder, earlier: Encoder) -> np.ndarray:
 
     Shape: -> int64 (encoder.size,).
 
+    >>> import polars as pl
     >>> old, new = (Vocabulary(pl.Series(ids), np.ones(2)) for ids in (["a", "b"], ["b", "c"]))
     >>> earlier_rows(new, old)
     array([ 0,  2, -1])
