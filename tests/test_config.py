@@ -55,10 +55,10 @@ def test_a_dump_is_read_back_as_it_was(tmp_path):
         assert load(path) == (expected, method)
 
 
-def test_a_dump_says_each_value_under_the_sentence_that_explains_it():
+def test_a_dump_has_a_help_text_above_each_value():
     text = dump(Config())
     lines = text.splitlines()
-    assert lines[lines.index("embedding_size = 18") - 1] == "# D: floats of one embedding row (paper: 18)."
+    assert lines[lines.index("embedding_size = 18") - 1] == "# D: the length of an embedding row (paper: 18)."
     assert "# threads = " in lines
     assert tomllib.loads(text)["network"]["tower"] == {"kind": "mlp", "hidden": [360, 200, 80]}
     for section in (NetworkConfig, MLPTowerConfig, NoTrunkConfig, OptimizerConfig, TrainingConfig):
@@ -187,8 +187,8 @@ def test_a_file_that_cannot_be_read(tmp_path):
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ("training.epochs", "--set: a setting must read a.b=c, however: 'training.epochs'"),
-        ("=3", "--set: a setting must read a.b=c, however: '=3'"),
+        ("training.epochs", "--set: a setting must have the form a.b=c, however: 'training.epochs'"),
+        ("=3", "--set: a setting must have the form a.b=c, however: '=3'"),
         ("training.epochs=", "--set: 'training.epochs' must be valid, however: ''"),
         (
             "training.epoch=3",

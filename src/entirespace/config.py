@@ -1,4 +1,4 @@
-"""Configuration: pydantic models <-> TOML. An unknown key is an error that names the nearest known one."""
+"""Configuration as pydantic models and as TOML. The error for an unknown key suggests the most similar known one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .errors import ConfigError
 
 
 class Model(BaseModel):
-    """A frozen model that rejects unknown keys; the sentence under a field is its help text."""
+    """A frozen model that rejects unknown keys. The docstring under a field is its help text."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -34,36 +34,36 @@ Width = Annotated[int, Field(ge=1)]
 
 
 class MLPTowerConfig(Model):
-    """An MLP on all fields side by side (paper, section 3.1)."""
+    """An MLP on the concatenated embeddings of all fields (paper, section 3.1)."""
 
     kind: Literal["mlp"] = "mlp"
-    """The kind of tower: mlp (the paper's)."""
+    """The kind of tower: mlp (as in the paper)."""
     hidden: tuple[Width, ...] = (360, 200, 80)
-    """Widths of a tower's ReLU layers; a two-way softmax follows (paper: 360 x 200 x 80 x 2)."""
+    """Widths of a tower's ReLU layers, which a two-way softmax follows (paper: 360 x 200 x 80 x 2)."""
 
 
 Tower = MLPTowerConfig
-"""What a tower can be. With a second kind: Annotated[MLPTowerConfig | OtherConfig, Field(discriminator="kind")]."""
+"""The kinds of tower. With a second kind: Annotated[MLPTowerConfig | OtherConfig, Field(discriminator="kind")]."""
 
 
 class NoTrunkConfig(Model):
-    """Towers share the embedding and nothing above it (the paper's networks)."""
+    """No shared layers: towers share at most the embedding (the paper's networks)."""
 
     kind: Literal["none"] = "none"
-    """The kind of trunk: none (the paper's), or mlp."""
+    """The kind of trunk: none (as in the paper), or mlp."""
 
 
 class MLPTrunkConfig(Model):
-    """A shared bottom: ReLU layers that all towers on one embedding read."""
+    """A shared bottom: ReLU layers between an embedding and all its towers."""
 
     kind: Literal["mlp"] = "mlp"
-    """The kind of trunk: none (the paper's), or mlp."""
+    """The kind of trunk: none (as in the paper), or mlp."""
     hidden: tuple[Width, ...] = Field(default=(360, 200), min_length=1)
-    """Widths of the ReLU layers; the towers read the last."""
+    """Widths of the ReLU layers; the input of the towers is the last one."""
 
 
 Trunk = Annotated[NoTrunkConfig | MLPTrunkConfig, Field(discriminator="kind")]
-"""What a trunk can be."""
+"""The kinds of trunk."""
 
 
 class NetworkConfig(Model):
@@ -76,18 +76,18 @@ class NetworkConfig(Model):
     """
 
     embedding_size: int = Field(default=18, ge=1)
-    """D: floats of one embedding row (paper: 18)."""
+    """D: the length of an embedding row (paper: 18)."""
     embedding_std: float = Field(default=0.01, ge=0)
     """Standard deviation of the embedding's initial values; row 0, "unseen", starts at zero."""
     tower: Tower = MLPTowerConfig()
-    """The network above the embedding that gives a head's probability; each head has its own."""
+    """The network above the embedding that computes a head's probability; each head has its own tower."""
     trunk: Trunk = NoTrunkConfig()
-    """The layers above an embedding that its towers share."""
+    """The layers that all towers on one embedding share."""
 
     @model_validator(mode="before")
     @classmethod
     def _completed(cls, data: Any) -> Any:
-        """Settings without a kind are of the default kind, and `hidden` is the tower's."""
+        """Add the default kind to a tower or trunk that names none, and move `hidden` into the tower."""
         if not isinstance(data, Mapping):
             return data
         data = {key: value.model_dump() if isinstance(value, Model) else value for key, value in data.items()}
@@ -105,7 +105,7 @@ class NetworkConfig(Model):
 
 
 class OptimizerConfig(Model):
-    """Adam as in the paper, section 3.1; exact for every embedding row, also for those that a batch does not use."""
+    """Adam as in the paper, section 3.1; it also updates the embedding rows that a batch does not use."""
 
     # NOTE[UNSAID]: the paper does not state a learning rate.
     learning_rate: float = Field(default=0.001, gt=0)
@@ -120,9 +120,9 @@ class OptimizerConfig(Model):
     """Update an embedding row only in batches that use it: cheaper, but not the paper's Adam."""
 
     @model_validator(mode="after")
-    def _moves_die_out(self) -> Self:
+    def _updates_decay(self) -> Self:
         if self.beta1**2 >= self.beta2:  # otherwise the updates of a row without gradients would grow without bound
-            raise ValueError("beta1 must be below the root of beta2")
+            raise ValueError("beta1 must be below the square root of beta2")
         return self
 
 
@@ -131,7 +131,7 @@ class TrainingConfig(Model):
 
     # NOTE[UNSAID]: the paper states neither batch size nor epochs.
     batch_size: int = Field(default=1024, ge=1)
-    """B: impressions of one step, after the method's own sampling."""
+    """B: impressions in one step, after the method's sampling."""
     share: float = Field(default=1.0, gt=0, le=1)
     """Train on this random share of the training impressions; a smaller share is a subset of every larger one."""
     epochs: int = Field(default=20, ge=1)
@@ -141,17 +141,17 @@ class TrainingConfig(Model):
     checks_per_epoch: int = Field(default=1, ge=1)
     """How many times to validate in each epoch."""
     shuffle_rows: int = Field(default=1_048_576, ge=1)
-    """Shuffle this many impressions in memory at a time; a training part that is smaller is fully shuffled."""
+    """Shuffle this many impressions in memory at a time; a smaller training part is fully shuffled."""
     block: int = Field(default=1, ge=1)
-    """Keep up to this many impressions of one side-table row in a batch, so the row is read once; 1: random order."""
+    """Keep up to this many impressions that share a side-table row in a batch, so it is read once; 1: random order."""
     checkpoint_minutes: float = Field(default=10.0, gt=0)
     """Save a checkpoint this often between validations; an interrupted training resumes from the last one."""
     threads: int | None = Field(default=None, ge=1)
-    """Number of threads; absent: one per core."""
+    """Number of CPU threads; absent: one per core."""
     device: Literal["cpu", "cuda"] = "cpu"
     """The device to train on."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """Precision of the hidden layers' products while training; bf16 is fast only on processors with bf16 units."""
+    """Precision of the hidden layers' products in training; bf16 is faster only on processors that support it."""
 
 
 class Config(Model):
@@ -163,7 +163,7 @@ class Config(Model):
 
 
 SHORT = {"network.hidden": "network.tower.hidden"}
-"""Short forms of dotted names."""
+"""Short forms of dotted names: short form -> full name."""
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -175,7 +175,7 @@ def nearest(word: str, known: list[str] | tuple[str, ...]) -> str:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The content of a TOML file. Raises: ConfigError with file and line."""
+    """The content of a TOML file. Raises: ConfigError, with the file and the line if it is not valid TOML."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -192,7 +192,7 @@ def parse(model: type[T], data: Mapping[str, Any], where: str) -> T:
         return model.model_validate(data)
     except ValidationError as error:
         errors = [(_keys(e, data), e) for e in map(_by_kind, error.errors())]
-    # report an unknown key first: it is often a misspelling that causes the other errors
+    # report an unknown key first: it is often a spelling mistake that causes the other errors
     rank = {"extra_forbidden": 0, "missing": 1, "value_error": 2}
     keys, first = min(errors, key=lambda e: (rank.get(e[1]["type"], 3), -len(e[0])))
     place = ".".join(map(str, keys))
@@ -201,25 +201,25 @@ def parse(model: type[T], data: Mapping[str, Any], where: str) -> T:
         raise ConfigError("every key must be known", f"'{place}'", where=where, do=advice)
     if first["type"] == "missing":
         raise ConfigError(f"'{place}' must be given", "it is missing", where=where)
-    wrong = [_said(e) for k, e in errors if k == keys and rank.get(e["type"], 3) == rank.get(first["type"], 3)]
+    wrong = [_message(e) for k, e in errors if k == keys and rank.get(e["type"], 3) == rank.get(first["type"], 3)]
     came = f"{_short(first['input'])} ({', or '.join(wrong)})" if keys else wrong[0]
     raise ConfigError(f"'{place}' must be valid" if keys else "the file must be valid", came, where=where)
 
 
 def _keys(error: Any, data: Any) -> tuple[str | int, ...]:
-    """Where the error is: those parts of the error's location that are keys of the data, or missing keys."""
+    """The dotted place of an error: the parts of its location that are keys of the data, or missing keys."""
     keys: list[str | int] = []
     for part in error["loc"]:
         if part in data if isinstance(data, Mapping) else isinstance(data, list) and isinstance(part, int):
             data = data[part]
         elif error["type"] != "missing" or part != error["loc"][-1]:
-            continue  # a member of a union, or a validator, and no key
+            continue  # not a key, but the name of a union's member or of a validator
         keys.append(part)
     return tuple(keys)
 
 
 def _by_kind(error: Any) -> Any:
-    """An unknown kind of a union, as an error of the key that names the kind."""
+    """Turn the error for an unknown kind of a union into an error of the key `kind`; other errors stay as they are."""
     if error["type"] != "union_tag_invalid":
         return error
     context = error["ctx"]
@@ -228,8 +228,8 @@ def _by_kind(error: Any) -> Any:
             "input": context["tag"], "msg": message}  # fmt: skip
 
 
-def _said(error: Any) -> str:
-    """What is wrong, in TOML's words: "list" and "table" in place of "tuple" and "dictionary"."""
+def _message(error: Any) -> str:
+    """The message of an error, in TOML's words: "list" and "table" instead of "tuple" and "dictionary"."""
     message = error["msg"].removeprefix("Value error, ").replace("valid tuple", "list").replace("Tuple", "list")
     message = re.sub(r"valid dictionary.*", "table", message)
     return message[0].lower() + message[1:]
@@ -241,7 +241,7 @@ def _short(value: Any) -> str:
 
 
 def _known_keys(model: type[BaseModel], loc: tuple[Any, ...], data: Any) -> list[str]:
-    """The keys that the model at `loc` inside `model` knows."""
+    """The valid keys of the model that is at `loc` inside `model`."""
     parts = iter(loc)
     for part in parts:
         data = data.get(part) if isinstance(data, Mapping) else None
@@ -253,7 +253,7 @@ def _known_keys(model: type[BaseModel], loc: tuple[Any, ...], data: Any) -> list
             return []
         kinds = {m.model_fields["kind"].default: m for m in reversed(inner) if "kind" in m.model_fields}
         kind = data.get("kind") if isinstance(data, Mapping) else None
-        model = kinds.get(kind, inner[0])  # of a union, the member of this kind
+        model = kinds.get(kind, inner[0])  # the union's member of this kind
         if get_origin(field and field.annotation) is dict:
             data = data.get(next(parts, None)) if isinstance(data, Mapping) else None  # a key that the user chose
     return [field.alias or name for name, field in model.model_fields.items()]
@@ -265,9 +265,10 @@ def _annotations(annotation: Any) -> list[Any]:
 
 
 def load(path: Path | None = None, settings: list[str] | None = None) -> tuple[Config, dict[str, Any]]:
-    """The configuration from a file, changed by `a.b=c` settings; and the [method] table, if there is one.
+    """The configuration in a file (absent: the defaults), changed by `a.b=c` settings; and its [method] table.
 
-    Raises: ConfigError for unknown keys, wrong types and broken TOML.
+    The table is empty if neither the file nor a setting has one.
+    Raises: ConfigError for an unreadable file, invalid TOML, unknown keys and wrong types.
     """
     data = read_toml(path) if path else {}
     where = str(path) if path else "--set"
@@ -278,7 +279,7 @@ def load(path: Path | None = None, settings: list[str] | None = None) -> tuple[C
     for setting in settings or []:
         name, equals, value = setting.partition("=")
         if not equals or not name.strip():
-            raise ConfigError("a setting must read a.b=c", f"'{setting}'", where="--set")
+            raise ConfigError("a setting must have the form a.b=c", f"'{setting}'", where="--set")
         try:
             put(over, name, _value(value.strip()))
         except TypeError as error:
@@ -289,7 +290,7 @@ def load(path: Path | None = None, settings: list[str] | None = None) -> tuple[C
 
 
 def with_settings(data: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """`data` with the values of dotted names in it.
+    """`data` with these values, given by dotted name.
 
     >>> with_settings({"network": {"tower": {"kind": "mlp", "hidden": [8]}}}, {"network.hidden": [80]})
     {'network': {'tower': {'kind': 'mlp'}, 'hidden': [80]}}
@@ -301,7 +302,10 @@ def with_settings(data: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[
 
 
 def with_tables(data: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`data` with the tables of `over` laid over its own. A value in `over` replaces its other name in `data`."""
+    """`data`, with the values of the nested tables `over` in place of its own.
+
+    A value in `over` also replaces the value that `data` has under its short or full name (`SHORT`).
+    """
     for names in SHORT.items():
         if any(cut(over, name)[1] for name in names):
             for name in names:
@@ -310,7 +314,7 @@ def with_tables(data: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, A
 
 
 def value_at(config: BaseModel, name: str) -> Any:
-    """The value of a dotted name.
+    """The value of a dotted name, which may be a short form. Raises: AttributeError for an unknown name.
 
     >>> value_at(Config(), "network.hidden")
     (360, 200, 80)
@@ -322,7 +326,7 @@ def value_at(config: BaseModel, name: str) -> Any:
 
 
 def _value(text: str) -> Any:
-    """The text as a TOML value, or as a string if it is no TOML value: `--set training.device=cuda`."""
+    """The text as a TOML value, or as a string if it is not one: `--set training.device=cuda`."""
     try:
         return tomllib.loads(f"x = {text}")["x"]
     except tomllib.TOMLDecodeError:
@@ -330,7 +334,7 @@ def _value(text: str) -> Any:
 
 
 def dump(config: Config, method: Mapping[str, Any] | None = None) -> str:
-    """The configuration as TOML, with a comment above each value that explains it."""
+    """The configuration as TOML, with the help text of each value in a comment above it."""
     document = tomlkit.document()
     if method:
         table = tomlkit.table()
@@ -343,7 +347,7 @@ def dump(config: Config, method: Mapping[str, Any] | None = None) -> str:
 
 
 def _table(model: BaseModel, about: str = "") -> Any:
-    """A model as a TOML table, the tables inside it last."""
+    """A model as a TOML table; tables inside it come after its values."""
     table = tomlkit.table()
     if about:
         table.add(tomlkit.comment(about))
@@ -367,5 +371,5 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def digest(value: Any) -> str:
-    """SHA-256 of a value that JSON can hold; `compare` names its cached runs by it."""
+    """SHA-256, in hexadecimal, of a JSON value; `compare` uses it to name the folders of its runs."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

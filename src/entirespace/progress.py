@@ -6,18 +6,27 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """One piece of work at a time: `start`, then `advance` often, then `done`."""
+    """Shows one piece of work at a time: `start` once, `advance` often, `done` once."""
 
-    def start(self, what: str, total: float | None, unit: str) -> None: ...
-    def advance(self, amount: float, note: str = "") -> None: ...
-    def done(self, note: str = "") -> None: ...
+    def start(self, what: str, total: float | None, unit: str) -> None:
+        """Work begins: its name, its amount in units (None if unknown), and the unit, such as "impressions"."""
+        ...
+
+    def advance(self, amount: float, note: str = "") -> None:
+        """`amount` more units are done. The note shows the present state, such as the loss."""
+        ...
+
+    def done(self, note: str = "") -> None:
+        """The work is done."""
+        ...
+
     def say(self, line: str) -> None:
-        """Print one line that stays, such as a decision that was made."""
+        """Print one line that stays visible, such as a decision that was made."""
         ...
 
 
 class Silent:
-    """No progress at all: the library's default."""
+    """Shows nothing: the library's default."""
 
     def start(self, what: str, total: float | None, unit: str) -> None: ...
     def advance(self, amount: float, note: str = "") -> None: ...
@@ -29,7 +38,7 @@ SILENT = Silent()
 
 
 class Hushed:
-    """Shows progress while the work runs and leaves no line when it is done: for one run among many."""
+    """Shows progress while the work runs, but prints no lines: for one run among many."""
 
     def __init__(self, progress: Progress, prefix: str = "") -> None:
         self._progress, self._prefix = progress, prefix

@@ -1,11 +1,11 @@
-"""Checks that a method of your own must pass, for its tests:
+"""Checks that your own method must pass. Call them in its tests:
 
     from entirespace.testing import check_method
 
     def test_mine():
         check_method(Mine())
 
-Each check raises AssertionError that says what must hold and what came instead.
+A check that fails raises AssertionError, which says what must hold and what was found instead.
 """
 
 from __future__ import annotations
@@ -26,20 +26,19 @@ from .methods import Method
 from .network import Heads
 from .network.probability import Prob, value_of
 
-N = 4000  # impressions of the log that the checks use: 30 % clicked, of these 20 % converted
+N = 4000  # impressions in the log of the checks: 30 % are clicked, and 20 % of these are converted
 CLICK = np.arange(N) % 10 < 3
 CONVERSION = CLICK & (np.arange(N) // 10 % 5 == 0)
 CLICK.flags.writeable = CONVERSION.flags.writeable = False
 LABELS = Labels({"click": CLICK, "conversion": CONVERSION})
-GIVEN = 0.3  # what a method reads beside its heads, such as the reference pCTR: constant, so that it moves no rate
+GIVEN = 0.3  # the value of every input in `Method.reads`, such as the reference pCTR; constant, so no rate changes
 
 
 def check_method(method: Method, *, may_exceed_1: Collection[str] = ()) -> None:
     """Run all checks of this module on a method.
 
     Args:
-        may_exceed_1: the probabilities, of "pctr", "pcvr" and "pctcvr", that need not be at most 1, such as
-            DIVISION's pCVR.
+        may_exceed_1: those of "pctr", "pcvr" and "pctcvr" that may be above 1, such as DIVISION's pCVR.
 
     Raises: AssertionError at the first check that fails.
 
@@ -56,7 +55,7 @@ def check_method(method: Method, *, may_exceed_1: Collection[str] = ()) -> None:
 
 
 def check_is_a_value(method: Method) -> None:
-    """A method is a frozen dataclass, so that equal methods are equal, and it can be copied to another process."""
+    """A method is a frozen dataclass: methods with the same parameters are equal, and it can be copied."""
     cls = type(method)
     frozen = is_dataclass(cls) and cls.__dataclass_params__.frozen  # pyright: ignore[reportAttributeAccessIssue]
     _must(method, frozen, "the class must be a frozen dataclass", "it is not")
@@ -68,19 +67,19 @@ def check_is_a_value(method: Method) -> None:
 
 
 def check_spec(method: Method) -> None:
-    """A run stores the parameters as JSON, and makes the method from them again."""
+    """The parameters can be stored as JSON, and the same method can be made from them, as a run does it."""
     try:
         stored = json.loads(json.dumps(method.spec()))
     except TypeError as error:
-        raise AssertionError(f"{method.label}: the parameters must be plain values, however: {error}") from error
+        raise AssertionError(f"{method.label}: the parameters must be JSON values, however: {error}") from error
     again = type(method)(**{key: value for key, value in stored.items() if key != "name"})
     _must(method, again == method, "the stored parameters must give the method again", f"{again!r} of {method!r}")
 
 
 def check_samples(method: Method) -> None:
-    """`samples` gives a whole number, at least 0, for each impression, and depends on labels and rng only.
+    """`samples` gives a whole number, at least 0, for each impression, and depends on the labels and the rng only.
 
-    A method whose samples have labels of their own gives `Samples`: rows of the impressions, and as many labels.
+    A method that changes the labels of its samples returns `Samples` instead: row numbers and as many labels.
     """
     for n in (N, 1, 0):
         found = method.samples(LABELS.take(np.arange(n)), np.random.default_rng(1))
@@ -98,7 +97,7 @@ def check_samples(method: Method) -> None:
 
 
 def check_base_rates(method: Method) -> None:
-    """`base_rates` names each head, with a rate above 0 and below 1 whatever the counts: its logit must be finite."""
+    """`base_rates` gives each head a rate above 0 and below 1 for any counts, so that its logit is finite."""
     for n, clicks, conversions in ((N, 1200, 240), (N, 0, 0), (N, N, N), (0, 0, 0)):
         counts = Counts(n, {"click": clicks, "conversion": conversions})
         rates = method.base_rates(counts)
@@ -108,7 +107,7 @@ def check_base_rates(method: Method) -> None:
 
 
 def check_loss(method: Method) -> None:
-    """`loss` is one finite number with a finite gradient for every head, in the precision of the heads."""
+    """`loss` is one finite number in the precision of the heads, with a finite gradient for every head."""
     for dtype in (torch.float32, torch.float64):
         for spread, what in ((1.0, "logits of about 1"), (100.0, "logits of about 100")):
             epoch = _epoch(method)
@@ -126,16 +125,17 @@ def check_loss(method: Method) -> None:
 
 
 def check_loss_is_a_mean(method: Method) -> None:
-    """Twice the same batch has the same loss, so that the learning rate does not depend on the batch size.
+    """`loss` is a mean over the batch, weighted by `batch.weight`.
 
-    It is a mean weighted by `batch.weight`: an impression of weight 0 counts as if it were not there.
+    A batch repeated twice has the same loss, so the learning rate does not depend on the batch size. An impression of
+    weight 0 does not change the loss.
     """
     rows, labels = _epoch(method)
     logits = _random_logits(method, len(rows), 1.0, torch.float64)
     twice = {head: logit.repeat(2) for head, logit in logits.items()}
     both = np.tile(rows, 2), Labels.concatenate([labels, labels])
     one, two = _loss(method, logits, rows, labels).item(), _loss(method, twice, *both).item()
-    _must(method, _close(one, two), "twice the batch must have the same loss", f"{one}, {two}")
+    _must(method, _close(one, two), "a batch repeated twice must have the same loss", f"{one}, {two}")
     weight = np.concatenate([np.ones(len(rows), np.float32), np.zeros(len(rows), np.float32)])
     other = {head: torch.cat([logit, 2 - logit]) for head, logit in logits.items()}
     weighed = _loss(method, other, both[0], replace(both[1], weight=weight)).item()
@@ -143,7 +143,7 @@ def check_loss_is_a_mean(method: Method) -> None:
 
 
 def check_loss_at_step_0(method: Method) -> None:
-    """With every head at its base rate, the loss is about an entropy: no other constant prediction is much better."""
+    """If every head predicts its base rate, the loss is close to the lowest of all constant predictions."""
     rows, labels = _epoch(method)
     rates = method.base_rates(Counts.of(LABELS))
 
@@ -156,13 +156,13 @@ def check_loss_at_step_0(method: Method) -> None:
     for head in method.heads:
         for move in (-0.5, 0.5):
             other = loss({head: move})
-            must = "the base rates must have the least loss of all constant predictions"
-            came = f"it is {start:.6g}, but {other:.6g} with the logit of {head} moved by {move}"
+            must = "the base rates must have the lowest loss of all constant predictions"
+            came = f"it is {start:.6g}, but {other:.6g} if the logit of {head} is moved by {move}"
             _must(method, start <= other + 1e-3 * abs(start), must, came)
 
 
 def check_probabilities(method: Method, *, may_exceed_1: Collection[str] = ()) -> None:
-    """pCTR, pCVR and pCTCVR are numbers from 0 to 1, one for each impression; `may_exceed_1` names exceptions."""
+    """pCTR, pCVR and pCTCVR are one number from 0 to 1 for each impression; those in `may_exceed_1` may exceed 1."""
     for size in (0.0, 1.0, 100.0):
         ends = torch.tensor([-size, size, -size, size]), torch.tensor([-size, -size, size, size])
         p = _heads({head: ends[i % 2] for i, head in enumerate(method.heads)})
@@ -196,7 +196,7 @@ def _close(a: float, b: float) -> bool:
 
 
 def _epoch(method: Method) -> tuple[np.ndarray, Labels]:
-    """The impressions of one epoch, each as often as the method samples it, and their labels."""
+    """The row numbers of one epoch, each as often as the method samples it, and their labels."""
     found = method.samples(LABELS, np.random.default_rng(1))
     if isinstance(found, Samples):
         return found.rows, found.labels

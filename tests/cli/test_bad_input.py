@@ -56,7 +56,7 @@ COMMANDS = {
     "a method's impossible parameter": ("train AMAN(rate=2) dataset -o run", ["rate", "2"]),
     "no folder for the run": ("train ESMM dataset", ["Missing option '-o' / '--out'"]),
     "a negative seed": ("train ESMM dataset -o run --seed -1", ["'--seed'", "greater than or equal to 0"]),
-    "a setting without a value": ("config ESMM --set training.epochs", ["a setting must read a.b=c, however: 'training.epochs'"]),
+    "a setting without a value": ("config ESMM --set training.epochs", ["a setting must have the form a.b=c, however: 'training.epochs'"]),
     "an unknown setting": ("config ESMM --set training.epoch=3", ["every key must be known, however: 'training.epoch'", "Did you mean 'epochs'?"]),
     "a setting of another kind": ("train ESMM dataset -o run --set training.epochs=many", ["'training.epochs' must be valid, however: 'many'"]),
     "a setting out of its range": ("compare dataset -o report --set network.embedding_size=0", ["'network.embedding_size' must be valid, however: 0", "greater than or equal to 1"]),

@@ -88,13 +88,13 @@ def test_runs_of_compare_evaluate_like_any_other(run, dataset, quick, tmp_path) 
     hidden = inside.rename(tmp_path / "hidden")
     ran = run("evaluate", base, dataset.path, "-q")
     assert ran.code == 1
-    assert f"it was at {inside}, and is not there any more" in ran.err
+    assert f"{inside} is missing" in ran.err
     assert "--reference RUN" in ran.err
     assert run("evaluate", base, dataset.path, "--reference", hidden, "-q").out == before
     other = reference_ctr(dataset.train, seed=7, config=quick, out=inside)
     ran = run("evaluate", base, dataset.path, "-q")
     assert ran.code == 1
-    assert f"the run at {inside} is another than the one it was trained with" in ran.err
+    assert f"{inside} is not the run that it was trained with" in ran.err
     assert run("evaluate", base, dataset.path, "--reference", other.folder, "-q").code == 0
     ran = run("evaluate", esmm, dataset.path, "--reference", base, "-q")
     assert ran.code == 1
@@ -140,7 +140,7 @@ def test_a_run_of_ones_own_class_is_opened_by_the_class_that_was_typed(
     assert seen.exists()
     ran = run("evaluate", folder, dataset.path, "--method", "evilmod:Mine(alpha=3.0)", "-q")
     assert ran.code == 1
-    assert "the method that is handed in must be the run's" in ran.err
+    assert "the given method must be the method of the run" in ran.err
     assert run("evaluate", trained, dataset.path, "--method", "evilmod:Mine", "-q").code == 1
     assert run("evaluate", trained, dataset.path, "--method", "ESMM", "-q").code == 0
     sys.modules.pop("evilmod")
@@ -150,9 +150,9 @@ def test_a_run_of_ones_own_class_is_opened_by_the_class_that_was_typed(
     ("options", "said"),
     [
         (["--by", "scenari"], "Did you mean 'scenario'?"),
-        (["--by", "category_history"], "must have one value an impression"),
+        (["--by", "category_history"], "must have one value per impression"),
         (["--calibrate", "platt", "--negatives-kept", "2"], "must be in (0, 1]"),
-        (["--save"], "--save stores what --calibrate or --negatives-kept say"),
+        (["--save"], "--save needs --calibrate or --negatives-kept"),
         (["--calibrate", "beta"], "is not one of 'isotonic', 'platt', 'none'"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The experiment: what is trained, what is chosen where, what is reported, and that it goes on where it stopped."""
+"""`compare`: which runs are trained, where the best are chosen, what is reported, and that it can be resumed."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_the_table_is_the_mean_over_seeds(report):
         assert "66.00±0.37" in told, "the paper's own line stands beside ours"
         assert f"{100 * esmm['tasks']['cvr']['auc']['mean']:.2f}±" in told
         assert "true pCVR" in told
-        assert "The test part chose nothing" in told
+        assert "the test part was only used to test" in told
 
 
 def test_a_method_named_with_its_rate_has_the_papers_line_too(report):
@@ -60,7 +60,7 @@ def test_a_method_named_with_its_rate_has_the_papers_line_too(report):
     assert "65.21±0.59" in text(comparison.model_copy(update={"methods": [base, renamed, esmm]}))
 
 
-def test_scores_of_an_earlier_form_are_made_again(report, dataset, quick):
+def test_scores_of_an_earlier_format_are_made_again(report, dataset, quick):
     out, comparison = report
     scores = next(path for path in out.glob("runs/ESMM-seed0-*/test-scores.npy"))
     whole = np.load(scores)
@@ -85,7 +85,7 @@ def test_rates_are_chosen_on_validation_or_as_the_paper_did_on_test(report, data
     assert "best on the TEST part" in str(paper)
 
 
-def test_nothing_is_trained_twice_and_an_interrupted_comparison_goes_on(report, dataset, quick, monkeypatch):
+def test_nothing_is_trained_twice_and_an_interrupted_comparison_is_resumed(report, dataset, quick, monkeypatch):
     out, comparison = report
     trained = []
     fit = runs_module.fit
@@ -138,7 +138,7 @@ def test_an_error_in_a_job_reaches_the_user(dataset, quick, tmp_path):
 
 
 def test_bad_arguments(dataset):
-    with pytest.raises(ConfigError, match="names of their own"):
+    with pytest.raises(ConfigError, match="must have different names"):
         compare([BASE(), BASE()], dataset)
     with pytest.raises(ConfigError, match="at least one seed"):
         compare([BASE()], dataset, seeds=[])

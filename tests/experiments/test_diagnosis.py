@@ -1,4 +1,4 @@
-"""The diagnosis against a slow, obvious one; a planted fault is found and named."""
+"""The diagnosis against a slow and simple one; an injected miscalibration is reported."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from entirespace.reports.sections import text
 
 
 def world(n: int = 200_000, seed: int = 0) -> tuple[Truths, Probabilities]:
-    """A log whose pCTR and pCVR are known and true. Shape: float32 (n,)."""
+    """A log with known, true pCTR and pCVR. Shape: float32 (n,)."""
     rng = np.random.default_rng(seed)
     pctr = rng.beta(2, 10, n).astype(np.float32)
     pcvr = rng.beta(2, 8, n).astype(np.float32)
@@ -38,7 +38,7 @@ def test_bins_of_reliability_are_those_of_a_sort():
         assert bin_.low <= bin_.observed <= bin_.high
 
 
-def test_the_interval_of_a_count_is_where_the_tails_are():
+def test_the_interval_of_a_count_has_the_right_tails():
     for count in (0, 1, 7, 300):
         low, high = count_interval(count)
         assert poisson.cdf(count, high) == pytest.approx(0.025)
@@ -60,14 +60,14 @@ def test_a_histogram_counts_between_its_edges():
     assert histogram(p) == expected.tolist()
 
 
-def test_a_true_prediction_is_found_true_by_decile():
+def test_true_probabilities_are_calibrated_in_every_decile():
     truths, scores = world()
     for line in diagnose(truths, scores).segments[DECILE]:
         assert line.truth["un-clicked"].pcoc == pytest.approx(1, abs=1e-6)
         assert not any(task.miscalibrated for task in line.tasks.values())
 
 
-def test_a_planted_fault_is_named_by_the_report():
+def test_an_injected_miscalibration_is_in_the_report():
     truths, scores = world()
     tab = np.random.default_rng(3).integers(0, 4, len(truths.click)).astype(np.uint8)
     factor = np.where(tab == 2, np.float32(1.5), np.float32(1))
@@ -82,5 +82,5 @@ def test_a_planted_fault_is_named_by_the_report():
     for task in ("CVR", "CTCVR"):
         assert sum(f"segment tab=c: {task} is predicted 1." in line and "times too high" in line for line in lines) == 1
     assert next(line for line in told.splitlines() if line.lstrip().startswith("right")).endswith(
-        "none by more than chance"
+        "no significant difference"
     )

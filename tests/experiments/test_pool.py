@@ -1,4 +1,4 @@
-"""Processes of a pool, and `compare` in them, as a script without a main guard, stdin and Ctrl-C meet them."""
+"""A pool of processes, and `compare` in it: from a script without a main guard, from stdin, and with Ctrl-C."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def started(place: Path, *, stdin: bool, script: str, **options) -> subprocess.P
 
 
 def alive(process: int) -> bool:
-    """Whether a process is there and at work: a dead one that nobody has waited for is not."""
+    """Whether a process runs; a dead one that nobody has waited for does not."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
@@ -171,6 +171,6 @@ def test_an_error_at_the_beginning_reaches_the_parent():
         list(pool.results(lambda state, task: task, [1]))
 
 
-def test_a_killed_process_is_an_error_in_words():
+def test_a_killed_process_is_a_clear_error():
     with pytest.raises(RunError, match=r"killed.*fewer than 1 jobs"), Pool(1, lambda: None) as pool:
         list(pool.results(lambda state, task: os.kill(os.getpid(), signal.SIGKILL), [1]))

@@ -1,4 +1,4 @@
-"""Which predictions are held against which labels on which impressions, worked by hand."""
+"""Which predictions are measured against which labels on which impressions, computed by hand."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PCVR = np.array([0.5, 0.2, 0.4, 0.9, 0.8, 0.1], np.float32)
 REFERENCE = np.array([0.5, 0.5, 0.5, 0.1, 0.1, 0.5], np.float32)
 
 
-def test_cvr_looks_at_clicked_impressions_and_ctcvr_multiplies_by_the_reference():
+def test_cvr_is_measured_on_clicked_impressions_and_ctcvr_multiplies_by_the_reference():
     found = evaluated(Outputs({"pcvr": PCVR}, REFERENCE), Truths(Y, Z, USER, None), "test").tasks
     assert list(found) == ["ctr_reference", "cvr", "ctcvr"]
     assert found["cvr"].impressions == 3
@@ -30,7 +30,7 @@ def test_cvr_looks_at_clicked_impressions_and_ctcvr_multiplies_by_the_reference(
     assert roc_auc_score(Z, PCVR) < 1, "without pCTR it would not be 1"
     assert found["cvr"].pcoc == pytest.approx((0.5 + 0.2 + 0.4) / 2)
     assert found["cvr"].log_loss == pytest.approx(-(np.log(0.5) + np.log(0.8) + np.log(0.4)) / 3, rel=1e-6)
-    assert found["cvr"].grouped_auc == 1.0  # user 0 alone has both classes among clicks
+    assert found["cvr"].grouped_auc == 1.0  # only user 0 has positives and negatives among the clicks
     assert found["cvr"].grouped_auc_share == pytest.approx(2 / 3)
 
 
@@ -66,7 +66,7 @@ def test_one_class_is_undefined_with_the_reason():
     assert isinstance(nobody["cvr"].auc, Undefined)
 
 
-def test_a_run_is_evaluated_as_its_predictions_are(dataset, quick, reference):
+def test_a_run_is_evaluated_by_its_predictions(dataset, quick, reference):
     run = fit(BASE(), dataset.train, config=quick, reference=reference)
     tasks = evaluate(run, dataset.test).tasks
     p = run.predict(dataset.test)

@@ -1,4 +1,4 @@
-"""A study chooses on the validation part alone, goes on where it stopped, and says what it found."""
+"""A study chooses on the validation part only, can be resumed, and reports its trials."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_the_lowest_cvr_log_loss_is_the_best(dataset, brief, tmp_path):
 
 
 def test_a_trial_that_falls_behind_is_pruned(dataset, quick, tmp_path, monkeypatch):
-    """Five good trials by hand, then one that hardly learns."""
+    """Five good trials are added by hand, then one that hardly learns."""
     rates = iter([0.01, 0.011, 0.012, 0.013, 0.014, 1e-6, 0.015])
     searched = {"optimizer.learning_rate": Searched(low=1e-6, high=0.1, log=True)}
     monkeypatch.setattr(Space, "suggest", lambda self, trial: {"optimizer.learning_rate": next(rates)})
@@ -154,7 +154,7 @@ def test_a_trial_that_falls_behind_is_pruned(dataset, quick, tmp_path, monkeypat
     assert "pruned" in (tmp_path / "study" / "report.md").read_text()
 
 
-def test_losses_under_a_methods_own_parameters_prune_nothing(brief):
+def test_a_search_of_a_methods_parameters_prunes_nothing(brief):
     assert Space(AMAN(), brief, SETTINGS).comparable
     assert not Space(AMAN(), brief, {"method.rate": Searched(low=0, high=1)}).comparable
 
@@ -171,7 +171,7 @@ def test_a_trial_that_diverges_fails_and_the_study_goes_on(dataset, brief, tmp_p
 
 def test_a_study_whose_trials_all_fail_says_why(dataset, brief, tmp_path, monkeypatch):
     monkeypatch.setattr(tune_module, "log_loss", lambda *_: tune_module.Undefined("3 of 9 predictions exceed 1"))
-    with pytest.raises(RunError, match="2 failed, the last: undefined: 3 of 9 predictions exceed 1"):
+    with pytest.raises(RunError, match="2 failed; the last one: undefined: 3 of 9 predictions exceed 1"):
         tune(Space(DIVISION(), brief, SETTINGS), dataset, trials=2, objective="cvr_log_loss", out=tmp_path / "study")
 
 
@@ -209,7 +209,7 @@ def test_a_space_file_names_ranges_and_choices(tmp_path, brief):
     assert config.training.batch_size == found[0]["training.batch_size"]
 
 
-def test_a_setting_may_lie_deeper(tmp_path, brief):
+def test_a_setting_may_be_in_a_nested_table(tmp_path, brief):
     (tmp_path / "space.toml").write_text(
         "network.tower.hidden = { choices = [[8], [200, 80]] }\n[network.trunk]\nkind = { choices = ['none', 'mlp'] }\n"
     )
@@ -226,10 +226,10 @@ def test_a_setting_may_lie_deeper(tmp_path, brief):
         ("", "must name at least one setting"),
         ("learning_rate = 1", r"must be a table, however: learning_rate = 1"),
         ("optimizer.learning_rate = 0.1", r"optimizer\.learning_rate = 0\.1.*Write NAME"),
-        ("optimizer.learning_rate = { low = 0.1 }", "it must say low and high"),
+        ("optimizer.learning_rate = { low = 0.1 }", "it must have low and high"),
         ("optimizer.learning_rate = { low = 0.1, hihg = 1 }", "'hihg'.*Did you mean 'high'"),
         ("optimizer.learning_rate = { low = 0.1, high = 0.01 }", "low must not be above high"),
-        ("optimizer.learning_rate = { low = 0.0, high = 0.01, log = true }", "above 0 where log is true"),
+        ("optimizer.learning_rate = { low = 0.0, high = 0.01, log = true }", "above 0 if log is true"),
         ("optimizer.learning_rate = { low = 0.0, high = 0.01 }", r"optimizer\.learning_rate.*greater than 0"),
         ("optimizer.learning_rat = { low = 0.1, high = 0.2 }", "Did you mean 'learning_rate'"),
         ("optimiser.learning_rate = { low = 0.1, high = 0.2 }", "Did you mean 'optimizer'"),
@@ -249,9 +249,9 @@ def test_a_space_that_cannot_be_searched_is_refused_before_training(line, said, 
 def test_errors_name_what_to_do(studied, dataset, brief, tmp_path, monkeypatch):
     out, _ = studied
     space = Space(ESMM(), brief, SETTINGS)
-    with pytest.raises(RunError, match="it is of seed = 0, not 1"):
+    with pytest.raises(RunError, match="it has seed = 0, not 1"):
         tune(space, dataset, trials=4, seed=1, out=out)
-    with pytest.raises(RunError, match=r"it is of space\.network\.hidden\.choices = .* not None"):
+    with pytest.raises(RunError, match=r"it has space\.network\.hidden\.choices = .* not None"):
         tune(Space(ESMM(), brief, {k: v for k, v in SETTINGS.items() if "hidden" not in k}), dataset, out=out)
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(RunError, match="it holds other files"):

@@ -68,7 +68,9 @@ def test_grouped_auc_is_the_comparison_of_every_pair(case: tuple[np.ndarray, np.
     found, expected = grouped_auc(*case), grouped_by_pairs(*case)
     if expected is None:
         known = (case[2] >= 0).any()
-        assert found == Undefined("no user has both classes" if known else "no impression has a known user")
+        assert found == Undefined(
+            "no user has both positives and negatives" if known else "no impression has a known user"
+        )
     else:
         assert isinstance(found, GroupedAUC)
         assert found.value == pytest.approx(expected.value, rel=1e-14)
@@ -76,7 +78,7 @@ def test_grouped_auc_is_the_comparison_of_every_pair(case: tuple[np.ndarray, np.
 
 
 def test_by_hand() -> None:
-    """Positives 0.8 and 0.4, negatives 0.4 and 0.1: of four pairs three are won and one is level."""
+    """Positives 0.8 and 0.4, negatives 0.4 and 0.1: three of the four pairs are in order, and one is a tie."""
     scores, label = np.array([0.1, 0.4, 0.4, 0.8]), np.array([False, True, False, True])
     assert auc(scores, label) == 3.5 / 4
     assert auc(-scores, label) == 0.5 / 4
@@ -142,7 +144,7 @@ def test_chunks_are_one_array(case: tuple[np.ndarray, np.ndarray, np.ndarray], c
 
 
 def test_small_rates_keep_their_digits() -> None:
-    """A positive below 999,999 of a million negatives and level with one: 0.5e-6, not 1 - 0.9999995."""
+    """A positive below 999,999 of a million negatives and tied with one: 0.5e-6, not 1 - 0.9999995."""
     scores = np.arange(1_000_001, dtype=np.float32)
     label = np.zeros(1_000_001, bool)
     label[-1] = True
@@ -198,13 +200,13 @@ def test_nan_is_refused() -> None:
 
 
 def test_columns_of_different_lengths_and_wide_groups_are_refused() -> None:
-    with pytest.raises(ValueError, match="of one length, chunk by chunk, however: scores 3 in 1, label 2 in 1 chunks"):
+    with pytest.raises(ValueError, match="same length, chunk by chunk, however: scores 3 in 1, label 2 in 1 chunks"):
         auc(np.zeros(3), np.ones(2, bool))
-    with pytest.raises(ValueError, match="of one length"):
+    with pytest.raises(ValueError, match="of the same length"):
         auc([np.zeros(2), np.zeros(1)], [np.zeros(1, bool), np.zeros(2, bool)])
     with pytest.raises(ValueError, match="flat"):
         auc(np.zeros((3, 1)), np.ones((3, 1), bool))
-    with pytest.raises(ValueError, match="must fit int32, however: 2,147,483,648"):
+    with pytest.raises(ValueError, match="must fit into int32, however: 2,147,483,648"):
         grouped_auc(np.zeros(2), np.ones(2, bool), np.array([0, 2**31]))
 
 

@@ -174,11 +174,11 @@ def test_all_ranked_right_has_no_interval() -> None:
     scores = np.arange(40.0)
     found = delong([scores], scores >= 20)
     assert isinstance(found, Areas)
-    assert found.interval() == Undefined("an AUC of 1 has no deviation to judge it by")
+    assert found.interval() == Undefined("an AUC of 1 has no standard error on the logit scale")
 
 
 @pytest.mark.parametrize(
-    ("scores", "match"), [([np.array([0.1, np.nan, 0.2])], "NaN"), ([np.zeros(2)], "of one length")]
+    ("scores", "match"), [([np.array([0.1, np.nan, 0.2])], "NaN"), ([np.zeros(2)], "of the same length")]
 )
 def test_what_cannot_be_ranked_is_refused(scores: list[np.ndarray], match: str) -> None:
     with pytest.raises(ValueError, match=match):
@@ -186,7 +186,7 @@ def test_what_cannot_be_ranked_is_refused(scores: list[np.ndarray], match: str) 
 
 
 def test_columns_of_another_length_are_refused() -> None:
-    with pytest.raises(ValueError, match="of one length"):
+    with pytest.raises(ValueError, match="of the same length"):
         delong([np.zeros(3)], np.array([True, False, False]), np.zeros(2, np.int32))
 
 

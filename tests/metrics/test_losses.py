@@ -83,9 +83,9 @@ def test_nothing_to_measure() -> None:
     assert log_loss(NONE, NONE.astype(bool)) == Undefined("no impressions")
     assert truth_log_loss(NONE, NONE) == Undefined("no impressions")
     assert pcoc(NONE, NONE.astype(bool)) == Undefined("no positives among 0 impressions")
-    assert rank_correlation(NONE, NONE) == Undefined("0 impressions have no order")
-    assert rank_correlation(np.ones(1), np.ones(1)) == Undefined("1 impressions have no order")
-    assert rank_correlation(np.ones(3), np.arange(3.0)) == Undefined("all values are the same")
+    assert rank_correlation(NONE, NONE) == Undefined("0 impressions cannot be ranked")
+    assert rank_correlation(np.ones(1), np.ones(1)) == Undefined("1 impressions cannot be ranked")
+    assert rank_correlation(np.ones(3), np.arange(3.0)) == Undefined("all values are equal")
 
 
 def test_what_is_no_probability_is_refused() -> None:

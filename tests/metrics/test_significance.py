@@ -41,11 +41,11 @@ def test_one_seed_has_no_p_value() -> None:
     found = paired([0.7], [0.6])
     assert found.difference == pytest.approx(0.1)
     assert found.std is None
-    assert found.t == found.p_value == found.interval() == Undefined("one seed has no deviation")
+    assert found.t == found.p_value == found.interval() == Undefined("one seed has no standard deviation")
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.02, -0.1])
-def test_differences_alike_have_no_p_value(shift: float) -> None:
+def test_equal_differences_have_no_p_value(shift: float) -> None:
     """0.62 - 0.60 and 0.66 - 0.64 differ by rounding alone, which must not become p = 1e-15."""
     b = [0.60, 0.64, 0.655, 0.7]
     found = paired([x + shift for x in b], b)
@@ -54,8 +54,8 @@ def test_differences_alike_have_no_p_value(shift: float) -> None:
 
 
 @pytest.mark.parametrize(("a", "b"), [([], []), ([0.6, 0.7], [0.6])])
-def test_what_is_not_paired_is_refused(a: list[float], b: list[float]) -> None:
-    with pytest.raises(ValueError, match="one to one"):
+def test_values_without_a_partner_are_refused(a: list[float], b: list[float]) -> None:
+    with pytest.raises(ValueError, match="the same length"):
         paired(a, b)
 
 
@@ -69,7 +69,7 @@ def test_holm_by_hand() -> None:
 
 
 def test_holm_leaves_out_what_was_not_tested() -> None:
-    why = Undefined("one seed has no deviation")
+    why = Undefined("one seed has no standard deviation")
     found = holm([math.nan, 0.02, why, 0.03, None])
     assert math.isnan(found[0])  # pyright: ignore
     assert found[1:] == [0.04, why, 0.04, None]
@@ -93,7 +93,7 @@ def test_holm_is_the_closed_test_by_bonferroni(p: list[float]) -> None:
 
 
 @pytest.mark.parametrize("wrong", [-0.1, 1.5])
-def test_holm_refuses_what_is_no_p_value(wrong: float) -> None:
+def test_holm_refuses_values_outside_0_and_1(wrong: float) -> None:
     with pytest.raises(ValueError, match="from 0 to 1"):
         holm([0.1, wrong])
 
@@ -116,7 +116,7 @@ def test_logit_interval_stays_inside() -> None:
     assert isinstance(logit_interval(1.0, 0.0, 20), Undefined)
 
 
-def test_which_stand_after_holms_correction() -> None:
+def test_which_are_significant_after_holms_correction() -> None:
     assert significant([]) == []
     assert significant([0.02, 0.04]) == [True, True]
     assert significant([0.03, 0.04]) == [False, False]

@@ -36,7 +36,7 @@ def test_a_report_is_read_back(made: tuple[Path, Comparison]) -> None:
     assert (auc.n, auc.std) == (1, None)
     tested = esmm.against["BASE"]["cvr"]
     assert isinstance(tested.seeds, Paired)
-    assert tested.seeds.p_value == Undefined("one seed has no deviation")
+    assert tested.seeds.p_value == Undefined("one seed has no standard deviation")
     assert tested.p_holm is None
     assert isinstance(tested.users, Difference)
     assert base.truth["all"].rank_correlation
@@ -50,7 +50,7 @@ def test_plain_values_stand_as_the_formats_say(made: tuple[Path, Comparison]) ->
     assert plain["methods"][1]["tasks"]["cvr"]["auc"].keys() == {"mean", "std", "n"}
     against = plain["methods"][1]["against"]["BASE"]["cvr"]
     assert against.keys() == {"difference", "std", "t", "p_value", "n", "p_holm", "users"}
-    assert against["p_value"] == {"undefined": "one seed has no deviation"}
+    assert against["p_value"] == {"undefined": "one seed has no standard deviation"}
 
 
 def test_a_test_that_has_no_value_is_read_back() -> None:

@@ -1,4 +1,4 @@
-"""A run's calibrators: fitted on the validation part alone, stored whole, applied to what the run predicts."""
+"""A run's calibrators: fitted on the validation part only, stored with a checksum, applied to its predictions."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def esmm(dataset, quick, reference, tmp_path) -> Run:
 
 
 @pytest.mark.parametrize("kind", ["platt", "isotonic"])
-def test_it_is_stored_and_read_and_applied(kind, esmm, dataset, reference) -> None:
+def test_a_calibration_is_stored_read_and_applied(kind, esmm, dataset, reference) -> None:
     before = esmm.predict(dataset.validation)
     assert esmm.calibrate(dataset.validation, kind).calibration.kind == kind
-    assert not (esmm.folder / CALIBRATION).exists(), "it is stored only where that is said"
+    assert not (esmm.folder / CALIBRATION).exists(), "without save=True nothing is stored"
     run = esmm.calibrate(dataset.validation, kind, save=True)
     assert esmm.calibration == Calibration(), "a run is frozen: calibrating returns a new one"
     p = run.predict(dataset.validation)
@@ -38,12 +38,12 @@ def test_it_is_stored_and_read_and_applied(kind, esmm, dataset, reference) -> No
     assert again.calibration == run.calibration
     assert (again.predict(dataset.test).pctcvr == run.predict(dataset.test).pctcvr).all()
     corrected = again.calibrate(dataset.validation, negatives_kept=0.5)
-    assert corrected.calibration.calibrators == run.calibration.calibrators, "what is not said stays"
+    assert corrected.calibration.calibrators == run.calibration.calibrators, "calibrators that are not named are kept"
     assert again.calibrate(dataset.validation, "none", save=True).calibration == Calibration()
     assert not (run.folder / CALIBRATION).exists()
 
 
-def test_the_reference_ctr_network_has_a_calibrator_of_its_own(dataset, quick, reference, tmp_path) -> None:
+def test_the_reference_ctr_network_has_a_separate_calibrator(dataset, quick, reference, tmp_path) -> None:
     base = fit(BASE(), dataset.train, config=quick, reference=reference, out=tmp_path / "run")
     run = base.calibrate(dataset.validation, "platt")
     assert sorted(run.calibration.calibrators) == ["pctr_reference", "pcvr"]
@@ -55,7 +55,7 @@ def test_the_reference_ctr_network_has_a_calibrator_of_its_own(dataset, quick, r
 
 
 def test_calibrators_never_see_test_data(esmm, dataset, monkeypatch) -> None:
-    """No column of the test or training part is read while they are fitted; and nobody else's part is taken."""
+    """Only the validation part is read while they are fitted, and any other part is refused."""
     read: list[str] = []
     batches = Part.batches
 
@@ -67,12 +67,12 @@ def test_calibrators_never_see_test_data(esmm, dataset, monkeypatch) -> None:
     esmm.calibrate(dataset.validation, "isotonic")
     assert set(read) == {"validation"}
     for part in (dataset.test, dataset.train):
-        with pytest.raises(ConfigError, match=f"validation part only, however: the {part.name} part"):
+        with pytest.raises(ConfigError, match=f"on the validation part, however: the {part.name} part"):
             esmm.calibrate(part, "isotonic")
 
 
-def test_the_log_that_kept_some_is_corrected_to_the_full_space(esmm, dataset) -> None:
-    """pCTR by the formula, after its calibrator; un-clicked impressions then stand for 1 / r in what is observed."""
+def test_a_log_without_some_negatives_is_corrected_to_the_entire_space(esmm, dataset) -> None:
+    """pCTR is corrected after it is calibrated; each un-clicked impression then counts 1 / r times in the metrics."""
     calibrated = esmm.calibrate(dataset.validation, "platt")
     full = esmm.calibrate(dataset.validation, "platt", negatives_kept=0.1)
     p, q = calibrated.predict(dataset.test), full.predict(dataset.test)
@@ -87,12 +87,12 @@ def test_the_log_that_kept_some_is_corrected_to_the_full_space(esmm, dataset) ->
     assert found.tasks["cvr"] == evaluate(calibrated, dataset.test).tasks["cvr"]
     assert found.as_dict()["calibration"]["negatives_kept"] == 0.1
     validation = evaluate(full, dataset.validation)
-    assert validation.tasks["ctr"].pcoc == pytest.approx(1, abs=0.05), "the full space is calibrated, too"
+    assert validation.tasks["ctr"].pcoc == pytest.approx(1, abs=0.05), "the entire space is calibrated, too"
     with pytest.raises(ConfigError, match="must be in"):
         esmm.calibrate(dataset.validation, "platt", negatives_kept=0.0)
 
 
-def test_what_is_damaged_or_of_other_weights_is_refused(esmm, dataset, reference) -> None:
+def test_a_damaged_calibration_or_one_of_other_weights_is_refused(esmm, dataset, reference) -> None:
     run = esmm.calibrate(dataset.validation, "platt", save=True)
     path = run.folder / CALIBRATION
     content = json.loads(path.read_text())
@@ -103,5 +103,5 @@ def test_what_is_damaged_or_of_other_weights_is_refused(esmm, dataset, reference
     esmm.calibrate(dataset.validation, "platt", save=True)
     other = fit(ESMM(), dataset.train, config=run.config, seed=1, reference=reference)
     (other.folder / CALIBRATION).write_text(path.read_text())
-    with pytest.raises(RunError, match="these are others"):
+    with pytest.raises(RunError, match="the run has other weights"):
         Run.open(other.folder, reference=reference)

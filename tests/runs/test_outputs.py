@@ -1,4 +1,4 @@
-"""Which pCTR multiplies which pCVR: one rule for all methods, worked by hand."""
+"""Which pCTR is multiplied by which pCVR: one rule for all methods, with expected values computed by hand."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CVR, CTR_AND_CVR, CTR_AND_CTCVR = {"cvr": 0.25}, {"ctr": 0.2, "cvr": 0.25}, {"ct
 
 
 def outputs(method: Method, heads: dict[str, float], reference: float | None = REFERENCE) -> Outputs:
-    """What a method says of one impression whose heads have these probabilities."""
+    """The outputs of a method for one impression whose heads have these probabilities."""
     p = Heads(**{name: Prob.of_logit(torch.tensor([math.log(v / (1 - v))])) for name, v in heads.items()})
     own = Outputs({name: value_of(values).numpy() for name, values in method.predict(p).items()})
     return own if reference is None else own.beside(np.array([reference], np.float32))

@@ -78,7 +78,7 @@ def test_the_number_of_threads_changes_nothing(generator: torch.Generator) -> No
 
 
 def test_gradients_of_views_and_without_gradient(generator: torch.Generator) -> None:
-    """A gradient that is a transposed view is taken as it stands; a table without gradient is only read."""
+    """A gradient may be a transposed view, and a table may need no gradient."""
     table = torch.randn(5, 4, generator=generator)
     position = torch.tensor([4, 0, 4])
     leaf = table.clone().requires_grad_()

@@ -1,4 +1,4 @@
-"""Training repeats bit for bit, goes on where it stopped, and ends in a clear error where it cannot."""
+"""Training repeats bit for bit, resumes where it stopped, and fails with a clear error."""
 
 from __future__ import annotations
 
@@ -84,8 +84,8 @@ def test_an_interrupted_run_ends_with_the_same_bits(after, dataset, quick, tmp_p
     resumed = fit(AMAN(rate=0.5), dataset.train, seed=2, config=config, out=tmp_path / "cut")
     assert same(whole, resumed)
     lines = [json.loads(line) for line in (tmp_path / "cut" / "metrics.jsonl").read_text().splitlines()]
-    looks = [(line["step"], line["validation_loss"]) for line in lines if "validation_loss" in line]
-    assert looks == sorted(set(looks)), "a look at the validation part must be told once"
+    losses = [(line["step"], line["validation_loss"]) for line in lines if "validation_loss" in line]
+    assert losses == sorted(set(losses)), "each validation must be in metrics.jsonl once"
     there = {p.name for p in (tmp_path / "cut").iterdir()}
     assert there == {"run.json", "layout.json", "vocabulary", "metrics.jsonl", "weights.safetensors"}
 
@@ -106,17 +106,17 @@ def test_the_best_weights_are_kept_not_the_last(dataset, quick, tmp_path):
     )
     run = fit(BASE(), dataset.train, config=hasty, out=tmp_path / "run")
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    looks = [line["validation_loss"] for line in lines if "validation_loss" in line]
-    assert len(looks) < 8, "early stopping must have stopped it"
-    assert looks[-1] > min(looks)
+    losses = [line["validation_loss"] for line in lines if "validation_loss" in line]
+    assert len(losses) < 8, "early stopping must have stopped it"
+    assert losses[-1] > min(losses)
     y, z = dataset.validation.column("click"), dataset.validation.column("conversion")
     p = run.outputs(dataset.validation).pcvr[y].astype(np.float64)
     loss = -np.where(z[y], np.log(p), np.log1p(-p)).mean()
-    assert loss == pytest.approx(min(looks), rel=1e-5)
+    assert loss == pytest.approx(min(losses), rel=1e-5)
 
 
-def test_division_trains_the_ctr_network_that_ctr_alone_trains(dataset, quick):
-    """Same seed, same batches, separate networks: bit for bit, as long as both train equally long."""
+def test_divisions_ctr_network_is_the_ctr_network_trained_alone(dataset, quick):
+    """With the same seed, batches and number of epochs, the two networks are equal bit for bit."""
     config = quick.model_copy(update={"training": quick.training.model_copy(update={"epochs": 1})})
     alone = fit(CTR(), dataset.train, seed=7, config=config)
     division = fit(DIVISION(), dataset.train, seed=7, config=config)
@@ -215,8 +215,8 @@ def test_reference_is_short_for_the_given_reference_pctr(dataset, quick, referen
     assert long.reference is reference, "what it learned from is also the pCTR of its bids"
 
 
-def test_what_is_given_must_be_what_is_read(dataset, quick, reference):
-    with pytest.raises(ConfigError, match=r"'propensity'.*it reads nothing beside its heads"):
+def test_given_runs_must_be_those_that_the_method_reads(dataset, quick, reference):
+    with pytest.raises(ConfigError, match=r"'propensity'.*it reads none"):
         fit(BASE(), dataset.train, config=quick, given={"propensity": reference})
     with pytest.raises(ConfigError, match=r"'propensity'.*it reads reference_pctr"):
         fit(UNBIAS(), dataset.train, config=quick, given={"propensity": reference})
@@ -231,9 +231,9 @@ def test_errors_name_what_to_do(dataset, quick, reference, tmp_path):
     with pytest.raises(ConfigError, match="UNBIAS learns from the reference CTR network"):
         fit(UNBIAS(), dataset.train, config=quick)
     run = fit(BASE(), dataset.train, config=quick, out=tmp_path / "run")
-    with pytest.raises(RunError, match="needs the reference CTR network's run"):
+    with pytest.raises(RunError, match="needs the run of the reference CTR network"):
         run.predict(dataset.test)
-    with pytest.raises(RunError, match=r"must be of the same seed to go on, however: it is of 0, not 1"):
+    with pytest.raises(RunError, match=r"must have the same seed to be resumed, however: it has seed 0, not 1"):
         fit(BASE(), dataset.train, seed=1, config=quick, out=tmp_path / "run")
     other = quick.model_copy(update={"training": quick.training.model_copy(update={"epochs": 1})})
     with pytest.raises(RunError, match=r"training\.epochs = 3, not 1"):
@@ -255,7 +255,7 @@ def test_a_damaged_run_is_refused(dataset, quick, tmp_path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(RunError, match="its SHA-256 is another"):
+    with pytest.raises(RunError, match="its SHA-256 differs"):
         Run.open(folder)
     path.unlink()
     with pytest.raises(RunError, match=r"weights\.safetensors"):

@@ -1,4 +1,4 @@
-"""A tracker is told what metrics.jsonl is told, at the same steps, also by a training that was interrupted."""
+"""A tracker receives the scalars of metrics.jsonl, at the same steps, also from a resumed training."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ class Killed(Exception):
 
 @pytest.fixture
 def talkative(monkeypatch, quick):
-    """A configuration that saves after each step and looks twice an epoch; every step is logged."""
+    """A configuration that saves and logs after each step and validates twice per epoch."""
     monkeypatch.setattr(fit_module, "LOG_SECONDS", 0.0)
     training = quick.training.model_copy(update={"checks_per_epoch": 2, "checkpoint_minutes": 1e-9})
     return quick.model_copy(update={"training": training})
 
 
 def killed(monkeypatch, after, *arguments, **named) -> None:
-    """Train until step `after`, and there die."""
+    """Train until step `after`, then fail."""
     step, steps = fit_module._Trainer._step, 0
 
     def dying(self, batch):
@@ -81,7 +81,7 @@ def test_tensorboard_shows_the_json_lines(dataset, quick, tmp_path):
 
 
 def next_second() -> None:
-    """TensorBoard reads event files in the order of their names: the second, then a number that is text."""
+    """Wait for the next second: TensorBoard orders event files by name, which begins with the second."""
     time.sleep(1.0 - time.time() % 1.0 + 0.01)
 
 
@@ -111,7 +111,7 @@ def test_a_resumed_run_shows_each_step_once(after, dataset, talkative, tmp_path,
 
 
 class FakeMLflow(types.ModuleType):
-    """What the tracker uses of mlflow."""
+    """The part of mlflow that the tracker uses."""
 
     def __init__(self) -> None:
         super().__init__("mlflow")
@@ -134,7 +134,7 @@ class FakeMLflow(types.ModuleType):
         self.runs[self.active]["status"] = status
 
 
-def test_mlflow_has_parameters_and_the_same_scalars_and_goes_on_in_its_run(dataset, talkative, tmp_path, monkeypatch):
+def test_mlflow_gets_parameters_and_scalars_also_of_a_resumed_training(dataset, talkative, tmp_path, monkeypatch):
     mlflow = FakeMLflow()
     monkeypatch.setitem(sys.modules, "mlflow", mlflow)
     same = {"seed": 4, "config": talkative, "out": tmp_path / "run", "tracker": tracker("mlflow")}
@@ -153,7 +153,7 @@ def test_mlflow_has_parameters_and_the_same_scalars_and_goes_on_in_its_run(datas
     assert lines <= set(found["metrics"])
 
 
-def test_what_is_not_installed_is_silent_unless_asked_for(monkeypatch):
+def test_a_tracker_that_is_not_installed_is_an_error_only_if_it_is_named(monkeypatch):
     monkeypatch.setattr(tracking, "find_spec", lambda name: None)
     assert isinstance(tracker(), tracking.Untracked)
     with pytest.raises(ConfigError, match=r"needs the package tensorboard.*pip install 'entirespace\[track\]'"):
@@ -162,7 +162,7 @@ def test_what_is_not_installed_is_silent_unless_asked_for(monkeypatch):
         tracker("mlflow")
 
 
-def test_none_leaves_the_run_alone(dataset, quick, tmp_path):
+def test_none_writes_no_tracker_files(dataset, quick, tmp_path):
     fit(BASE(), dataset.train, config=quick, out=tmp_path / "run", tracker=tracker("none"))
     there = {p.name for p in (tmp_path / "run").iterdir()}
     assert there == {"run.json", "layout.json", "vocabulary", "metrics.jsonl", "weights.safetensors"}

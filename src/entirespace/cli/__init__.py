@@ -1,4 +1,4 @@
-"""The command line: one file per verb. Reports go to stdout, log and progress to stderr."""
+"""The command line: one file per verb. Reports are printed on stdout, log and progress on stderr."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
     help=(
-        "From raw impression logs to pCTR, pCVR and pCTCVR over the entire space (ESMM, SIGIR 2018, and its "
-        "competitors).\n\nThe usual order: simulate (or your own log), prepare, describe, train or compare, evaluate."
+        "From raw impression logs to pCTR, pCVR and pCTCVR over the entire space, with ESMM (SIGIR 2018) and the "
+        "methods that it was compared with.\n\nThe usual order: simulate (or your own log), prepare, describe, train "
+        "or compare, evaluate."
     ),
 )
 INTERRUPTED = "interrupted: no partial output is left; `train`, `tune` and `compare` resume when they are run again"
 
 
 def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
-    """Ctrl-C ends the command with a message and exit code 130; typer alone prints nothing."""
+    """Make Ctrl-C end the command with a message and exit code 130. (typer prints no message.)"""
 
     @functools.wraps(command)
     def guarded(*args: Any, **kwargs: Any) -> None:
@@ -58,9 +59,9 @@ def _root(
 
 
 def main() -> None:
-    """Exit 0 done, 1 failed, 2 bad command line, 130 interrupted."""
-    # By default OpenMP threads keep their cores busy while they wait, which slows down training if other work needs the
-    # cores: on 2 busy cores it was 6 times slower than with threads that sleep. Torch reads this when it is imported.
+    """Run the command line. Exit codes: 0 done, 1 failed, 2 bad command line, 130 interrupted."""
+    # By default, OpenMP threads use their cores while they wait. If other processes need the cores, training is slower:
+    # on 2 busy cores, 6 times slower than with threads that sleep. Torch reads this variable when it is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         app(prog_name="entirespace")
@@ -70,6 +71,6 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
-    except OSError as error:  # a full disk, a folder that may not be written
+    except OSError as error:  # a full disk, or a folder without permission to write
         print(f"error: {error.filename or 'the disk'}: {error.strerror or error}", file=sys.stderr)
         sys.exit(1)

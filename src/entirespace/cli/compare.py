@@ -42,20 +42,20 @@ def command(
     select: Annotated[
         Selection,
         typer.Option(
-            help="Choose AMAN's and OVERSAMPLING's rates on the validation part, or on the test part as in the paper."
+            help="Choose AMAN's rate and OVERSAMPLING's copies on the validation part; paper: on the test part."
         ),
     ] = Selection.validation,
     jobs: Annotated[
         int | None,
         typer.Option(
-            help="Train this many runs at a time, which share the cores (default: one run per core, if memory allows).",
+            help="Train this many runs at a time, which share the cores (default: one per core, if memory allows).",
             min=1,
         ),
     ] = None,
     sampling_rates: Annotated[
         str | None,
         typer.Option(
-            help="Also train on these per cents of the training part, for the paper's Fig. 3: 1,2,5,10,20,50,100."
+            help="Also train on these percentages of the training part, for the paper's Fig. 3: 1,2,5,10,20,50,100."
         ),
     ] = None,
     by: Annotated[
@@ -69,11 +69,12 @@ def command(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """The paper's experiment, Table 2, on your data: methods x seeds, CVR and CTCVR tasks.
+    """Compare methods on your data, as in the paper's Table 2: several seeds each, in the CVR and the CTCVR task.
 
-    --config takes what `entirespace config METHOD` and `tune` write. Its [method] table gives the parameters of the
-    method of that name; the rest holds for all methods.
-    If it is interrupted, run the same command again to resume. Writes REPORT/report.html, report.md and report.json.
+    Writes REPORT/report.html, report.md and report.json. If it is interrupted, run the same command again to resume.
+
+    --config accepts the files that `entirespace config METHOD` and `tune` write. The table [method] has the parameters
+    of the method that it names; all other values are used for all methods.
     """
     from ..dataset.dataset import Dataset
     from ..experiments.compare import compare
@@ -109,7 +110,7 @@ def _seeds(text: str) -> int | list[int]:
 
 
 def _shares(text: str | None) -> list[float]:
-    """Per cents as shares.
+    """Percentages as shares. Raises: typer.BadParameter for one that is not above 0 and at most 100.
 
     >>> _shares("1,2.5,100")
     [0.01, 0.025, 1.0]
@@ -119,5 +120,5 @@ def _shares(text: str | None) -> list[float]:
     except ValueError:
         shares = [-1.0]
     if not all(0 < share <= 1 for share in shares):
-        raise typer.BadParameter(f"--sampling-rates must be per cents above 0, up to 100, however: '{text}'")
+        raise typer.BadParameter(f"--sampling-rates must be percentages above 0 and at most 100, however: '{text}'")
     return shares

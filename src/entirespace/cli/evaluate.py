@@ -34,14 +34,16 @@ def command(
     ] = None,
     calibrate: Annotated[
         Calibrator | None,
-        typer.Option(help="Calibrate by calibrators fitted on the validation part (none: do not calibrate)."),
+        typer.Option(help="Fit this kind of calibrator on the validation part (none: do not calibrate)."),
     ] = None,
     negatives_kept: Annotated[
         float | None,
-        typer.Option(help="The log kept this share of un-clicked impressions: correct to all.", metavar="r"),
+        typer.Option(
+            help="The share of un-clicked impressions that the log kept: correct pCTR and pCTCVR for it.", metavar="r"
+        ),
     ] = None,
     save: Annotated[
-        bool, typer.Option("--save", help="Store what --calibrate and --negatives-kept say in RUN.")
+        bool, typer.Option("--save", help="Store the calibration of --calibrate and --negatives-kept in RUN.")
     ] = False,
     reference: ReferenceRun = None,
     method: RunMethod = None,
@@ -50,9 +52,10 @@ def command(
 ) -> None:
     """AUC, log loss and calibration, overall and by segment: CTR, CVR on clicked impressions, CTCVR on all.
 
-    CTCVR is measured with the pCTR of the reference CTR network, as in the paper, and with the method's own.
-    RUN is calibrated as it is stored. --calibrate and --negatives-kept change that for this evaluation; with --save
-    they are stored in RUN.
+    CTCVR is measured with the pCTR of the reference CTR network, as in the paper, and with the method's own pCTR.
+
+    A calibration that is stored in RUN is applied. --calibrate and --negatives-kept change it for this evaluation only;
+    with --save, the changed calibration is stored in RUN.
     """
     from ..dataset.dataset import Dataset
     from ..experiments.protocol import evaluate
@@ -60,7 +63,7 @@ def command(
     from ..training import Run
 
     if save and calibrate is None and negatives_kept is None:
-        raise typer.BadParameter("--save stores what --calibrate or --negatives-kept say: give one of them")
+        raise typer.BadParameter("--save needs --calibrate or --negatives-kept, whose calibration it stores")
     data = Dataset(dataset)
     ctr = None if reference is None else Run.open(reference)
     trained = Run.open(run, reference=ctr, method=run_method(method, run))

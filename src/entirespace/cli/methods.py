@@ -6,7 +6,7 @@ from .options import Json, show
 
 
 def command(as_json: Json = False) -> None:
-    """The methods: which impressions they learn from, their loss, and how pCVR is computed."""
+    """The methods: the impressions that they learn from, their loss, and how pCVR is computed."""
     from ..methods import METHODS
     from ..tables import text_table
 

@@ -1,4 +1,4 @@
-"""Options that several verbs share, and how a verb prints its report."""
+"""Options that several verbs have, and functions to read methods and configurations and to print a report."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ DatasetFolder = Annotated[
 
 ReferenceRun = Annotated[
     Path | None,
-    typer.Option(help="The reference CTR network's run, where it is not the one that RUN's record names."),
+    typer.Option(help="The run of the reference CTR network (default: RUN/reference)."),
 ]
 RunMethod = Annotated[
     str | None,
-    typer.Option(help="The class of RUN's method, where it is one of your own.", metavar="module:Class"),
+    typer.Option(help="The class of RUN's method, if it is your own class.", metavar="module:Class"),
 ]
 
 
 def show(report: str, plain: Any, as_json: bool, *, to_stderr: bool = False) -> None:
-    """Print the report as text, or the same as JSON."""
+    """Print the report as text, or its plain values as JSON."""
     print(json.dumps(plain, indent=1) if as_json else report, file=sys.stderr if to_stderr else sys.stdout)
 
 
@@ -63,17 +63,26 @@ def command_line() -> Iterator[None]:
 def configuration(
     config: Path | None, settings: list[str] | None, **training: str | None
 ) -> tuple[Config, dict[str, Any]]:
-    """The configuration, and its [method] table. Options such as --device set values of [training]."""
+    """The configuration, and its [method] table.
+
+    Args:
+        training: values of [training] from options such as --device; None leaves a value as it is.
+
+    Raises: ConfigError for a bad file, typer.BadParameter for a bad --set or option.
+    """
     from ..config import load
 
     if config is not None:
-        load(config)  # an error in the file is a failure; an error in --set is a bad command line
+        load(config)  # an error in the file exits with 1; an error in --set, below, exits with 2
     with command_line():
         return load(config, [*(settings or []), *(f"training.{k}={v}" for k, v in training.items() if v is not None)])
 
 
 def typed_method(text: str, table: Mapping[str, Any]) -> Family:
-    """METHOD, and the [method] table over it: one method, or a name with the search of its parameters."""
+    """The family of METHOD: one method, or all candidates of a name such as AMAN. [method] gives parameters.
+
+    Raises: typer.BadParameter for an unknown method or bad parameters.
+    """
     from ..methods import family
 
     with command_line():
@@ -81,7 +90,10 @@ def typed_method(text: str, table: Mapping[str, Any]) -> Family:
 
 
 def typed_methods(text: str | None, table: Mapping[str, Any]) -> tuple[Family, ...]:
-    """METHOD,METHOD,... (absent: the paper's); the [method] table gives the parameters of the one of its name."""
+    """The families of METHOD,METHOD,...; None: those of the paper. [method] gives parameters to the one it names.
+
+    Raises: typer.BadParameter for an unknown method or bad parameters.
+    """
     from ..methods import PAPER, families
 
     with command_line():
@@ -89,7 +101,10 @@ def typed_methods(text: str | None, table: Mapping[str, Any]) -> tuple[Family, .
 
 
 def run_method(text: str | None, run: Path) -> Method | None:
-    """The method that was typed for a run: without brackets, with the parameters that the run's record holds."""
+    """The method of --method for a run. Without brackets, it has the parameters that the run's record has.
+
+    Raises: typer.BadParameter for an unknown method, RunError if there is no run.
+    """
     from ..methods import family
     from ..runs.record import RunRecord
 
@@ -101,7 +116,7 @@ def run_method(text: str | None, run: Path) -> Method | None:
 
 
 def split(text: str) -> list[str]:
-    """Names at the commas that stand outside brackets. Raises: ConfigError for an empty name.
+    """Split names at the commas outside brackets. Raises: ConfigError for an empty name.
 
     >>> split("BASE,X(a=1,b=2)")
     ['BASE', 'X(a=1,b=2)']

@@ -23,7 +23,7 @@ def command(
     schema: Annotated[
         str,
         typer.Argument(
-            help="A schema file, or a log that the package knows: kuairand, aliexpress or aliccp.",
+            help="A schema file, or the name of a public log: kuairand, aliexpress or aliccp.",
             metavar="SCHEMA|aliccp",
         ),
     ],
@@ -32,27 +32,29 @@ def command(
     encoders: Annotated[
         Path | None,
         typer.Option(
-            help="Use the vocabularies and knots of this dataset or run, to prepare a later log for its model.",
+            help="Use the encoders (vocabularies, number knots) of this dataset or run: for a later log.",
             metavar="DATASET|RUN",
         ),
     ] = None,
     grow: Annotated[
-        bool, typer.Option("--grow", help="With --encoders: append ids that are new in the training part.")
+        bool, typer.Option("--grow", help="With --encoders: add the new ids of the training part to the vocabularies.")
     ] = False,
     part: Annotated[
         OnePart | None, typer.Option(help="Put all rows into this part instead of splitting the log.")
     ] = None,
     unlabelled: Annotated[
-        bool, typer.Option("--unlabelled", help="The log has no outcomes yet: their columns are not needed.")
+        bool,
+        typer.Option("--unlabelled", help="The log has no clicks and conversions yet."),
     ] = False,
     on_orphan: Annotated[
         OnOrphan,
         typer.Option(
-            help="A conversion without a click: keep the row without it, drop the row, or stop with an error."
+            help="For a conversion without a click: keep the row without the conversion, drop the row, or stop with an "
+            "error."
         ),
     ] = "keep",
     max_bad: Annotated[
-        float, typer.Option(help="Largest share of rows of a table that may be bad.", min=0, max=1)
+        float, typer.Option(help="The largest share of bad rows that is accepted in a table.", min=0, max=1)
     ] = 0.001,
     min_count: Annotated[
         int | None,
@@ -61,7 +63,9 @@ def command(
     validation: Annotated[
         float | None,
         typer.Option(
-            help="aliccp: use the last share of the training file to validate (default: 0.1).", min=0, max=0.9
+            help="aliccp: the share at the end of the training file to use as validation part (default: 0.1).",
+            min=0,
+            max=0.9,
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing dataset.")] = False,
@@ -74,7 +78,7 @@ def command(
     stops with an error and writes no dataset.
 
     To use a trained model on a later log: prepare SCHEMA RAW DATASET --encoders RUN --part test. Then `evaluate` and
-    `score` accept the dataset. With --unlabelled the log needs no outcomes.
+    `score` accept the dataset. With --unlabelled the log needs no clicks and conversions.
     """
     from ..dataset.describe import describe, text
     from ..dataset.prepare import ALICCP, prepare, schema_file

@@ -1,4 +1,4 @@
-"""Progress on stderr: on a terminal a bar with rate and time left, elsewhere a plain line every ten seconds."""
+"""Progress on stderr: on a terminal a bar with rate and time left, otherwise a plain line every ten seconds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PLAIN_SECONDS = 10.0
 
 
 class Plain:
-    """A line every ten seconds while a piece of work runs, and one at its end."""
+    """Prints a line every ten seconds while a piece of work runs, and one at its end."""
 
     def __init__(self) -> None:
         self._what, self._unit, self._total = "", "", None
@@ -46,7 +46,7 @@ class Plain:
 
 
 class Bar:
-    """A progress bar, and a line that stays when a piece of work is done."""
+    """Shows a progress bar, and prints a line when a piece of work is done."""
 
     def __init__(self, bar: Progress) -> None:
         self._bar = bar
@@ -77,7 +77,7 @@ class Bar:
 
 @contextmanager
 def progress_on_stderr(quiet: bool = False) -> Iterator[ProgressLike]:
-    """The progress of one command."""
+    """The progress of one command: a bar, plain lines, or nothing if `quiet`."""
     from ..progress import SILENT
 
     console = Console(stderr=True)
@@ -100,7 +100,7 @@ def progress_on_stderr(quiet: bool = False) -> Iterator[ProgressLike]:
 
 
 def quantity(amount: float, unit: str) -> str:
-    """A rate or an amount, short.
+    """A rate or an amount with its unit, as a short text.
 
     >>> quantity(1_234_567, "B"), quantity(95_321, "impressions"), quantity(12, "rows")
     ('1.2 MB', '95.3k impressions', '12 rows')

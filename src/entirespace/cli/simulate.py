@@ -20,22 +20,22 @@ class Format(StrEnum):
 
 def command(
     out: Annotated[Path, typer.Argument(help="The folder to write; it must be new or empty.", metavar="OUT")],
-    impressions: Annotated[int, typer.Option(help="Rows of the log.")] = 1_000_000,
+    impressions: Annotated[int, typer.Option(help="Number of impressions, the rows of the log.")] = 1_000_000,
     users: Annotated[int | None, typer.Option(help="Number of users (default: impressions / 100).")] = None,
     items: Annotated[int | None, typer.Option(help="Number of items (default: impressions / 20).")] = None,
     click_rate: Annotated[float, typer.Option(help="Mean pCTR.")] = 0.04,
-    conversion_rate: Annotated[float, typer.Option(help="Mean pCVR after a click.")] = 0.005,
+    conversion_rate: Annotated[float, typer.Option(help="Mean pCVR of clicked impressions.")] = 0.005,
     bias: Annotated[
         float,
         typer.Option(help="Selection bias, 0 for none: the logits of pCTR and pCVR correlate by bias / (1 + bias)."),
     ] = 1.0,
-    drift: Annotated[float, typer.Option(help="How much the world changes over the log, 0 to 1.")] = 0.2,
-    history: Annotated[float, typer.Option(help="Mean number of ids in a history.")] = 7.0,
-    session: Annotated[float, typer.Option(help="Consecutive impressions of one user, on average.")] = 14.0,
+    drift: Annotated[float, typer.Option(help="How much preferences change during the log, 0 to 1.")] = 0.2,
+    history: Annotated[float, typer.Option(help="Mean number of ids in the history field of a user.")] = 7.0,
+    session: Annotated[float, typer.Option(help="Mean number of consecutive impressions of one user.")] = 14.0,
     orphans: Annotated[float, typer.Option(help="Share of un-clicked impressions with a conversion.")] = 0.0,
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
     format: Annotated[
-        Format, typer.Option(help="parquet (with schema.toml), or the raw Ali-CCP files.")
+        Format, typer.Option(help="parquet (with schema.toml), or aliccp: the raw files of Ali-CCP.")
     ] = Format.parquet,
     as_json: Json = False,
     quiet: Quiet = False,

@@ -33,7 +33,7 @@ def command(
     method: Annotated[str, typer.Argument(help="A method's name, such as ESMM or 'AMAN(rate=0.5)'.", metavar="METHOD")],
     dataset: DatasetFolder,
     out: Annotated[Path, typer.Option("-o", "--out", help="The run's folder.", metavar="RUN")],
-    seed: Annotated[int, typer.Option(help="Seed of the initial weights, the sampling and the order.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of initial weights, sampling and order.", min=0)] = 0,
     reference: Annotated[
         Path | None,
         typer.Option(help="Use this run of a CTR network as the reference (default: train one in RUN/reference)."),
@@ -49,7 +49,7 @@ def command(
     track: Annotated[
         Track | None,
         typer.Option(
-            help="Also send the scalars of metrics.jsonl to RUN/tensorboard, or to a run under MLFLOW_TRACKING_URI "
+            help="Also send the scalars of metrics.jsonl to RUN/tensorboard, or to MLflow at MLFLOW_TRACKING_URI "
             "(default: tensorboard if it is installed)."
         ),
     ] = None,
@@ -75,7 +75,7 @@ def command(
     data, tracked = Dataset(dataset), tracker(track.value if track else None)
     earlier = None if start is None else Run.open(start, method=chosen if ":" in chosen.spec()["name"] else None)
     with progress_on_stderr(quiet) as progress:
-        refuse_foreign(out)  # before hours are spent on the reference CTR network
+        refuse_foreign(out)  # before the reference CTR network is trained, which may take hours
         if chosen == CTR():
             ctr = None
         elif reference is not None:

@@ -33,12 +33,12 @@ def command(
     method: Annotated[str, typer.Argument(help="A method's name, such as ESMM or 'AMAN(rate=0.5)'.", metavar="METHOD")],
     dataset: DatasetFolder,
     out: Annotated[Path, typer.Option("-o", "--out", help="The study's folder.", metavar="STUDY")],
-    trials: Annotated[int, typer.Option(help="Trials in all, including those of earlier calls.", min=1)] = 20,
+    trials: Annotated[int, typer.Option(help="Trials in all, including earlier ones of this study.", min=1)] = 20,
     objective: Annotated[
         Objective,
         typer.Option(help="AUC of pCTR x pCVR on all impressions, or log loss of pCVR on clicked impressions."),
     ] = Objective.ctcvr_auc,
-    seed: Annotated[int, typer.Option(help="Seed of the search and of each training.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the search and of every training.", min=0)] = 0,
     space: Annotated[
         Path | None,
         typer.Option(help="Which settings to search, and in which ranges (default: see above).", metavar="FILE.toml"),
@@ -87,7 +87,7 @@ def command(
         else:
             searched = read_space(space)
             if both := fixed & searched.keys():
-                must = "a setting is either searched or fixed by --set"
+                must = "a setting must be either searched or fixed by --set"
                 raise ConfigError(must, f"'{min(both)}' is both", where=str(space))
         searches = Space(chosen, loaded, searched, str(space) if space else "the search space")
     with progress_on_stderr(quiet) as progress:

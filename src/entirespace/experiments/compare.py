@@ -1,4 +1,4 @@
-"""The paper's experiment (Table 2): methods x seeds, both tasks, means and deviations; goes on where it stopped."""
+"""The paper's experiment (Table 2): methods x seeds, both tasks, means and standard deviations; it can be resumed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ PAPER_TABLE_2: dict[str, tuple[str, str]] = {
     "ESMM-NS": ("68.25±0.44", "64.44±0.62"),
     "ESMM": ("68.56±0.37", "65.32±0.49"),
 }
-"""AUC % on the paper's Public Dataset, CVR task and CTCVR task: for orientation."""
+"""AUC % on the paper's Public Dataset, (CVR task, CTCVR task); reports show it for comparison."""
 
 
 def compare(
@@ -59,33 +59,35 @@ def compare(
     by: Sequence[str] = (),
     progress: Progress = SILENT,
 ) -> Comparison:
-    """Train every method from every seed and hold them against each other on the test part.
+    """Train every method from every seed and compare them on the test part.
 
     Args:
-        methods: `PAPER`, or families and methods of one's own.
-        seeds: how many (0, 1, ...), or which.
-        select: how the best of a family (AMAN's rates, OVERSAMPLING's copies) is chosen, one for all seeds, by its mean
-            CTCVR AUC: "validation" looks at the validation part; "paper" at the test part, as the paper did.
-        out: a folder for report.html, report.md, report.json and the runs. Absent: a temporary one.
-        jobs: runs trained at a time, each in a process of its own on its share of the cores: two runs on one core
-            each are quicker than one after the other on two. Absent: one a core, if half the memory holds them.
-        sampling_rates: shares of the training impressions, in (0, 1], for the paper's Fig. 3: every method, the best
-            of its family as chosen on all of them, and the reference CTR network, are trained on each share, too.
-        by: fields whose values each method's calibration is looked at by.
+        methods: `PAPER`, or methods and families of methods, also your own.
+        seeds: how many seeds (0, 1, ...), or which ones.
+        select: the part on which the best method of a family (AMAN's rates, OVERSAMPLING's copies) is chosen, by its
+            mean CTCVR AUC over all seeds: "validation" is the validation part, "paper" the test part, as in the paper.
+        out: the folder for report.html, report.md, report.json and the runs. Absent: a temporary folder.
+        jobs: how many runs are trained at the same time, each in its own process with an equal share of the cores. Two
+            runs at a time on one core each are faster than one after the other on two cores. Absent: one per core, if
+            they fit into half of the memory.
+        sampling_rates: shares of the training impressions, in (0, 1], for the paper's Fig. 3. The best method of each
+            family and the reference CTR network are also trained on each share.
+        by: fields; the calibration of each method is also measured by their values.
 
-    Raises: ConfigError for two families of one name, no seeds, or an unknown field. RunError as `fit`.
+    Raises: ConfigError for two families of the same name, no seeds, a seed given twice, a share outside (0, 1] or an
+    unknown field. RunError as `fit`.
     """
     config = config or Config()
     families = [Family.of(method) for method in methods]
     names = [family.name for family in families]
     if len(set(names)) < len(names):
-        raise ConfigError("the methods must have names of their own", f"{', '.join(names)}")
+        raise ConfigError("the methods must have different names", f"{', '.join(names)}")
     for share in sampling_rates:
         if not 0 < share <= 1:
             raise ConfigError("a sampling rate must be above 0 and at most 1", f"{share:g}")
     seeds = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     if not seeds or len(set(seeds)) < len(seeds):
-        raise ConfigError("there must be at least one seed, and none twice", str(seeds))
+        raise ConfigError("there must be at least one seed, and no seed twice", str(seeds))
     segments = [by_field(data.test, name) for name in by]
     if out is None:
         with TemporaryDirectory(prefix="entirespace-compare-") as folder:
@@ -143,9 +145,9 @@ def _compare(
 
 
 def _jobs(data: Dataset, config: Config) -> int:
-    """As many jobs as cores, if half of the machine's memory holds them."""
+    """One job per core, or fewer if they would need more than half of the memory."""
     table = 4 * data.rows * config.network.embedding_size  # bytes
-    # two tables with Adam's two moments each and a saved copy, the batches held for shuffling, the libraries
+    # bytes of one job: two tables with Adam's two moments and a saved copy each, rows held for shuffling, libraries
     one = 2 * 4 * table + 8 * config.training.shuffle_rows * len(data.fields) + (1 << 29)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return max(1, min(os.cpu_count() or 1, memory // 2 // one))

@@ -1,8 +1,8 @@
-"""Where a method's probabilities are right and where not: what the report's pictures of one run are drawn from.
+"""The diagnosis of one run: the data of the report's pictures that show where its probabilities are right.
 
-reliability   bins of equal mass: mean prediction, observed rate and its exact Poisson interval
-histogram     how pCVR spreads over clicked and un-clicked impressions, on a logarithmic scale
-segments      predicted over observed by decile of pCTR, and by the fields the user names
+reliability   bins with equal numbers of impressions: mean prediction, observed rate and its exact Poisson interval
+histogram     the distribution of pCVR on clicked and on un-clicked impressions, on a logarithmic scale
+segments      predicted over observed by decile of pCTR, and by the values of the fields that the user names
 """
 
 from __future__ import annotations
@@ -18,17 +18,19 @@ from ..metrics.segments import Segments, by_pctr, measure_segments
 from ..reports.comparison import Bin, MethodDiagnosis
 
 BINS = 10  # of a reliability diagram
-A_DECADE = 4  # bins of a histogram
-DECADES = 8  # below 1; what is smaller is in the lowest bin, what is above 1 in the highest
-CHUNK = 1 << 20  # impressions
+A_DECADE = 4  # bins of a histogram in each power of ten
+DECADES = 8  # powers of ten, from 1e-8 to 1; smaller values are in the lowest bin, values above 1 in the highest
+CHUNK = 1 << 20  # impressions that `histogram` reads at a time
 
 
 def diagnose(truths: Truths, p: Probabilities, fields: Sequence[Segments] = ()) -> MethodDiagnosis:
     """The diagnosis of one run on one part.
 
     Args:
-        p: "ctr", "cvr" and "ctcvr" of the paper's tasks.
-        fields: further segments.
+        p: the probabilities of the paper's tasks: "ctr", "cvr" and "ctcvr". Shape: float32 (N,) each.
+        fields: segments in addition to the deciles of pCTR.
+
+    Raises: ValueError for predictions that are NaN or negative.
     """
     pctr, pcvr, pctcvr = p["ctr"], p["cvr"], p["ctcvr"]
     y, z = truths.click, truths.conversion
@@ -44,9 +46,9 @@ def diagnose(truths: Truths, p: Probabilities, fields: Sequence[Segments] = ()) 
 
 
 def reliability(p: np.ndarray, label: np.ndarray, bins: int = BINS) -> list[Bin]:
-    """Bins of equal mass, the lowest first; level predictions share one, empty bins are left out.
+    """Bins with equal numbers of impressions, the lowest predictions first; equal predictions are in the same bin.
 
-    Shape: float32 (N,), bool (N,).
+    Empty bins are left out. Shape: p float32 (N,), label bool (N,).
 
     >>> reliability(np.array([0.1, 0.3], np.float32), np.array([False, True]), bins=1)[0].observed
     0.5
@@ -82,12 +84,12 @@ def histogram(p: np.ndarray) -> list[int]:
 
 
 def edges() -> np.ndarray:
-    """Where the bins of a histogram begin, and the last one ends. Shape: float64 (A_DECADE * DECADES + 1,)."""
+    """The edges of a histogram's bins, the lowest first. Shape: float64 (A_DECADE * DECADES + 1,)."""
     return 10.0 ** (np.arange(A_DECADE * DECADES + 1) / A_DECADE - DECADES)
 
 
 def true_histogram(truths: Truths) -> dict[str, list[int]]:
-    """The histogram of the true pCVR, where the log is simulated."""
+    """The histogram of the true pCVR of a simulated log; empty for other logs."""
     if truths.pcvr is None:
         return {}
     return {"clicked": histogram(truths.pcvr[truths.click]), "un-clicked": histogram(truths.pcvr[~truths.click])}

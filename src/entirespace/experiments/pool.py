@@ -1,7 +1,7 @@
-"""Tasks in processes of their own, which end with their parent, on Ctrl-C and at the first error.
+"""A pool of processes that end together with their parent, on Ctrl-C and at the first error.
 
-It works from a script without `if __name__ == "__main__":`, from stdin and from a notebook: the processes do not run
-the main program again, and what is defined there (a method of one's own) reaches them by value.
+It works in a script without `if __name__ == "__main__":`, from stdin and in a notebook: the processes do not run the
+main program again. Classes that are defined there, such as a user's own method, are sent to them by value.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ WATCH_SECONDS = 1.0
 
 
 class Pool(Generic[State]):
-    """`jobs` processes; each makes its state by `begin()` before its first task.
+    """`jobs` processes; each of them calls `begin()` before its first task, and keeps the result as its state.
 
-    Leaving the `with` block by an error or Ctrl-C kills the processes at once: their files must bear that.
+    If an error or Ctrl-C ends the `with` block, the processes are killed at once. Their files must stay valid then.
     """
 
     def __init__(self, jobs: int, begin: Callable[[], State]) -> None:
@@ -39,9 +39,9 @@ class Pool(Generic[State]):
         self._executor = ProcessPoolExecutor(jobs, initializer=_start, initargs=(os.getpid(), cloudpickle.dumps(begin)))
 
     def results(self, work: Callable[[State, Task], Result], tasks: Iterable[Task]) -> Iterator[tuple[Task, Result]]:
-        """Each task with what `work(state, task)` returned, in the order in which they end.
+        """Each task with the result of `work(state, task)`, in the order in which they finish.
 
-        Raises: what `work` raises. RunError where a process was killed.
+        Raises: the errors of `work` and `begin`. RunError if a process was killed.
         """
         with _interrupts_ignored():  # the processes start here
             waiting: dict[Future[Result], Task] = {self._executor.submit(_run, work, task): task for task in tasks}
@@ -49,9 +49,9 @@ class Pool(Generic[State]):
             try:
                 result = future.result()
             except BrokenProcessPool as error:
-                must = "the machine must bear as many jobs at a time as it was given"
-                do = f"If memory was short, give fewer than {self._jobs} jobs"
-                raise RunError(must, "one of their processes was killed", do=do) from error
+                must = "the processes of all jobs must run to their end"
+                do = f"If the memory was full, use fewer than {self._jobs} jobs"
+                raise RunError(must, "one of them was killed", do=do) from error
             yield waiting[future], result
 
     def __enter__(self) -> Self:
@@ -63,9 +63,9 @@ class Pool(Generic[State]):
 
 @contextmanager
 def _interrupts_ignored() -> Iterator[None]:
-    """Processes that start inherit it: a Ctrl-C while they import what they need ends them in silence."""
+    """Ignore Ctrl-C here and in the processes that start meanwhile, so that none of them prints a traceback."""
     before = signal.getsignal(signal.SIGINT)
-    if before is None or threading.current_thread() is not threading.main_thread():  # it may not be set here
+    if before is None or threading.current_thread() is not threading.main_thread():  # a handler cannot be set here
         yield
         return
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -78,14 +78,14 @@ def _interrupts_ignored() -> Iterator[None]:
 # In the process of a job
 
 _begin: Callable[[], Any]
-_state: list[Any] = []  # one, after the first task has begun
+_state: list[Any] = []  # the state, once the first task has begun
 
 
 def _start(parent: int, begin: bytes) -> None:
     global _begin
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the jobs
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    _begin = lambda: pickle.loads(begin)()  # noqa: E731 (imports torch: an error there is the first task's)
+    _begin = lambda: pickle.loads(begin)()  # noqa: E731 (imports torch; an error there is raised by the first task)
 
 
 def _end_with(parent: int) -> None:

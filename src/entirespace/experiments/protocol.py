@@ -1,12 +1,12 @@
-"""The paper's protocol (section 3.1, "Metric"): what is measured, on which impressions, with whose pCTR.
+"""The paper's protocol (section 3.1, "Metric"): the tasks, their impressions and the pCTR that they use.
 
     CTR          pCTR on all impressions against y
     CVR          pCVR on clicked impressions against z: the paper's first task
     CTCVR        (pCTR of the reference CTR network) x pCVR on all impressions against y & z: its second task
-    CTCVR own    the method's own pCTCVR, where it has one
+    CTCVR own    the method's own pCTCVR on all impressions, if it has one
 
-A run scores a part once (`Run.scores`); the metrics read those outputs (`metrics.evaluation`); the report prints the
-metrics (`reports.evaluation`). A calibrated run is measured with its calibrated probabilities.
+A run scores a part once (`Run.scores`). The metrics are computed from these scores (`metrics.evaluation`), and the
+report prints the metrics (`reports.evaluation`). Of a calibrated run, the calibrated probabilities are measured.
 """
 
 from __future__ import annotations
@@ -23,10 +23,13 @@ from ..runs.run import Run
 
 
 def evaluate(run: Run, part: Part, progress: Progress = SILENT, by: Sequence[str] = ()) -> Evaluation:
-    """Evaluate a run on a part, calibrated if the run is; by decile of pCTR, and by the fields named.
+    """Evaluate a run on a part.
 
-    Raises: RunError where the run has no reference CTR network and needs one. ConfigError for a field that is unknown,
-    or has many values an impression.
+    Args:
+        by: fields; calibration is measured by decile of pCTR, and also by the values of these fields.
+
+    Raises: RunError for another layout, or if the run needs a reference CTR network and has none. ConfigError for a
+    field that is unknown or has several values per impression.
     """
     for name in by:
         checked_field(part, name)
@@ -47,7 +50,14 @@ def evaluate(run: Run, part: Part, progress: Progress = SILENT, by: Sequence[str
 
 
 def evaluated(outputs: Outputs, truths: Truths, part: str, unclicked_weight: float = 1.0) -> Evaluation:
-    """The metrics of what a run says of a part; an un-clicked impression stands for `unclicked_weight` impressions."""
+    """The metrics of a run's outputs for a part.
+
+    Args:
+        part: the name of the part.
+        unclicked_weight: the weight of an un-clicked impression: 1 / r if the log kept the share r of them.
+
+    Raises: ValueError for outputs that are NaN or negative.
+    """
     tasks = outputs.tasks
     return Evaluation(
         part=part,

@@ -1,7 +1,7 @@
-"""The runs of a comparison: trained and evaluated once each, one after the other or several at a time.
+"""The runs of a comparison: each is trained and evaluated once, one after the other or several at a time.
 
-Every run stands in a folder named by the content it is made from (dataset, method, seed, configuration, version).
-A run whose evaluation stands in its folder is not made again; an interrupted one goes on.
+The name of a run's folder has the digest of what the run depends on (dataset, method, seed, configuration, version).
+A run whose folder has its evaluation is not trained again; an interrupted training is resumed.
 """
 
 from __future__ import annotations
@@ -33,15 +33,14 @@ from .protocol import evaluated
 
 EVALUATION, SCORES = "evaluation.json", "test-scores.npy"
 SCORED = {"cvr": "cvr", "ctcvr": "ctcvr", "ctr": "ctr_reference"}
-"""What is kept of the test part, in this order, and the task it is measured in: pCVR, (reference pCTR) x pCVR, and the
-reference pCTR."""
+"""The rows of test-scores.npy, in this order, and the task of each: pCVR, (reference pCTR) x pCVR, reference pCTR."""
 
 Found = dict[Method, dict[int, dict[str, Evaluation]]]
 """method -> seed -> part -> evaluation."""
 
 
 class Runs:
-    """Trains and evaluates what is not there yet; holds one seed's reference CTR network at a time."""
+    """Trains and evaluates the runs of a folder. It keeps one reference CTR network in memory, of the latest seed."""
 
     def __init__(self, data: Dataset, config: Config, folder: Path) -> None:
         self.data, self.config, self.folder = data, config, folder
@@ -50,23 +49,23 @@ class Runs:
         self._reference: tuple[int, Run, dict[str, np.ndarray]] | None = None
 
     def there(self, method: Method, seed: int) -> dict[str, Evaluation] | None:
-        """The evaluation of a run made earlier, by part."""
+        """The evaluation by part of a run that was made earlier; None if there is none, or no scores with it."""
         path, scores = (self._of(method, seed) / name for name in (EVALUATION, SCORES))
         if not (path.exists() and scores.exists() and len(np.load(scores, mmap_mode="r")) == len(SCORED)):
             return None
         return {part: Evaluation.model_validate(found) for part, found in json.loads(path.read_text()).items()}
 
     def scores(self, method: Method, seed: int) -> Probabilities:
-        """What the method's run said of the test part: "cvr", "ctcvr" and "ctr". Shape: float32 (N,) each."""
+        """The outputs "cvr", "ctcvr" and "ctr" of the method's run for the test part. Shape: float32 (N,) each."""
         return dict(zip(SCORED, np.load(self._of(method, seed) / SCORES, mmap_mode="r"), strict=True))
 
     def learning(self, method: Method, seed: int) -> list[Check]:
-        """What the trainer wrote at each check on the validation part."""
+        """The lines that training wrote to metrics.jsonl, one for each validation."""
         lines = [json.loads(line) for line in (self._of(method, seed) / METRICS).read_text().splitlines()]
         return [Check.model_validate(line) for line in lines if "validation_loss" in line]
 
     def evaluation(self, method: Method, seed: int, progress: Progress = SILENT) -> dict[str, Evaluation]:
-        """Train and evaluate a run, by part."""
+        """Train a run and evaluate it, by part. Raises: RunError as `fit`, or if the method predicts no pCVR."""
         reference, pctr = self.reference(seed, progress)
         run = fit(
             method,
@@ -81,7 +80,7 @@ class Runs:
         for part in self._parts:
             outputs = run.outputs(part, progress).beside(pctr[part.name])
             if outputs.pcvr is None:
-                raise RunError("a method must have a pCVR to be compared", f"{method.label} has none")
+                raise RunError("a method must predict pCVR to be compared", f"{method.label} does not")
             if part.name not in self._truths:
                 self._truths[part.name] = Truths.of(part)
             found[part.name] = evaluated(outputs, self._truths[part.name], part.name)
@@ -91,7 +90,7 @@ class Runs:
         return found
 
     def reference(self, seed: int, progress: Progress = SILENT) -> tuple[Run, dict[str, np.ndarray]]:
-        """The reference CTR network of a seed, and its pCTR of each part."""
+        """The reference CTR network of a seed, and its pCTR for each part. Shape: float32 (N,) each."""
         if self._reference is None or self._reference[0] != seed:
             run = reference_ctr(
                 self.data.train, seed=seed, config=self.config, out=self._of(CTR(), seed), progress=progress
@@ -108,7 +107,7 @@ class Runs:
 def evaluate_all(
     runs: Runs, methods: Sequence[Method], seeds: Sequence[int], jobs: int = 1, progress: Progress = SILENT
 ) -> Found:
-    """Every method from every seed, `jobs` at a time."""
+    """Train and evaluate every method from every seed, `jobs` runs at a time. Raises: RunError as `fit`."""
     runs.folder.mkdir(parents=True, exist_ok=True)
     found: Found = {method: {} for method in methods}
     missing: list[tuple[Method, int]] = []
@@ -120,12 +119,10 @@ def evaluate_all(
             else:
                 found[method][seed] = there
     if len(missing) < len(seeds) * len(methods):
-        progress.say(
-            f"{len(seeds) * len(methods) - len(missing)} of {len(seeds) * len(methods)} runs are there already"
-        )
+        progress.say(f"{len(seeds) * len(methods) - len(missing)} of {len(seeds) * len(methods)} runs exist already")
     done = 0
 
-    def tell(method: Method, seed: int, evaluation: dict[str, Evaluation]) -> None:
+    def report(method: Method, seed: int, evaluation: dict[str, Evaluation]) -> None:
         nonlocal done
         done += 1
         found[method][seed] = evaluation
@@ -135,20 +132,20 @@ def evaluate_all(
 
     if jobs == 1 or len(missing) < 2:
         for method, seed in missing:
-            tell(method, seed, runs.evaluation(method, seed, Hushed(progress, f"[{done + 1}/{len(missing)}] ")))
+            report(method, seed, runs.evaluation(method, seed, Hushed(progress, f"[{done + 1}/{len(missing)}] ")))
     else:
-        _side_by_side(runs, missing, min(jobs, len(missing)), progress, tell)
+        _evaluate_in_processes(runs, missing, min(jobs, len(missing)), progress, report)
     return found
 
 
-def _side_by_side(
+def _evaluate_in_processes(
     runs: Runs,
     missing: Sequence[tuple[Method, int]],
     jobs: int,
     progress: Progress,
-    tell: Callable[[Method, int, dict[str, Any]], None],
+    report: Callable[[Method, int, dict[str, Any]], None],
 ) -> None:
-    """In processes of their own: first the reference of each seed, then whatever method is next."""
+    """Train in separate processes: first the reference CTR network of each seed, then the missing runs in order."""
     threads = max(1, torch.get_num_threads() // jobs)
     with Pool(jobs, partial(_begin, runs.data.path, runs.config, runs.folder, threads)) as pool:
         seeds = list(dict.fromkeys(seed for _, seed in missing))
@@ -158,7 +155,7 @@ def _side_by_side(
         progress.done()
         progress.start(f"training {len(missing)} runs, {jobs} at a time", len(missing), "runs")
         for (method, seed), evaluation in pool.results(_evaluation, missing):
-            tell(method, seed, evaluation)
+            report(method, seed, evaluation)
             progress.advance(1)
         progress.done()
 

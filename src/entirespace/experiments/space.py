@@ -1,4 +1,4 @@
-"""Which settings a study searches, and where: ranges and choices under the dotted names of the configuration."""
+"""The search space of a study: ranges and choices for settings, by the dotted names of the configuration."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from ..methods.named import with_parameters
 if TYPE_CHECKING:
     from optuna import Trial
 
-METHOD = "method."  # begins the names of the method's own parameters
+METHOD = "method."  # prefix of the names of the method's own parameters
 
 Value = bool | int | float | str | tuple[int, ...]
 
 
 class Searched(Model):
-    """One setting: a range from `low` to `high`, or `choices`. Its keys are a space file's.
+    """The search space of one setting, as in a space file: a range from `low` to `high`, or `choices`.
 
     >>> Searched(low=1e-4, high=1e-2, log=True).holds(0.001), Searched(choices=(512, 1024)).holds(1000)
     (True, False)
@@ -32,33 +32,33 @@ class Searched(Model):
     low: int | float | None = None
     high: int | float | None = None
     log: bool = False
-    """Evenly in the logarithm: for what matters by its order of magnitude."""
+    """Search the range on a logarithmic scale, such as for a learning rate."""
     choices: tuple[Value, ...] = ()
 
     @model_validator(mode="after")
     def _is_one_of_them(self) -> Self:
         given = {self.low is None, self.high is None, bool(self.choices)}
         if len(given) > 1 or (self.log and self.choices):
-            raise ValueError("it must say low and high, with or without log, or choices alone")
+            raise ValueError("it must have low and high (and optionally log), or only choices")
         if self.low is not None and self.high is not None and not self.low <= self.high:
             raise ValueError("low must not be above high")
         if self.log and self.low is not None and self.low <= 0:
-            raise ValueError("low must be above 0 where log is true")
+            raise ValueError("low must be above 0 if log is true")
         return self
 
     @property
     def ends(self) -> tuple[Any, ...]:
-        """What must be valid so that all of it is."""
+        """The values to check: if they are valid, all values are."""
         return self.choices or (self.low, self.high)
 
     def holds(self, value: Any) -> bool:
-        """Whether the value lies in it."""
+        """Whether the value is one of the choices, or in the range."""
         if self.choices:
             return value in self.choices
         return self.low <= value <= self.high  # type: ignore[operator]
 
     def suggest(self, trial: Trial, name: str, whole: bool) -> Any:
-        """A value for a trial; `whole`: an integer of the range."""
+        """A value for a trial, which optuna suggests; `whole`: only integers of the range."""
         if self.choices:
             by_word = {_word(choice): choice for choice in self.choices}
             return by_word[trial.suggest_categorical(name, list(by_word))]  # type: ignore[index]
@@ -69,12 +69,12 @@ class Searched(Model):
         return trial.suggest_float(name, self.low, self.high, log=self.log)
 
     def coded(self, value: Any) -> Any:
-        """The value as the study keeps it."""
+        """The value as optuna stores it."""
         return _word(value) if self.choices else value
 
 
 def _word(choice: Value) -> bool | int | float | str:
-    """A choice as optuna keeps it, which knows no lists.
+    """A choice as optuna stores it: optuna has no lists, so a list is stored as text.
 
     >>> _word((200, 80)), _word(512)
     ('200 x 80', 512)
@@ -87,15 +87,18 @@ DEFAULT: dict[str, Searched] = {
     "training.batch_size": Searched(choices=(512, 1024, 2048, 4096, 8192)),
     "network.embedding_std": Searched(low=1e-3, high=1e-1, log=True),
 }
-"""Searched for every method, and with it the parameters that the paper searched of a method."""
+"""The settings that are searched by default, in addition to the method's parameters that the paper searched."""
 
 
 @dataclass(frozen=True)
 class Space:
-    """A method and a configuration, of which some settings are searched.
+    """A method and a configuration, some settings of which are searched.
 
-    settings: dotted name -> what is searched; the method's own parameters begin with "method.".
-    Raises: ConfigError where a name is unknown or one of the values would be refused.
+    Args:
+        settings: dotted name -> its search space. Names of the method's own parameters begin with "method.".
+        where: the place that errors name, such as the space file.
+
+    Raises: ConfigError if a name is unknown, or if a value of a search space is invalid.
     """
 
     method: Method
@@ -109,7 +112,7 @@ class Space:
                 self.at({name: value})
 
     def at(self, values: Mapping[str, Any]) -> tuple[Method, Config]:
-        """The method and the configuration with these values."""
+        """The method and the configuration with these values. Raises: ConfigError for an unknown name or bad value."""
         own = {name.removeprefix(METHOD): value for name, value in values.items() if name.startswith(METHOD)}
         others = {name: value for name, value in values.items() if not name.startswith(METHOD)}
         config = with_settings(self.config.model_dump(mode="json"), others)
@@ -117,27 +120,31 @@ class Space:
         return method, parse(Config, config, self.where)
 
     def start(self) -> dict[str, Any]:
-        """The values of the configuration as it was given, of the settings whose search holds them."""
+        """The values of the given configuration, for the settings whose search space contains them."""
         found = ((name, self._given(name)) for name in self.settings)
         return {name: value for name, value in found if self.settings[name].holds(value)}
 
     def suggest(self, trial: Trial) -> dict[str, Any]:
-        """Values for a trial: dotted name -> value."""
+        """Values for a trial, which optuna suggests: dotted name -> value."""
         return {
             name: searched.suggest(trial, name, whole=isinstance(self._given(name), int))
             for name, searched in self.settings.items()
         }
 
     def coded(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The values as optuna stores them."""
         return {name: self.settings[name].coded(value) for name, value in values.items()}
 
     @property
     def comparable(self) -> bool:
-        """Whether validation losses of two trials mean the same: a method's parameters change its samples and its
-        loss."""
+        """Whether the validation losses of two trials can be compared.
+
+        They cannot if a parameter of the method is searched: it changes the samples and the loss.
+        """
         return not any(name.startswith(METHOD) for name in self.settings)
 
     def as_dict(self) -> dict[str, Any]:
+        """The search space as plain values for JSON."""
         return {
             name: searched.model_dump(mode="json", exclude_defaults=True) for name, searched in self.settings.items()
         }
@@ -149,9 +156,11 @@ class Space:
 
 
 def default_space(method: Method, searched: bool = True, fixed: frozenset[str] = frozenset()) -> dict[str, Searched]:
-    """What is searched where no file says it: `DEFAULT`, and the method's parameters that the paper searched.
+    """The search space without a space file: `DEFAULT`, and the method's parameters that the paper searched.
 
-    searched: leave the method's parameters out where they are given. fixed: dotted names that are not searched.
+    Args:
+        searched: False leaves out the method's parameters.
+        fixed: dotted names that are not searched.
 
     >>> from entirespace.methods import OVERSAMPLING
     >>> default_space(OVERSAMPLING())["method.copies"].choices
@@ -162,8 +171,10 @@ def default_space(method: Method, searched: bool = True, fixed: frozenset[str] =
 
 
 def read_space(path: Path) -> dict[str, Searched]:
-    """A space file: `optimizer.learning_rate = { low = 1e-4, high = 1e-2, log = true }` and
-    `network.tower.hidden = { choices = [[80], [200, 80]] }`. Raises: ConfigError naming the place.
+    """Read a space file, with lines such as `optimizer.learning_rate = { low = 1e-4, high = 1e-2, log = true }` and
+    `network.tower.hidden = { choices = [[80], [200, 80]] }`.
+
+    Raises: ConfigError, with the place, if the file is not readable or not valid.
     """
     space = {name: parse(Searched, table, f"{path}, {name}") for name, table in _leaves(read_toml(path), path)}
     if not space:
@@ -176,7 +187,7 @@ def _leaves(table: Mapping[str, Any], path: Path, prefix: str = "") -> Iterator[
     for key, value in table.items():
         if not isinstance(value, dict):
             came, do = f"{prefix}{key} = {value!r}", "Write NAME = { low = ..., high = ... } or { choices = [...] }"
-            raise ConfigError("a setting of a space must be a table", came, where=str(path), do=do)
+            raise ConfigError("the search space of a setting must be a table", came, where=str(path), do=do)
         if not prefix or any(isinstance(inner, dict) for inner in value.values()):  # a section of the configuration
             yield from _leaves(value, path, f"{prefix}{key}.")
         else:

@@ -1,4 +1,4 @@
-"""Table 2 from the evaluations of all runs: each family's best method, and its differences to BASE and ESMM."""
+"""Table 2 from the evaluations of all runs: the best method of each family, and its differences to BASE and ESMM."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from ..reports.report import AGAINST
 from .runs import Found
 
 Scores = Callable[[Method, int], Probabilities]
-"""What the run of a method and a seed said of the test part."""
+"""Gives the probabilities of a method's run for the test part, by method and seed."""
 
 
 def table2(
     families: Sequence[Family], found: Found, seeds: Sequence[int], select: Select, truths: Truths, scores: Scores
 ) -> dict[Method, Line]:
-    """The lines of Table 2, by the method that is each family's best."""
+    """The lines of Table 2: the best method of each family -> its line."""
     lines: dict[Method, Line] = {}
     for family in families:
         method, line = _line(family, found, seeds, select)
@@ -43,12 +43,12 @@ def table2(
 
 
 def auc(evaluation: Evaluation | None, task: str) -> Value | None:
-    """None where it was not measured."""
+    """The AUC of a task; None if it was not measured."""
     return evaluation.tasks[task].auc if evaluation and task in evaluation.tasks else None
 
 
 def _line(family: Family, found: Found, seeds: Sequence[int], select: Select) -> tuple[Method, Line]:
-    """A family's best method, its metrics over the seeds, and what it was chosen from."""
+    """The best method of a family, and its line: its metrics over the seeds, and the candidates of the family."""
     part = "test" if select == "paper" else "validation"
     candidates = [
         Candidate(
@@ -75,7 +75,7 @@ def _line(family: Family, found: Found, seeds: Sequence[int], select: Select) ->
 
 
 def _worth(selection: Mapping[str, OverSeeds]) -> tuple[float, float]:
-    """CTCVR first, for it covers the entire space; CVR where that does not decide."""
+    """The key to choose the best by: CTCVR AUC, which covers the entire space; for equal ones, CVR AUC."""
     cvr, ctcvr = (-1.0 if isinstance(auc, Undefined) else auc.mean for auc in (selection[t] for t in HEADLINES))
     return ctcvr, cvr
 
@@ -88,7 +88,10 @@ def _over_seeds(metrics: Sequence[TaskValues] | Sequence[TruthValues]) -> dict[s
 def _against(
     lines: Mapping[Method, Line], truths: Truths, seeds: Sequence[int], scores: Scores
 ) -> dict[str, dict[str, dict[str, Against]]]:
-    """Of each line, by name: its differences to BASE and to ESMM, by task. Holm's p value is over a table's methods."""
+    """The differences to BASE and to ESMM: name of the line -> name of the other -> task.
+
+    Holm's correction counts the tests of all lines with the same other method in the same task.
+    """
     by_name = {line.name: line for line in lines.values()}
     others = [name for name in AGAINST if name in by_name]
     against: dict[str, dict[str, dict[str, Against]]] = {
@@ -122,9 +125,9 @@ def _paired(mine: Sequence[Value | None], theirs: Sequence[Value | None]) -> Pai
 def _over_users(
     lines: Mapping[Method, Line], truths: Truths, seeds: Sequence[int], scores: Scores, task: str
 ) -> Callable[[str, str], Difference | Undefined]:
-    """The difference of two lines' mean AUC over seeds, with its interval over users: would others have said the same?
+    """A function that gives, for two lines, the difference of their mean AUC over seeds, with its interval over users.
 
-    Over impressions where the dataset names no user.
+    The interval is over impressions if the dataset names no user.
     """
     rows = truths.click if task == "cvr" else slice(None)
     held = [scores(method, s)[task][rows] for method in lines for s in seeds]

@@ -1,15 +1,15 @@
-"""Hyper-parameters chosen on the validation part: a study of trials, each one training; the test part stays unread.
+"""Tuning: a study searches hyper-parameters by trials on the validation part. The test part is never read.
 
 STUDY/study.json    what is tuned: method, configuration, seed, dataset, objective, space
 STUDY/study.db      optuna's own record (SQLite)
-STUDY/reference/    the run of the reference CTR network, where the method or the objective reads it
-STUDY/trials/       the training at work, gone once it is measured
+STUDY/reference/    the run of the reference CTR network, if the method or the objective needs it
+STUDY/trials/       the run of the current trial, deleted once it is measured
 STUDY/trials.json   every trial and its objective
 STUDY/best.toml     the best configuration, for `train --config`
 STUDY/report.md     the table of trials, with the plot in trials.svg
 
-Trials are not drawn from one stream of random numbers but each from (seed, its place), and an interrupted one is
-trained again under the values it had: an interrupted study ends as one that was not.
+The random numbers of a trial depend on the seed and on its place in the study only, and an interrupted trial is
+trained again with the same values. So an interrupted study that is resumed gives the same result.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 
 FORMAT = "entirespace-study/1"
 STUDY, DATABASE, TRIALS, BEST = "study.json", "study.db", "trials.json", "best.toml"
-AGAIN = "again"  # of a trial: the number of the interrupted one whose values it has
-VALUES, REASON = "values", "reason"  # of a trial: the settings by name, and why it failed
+AGAIN = "again"  # attribute of a trial: the number of the interrupted trial that it repeats
+VALUES, REASON = "values", "reason"  # attributes of a trial: its settings by name, and why it failed
 
 
 def tune(
@@ -59,18 +59,19 @@ def tune(
 ) -> Tuned:
     """Search a method's settings for the best objective on the validation part.
 
-    The first trial is the configuration as given, where the space holds it. A trial that falls behind is pruned: from
-    its second look on, where its lowest validation loss is above the median of the others' at the same look (after
-    five whole trials; not where the method's own parameters are searched, for then losses mean different things).
+    The first trial uses the configuration as given, if the space contains it. A bad trial is pruned: from its second
+    validation on, it is stopped if its lowest validation loss is above the median loss of the other trials at the same
+    validation. Pruning begins after five complete trials. There is none if parameters of the method are searched,
+    because they change the loss.
 
     Args:
-        trials: how many in all, also those of an earlier call into the same folder.
+        trials: the number of trials in all, including those of earlier calls with the same folder.
         objective: "ctcvr_auc", the AUC of pCTR x pCVR on all impressions, with the method's own pCTR where it has
-            one, else the reference CTR network's; or "cvr_log_loss", the log loss of pCVR on clicked impressions.
-        out: the study's folder; one process at a time.
+            one, or that of the reference CTR network; or "cvr_log_loss", the log loss of pCVR on clicked impressions.
+        out: the study's folder. Only one process at a time may work on it.
 
-    Raises: ConfigError without optuna; DataError for a validation part without conversions; RunError for a folder
-    with another study in it, and where no trial came to an end.
+    Raises: ConfigError if optuna is not installed. DataError if the validation part has no conversions, or no clicks
+    without one. RunError if the folder holds another study or other files, or if every trial failed.
     """
     optuna = _optuna()
     study = _Study(space, data, objective, seed, Path(out), progress)
@@ -88,12 +89,12 @@ class _Study:
         self._objective: Objective = objective
         self._out, self._progress = out, progress
         self._up = OBJECTIVES[objective].up
-        self._sign = -1 if self._up else 1  # of a loss, so that more is better of both, or of neither
+        self._sign = -1 if self._up else 1  # makes a loss point in the same direction as the objective
         part = data.validation
         if not 0 < part.counts["conversion"] < part.counts["click"]:
             came = str(part.counts)
             raise DataError(
-                "tuning needs a validation part with conversions and clicks without",
+                "the validation part must have clicks with and clicks without a conversion",
                 came,
                 where=str(data.path),
                 do="Prepare the dataset with a larger validation part",
@@ -101,7 +102,7 @@ class _Study:
         self._click, self._conversion = part.column("click"), part.column("conversion")
 
     def open(self, optuna: Any) -> None:
-        """Begin the study, or take up what the folder holds. Raises: RunError for another study."""
+        """Begin the study, or resume that of the folder. Raises: RunError for another study or other files."""
         about = {
             "format": FORMAT,
             "method": self._space.method.spec(),
@@ -131,33 +132,34 @@ class _Study:
         )
         if not self._study.trials:
             self._study.enqueue_trial(self._space.coded(self._space.start()))
-        for trial in self._study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):  # killed at work
+        for trial in self._study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):  # interrupted
             self._study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
             self._study.enqueue_trial(trial.params, user_attrs={AGAIN: trial.number})
         if self.done():
-            self._progress.say(f"{self._out}: going on after {self.done()} trials")
+            self._progress.say(f"{self._out}: resuming after {self.done()} trials")
 
     def _same(self, theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> None:
         for name in sorted({*theirs, *mine} - {"dataset.path"}):
             if theirs.get(name) != mine.get(name):
                 raise RunError(
-                    "the study in this folder must be of the same settings to go on",
-                    f"it is of {name} = {theirs.get(name)}, not {mine.get(name)}",
+                    "the study in this folder must have the same settings to be resumed",
+                    f"it has {name} = {theirs.get(name)}, not {mine.get(name)}",
                     where=str(self._out),
                     do="Choose another folder, or delete this one",
                 )
 
     def _ended(self) -> list[optuna.trial.FrozenTrial]:
-        """The trials that came to an end, in their order: not those that were killed and stand there again."""
+        """The finished trials, in order, without the interrupted ones that were repeated."""
         trials = self._study.trials
         again = {trial.user_attrs.get(AGAIN) for trial in trials}
         return [trial for trial in trials if trial.state.is_finished() and trial.number not in again]
 
     def done(self) -> int:
+        """How many trials are finished."""
         return len(self._ended())
 
     def trial(self, optuna: Any, place: int, of: int) -> None:
-        """One trial, to its end."""
+        """Train and measure one trial, the `place`-th (from 0) `of` all."""
         self._study.sampler = optuna.samplers.TPESampler(seed=int(digest([self._seed, place])[:8], 16))
         self._study.pruner = (
             optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=2)
@@ -170,14 +172,14 @@ class _Study:
         method, config = self._space.at(values)
         folder = self._out / "trials" / digest([method.spec(), config.model_dump(mode="json")])[:12]
         name, state = f"[{place + 1}/{of}]", optuna.trial.TrialState
-        self._read_reference(method)  # what goes wrong there is no trial's failure
+        self._read_reference(method)  # outside the try block: an error there is not a failure of the trial
         try:
             value = self._measure(
                 self._train(optuna, trial, method, config, folder, Hushed(self._progress, f"{name} "))
             )
         except optuna.TrialPruned:
             self._study.tell(trial, state=state.PRUNED)
-        except RunError as error:  # training diverged, or what was learned has no such objective
+        except RunError as error:  # training diverged, or the objective is undefined
             trial.set_user_attr(REASON, error.came)
             self._study.tell(trial, state=state.FAIL)
         else:
@@ -210,7 +212,7 @@ class _Study:
         return self._objective == "ctcvr_auc" and "pctr" not in method.predicts
 
     def _measure(self, run: Run) -> float:
-        """The objective of a trained run. Raises: RunError where it is no number."""
+        """The objective of a trained run. Raises: RunError if it is not a finite number."""
         outputs = run.outputs(self._data.validation)
         if self._needs_reference_pctr(run.method):
             outputs = outputs.beside(self._reference_pctr)
@@ -220,12 +222,12 @@ class _Study:
         else:
             value = auc(bid["ctcvr"], self._conversion)
         if isinstance(value, Undefined) or not np.isfinite(value):
-            raise RunError(f"the {OBJECTIVES[self._objective].name} must be a number", str(value))
+            raise RunError(f"the {OBJECTIVES[self._objective].name} must be a finite number", str(value))
         return value
 
     @cached_property
     def _reference(self) -> Run:
-        """The reference CTR network, trained once for the study, under the configuration as given."""
+        """The reference CTR network, trained once for the study, with the configuration as given."""
         return reference_ctr(
             self._data.train,
             seed=self._seed,
@@ -236,17 +238,17 @@ class _Study:
 
     @cached_property
     def _reference_pctr(self) -> np.ndarray:
-        """Shape: float32 (N,) of the validation part."""
+        """The reference network's pCTR for the validation part. Shape: float32 (N,)."""
         return self._reference.own_pctr(self._data.validation)
 
     def _write(self) -> Tuned:
-        """trials.json, and best.toml where there is a best trial."""
+        """Write trials.json, and best.toml if there is a best trial."""
         trials = [
             Trial.model_validate(
                 {
                     "trial": place,
                     "state": trial.state.name.lower(),
-                    "objective": trial.value if trial.state.name == "COMPLETE" else None,  # a pruned one's: a loss
+                    "objective": trial.value if trial.state.name == "COMPLETE" else None,  # else: a loss
                     "values": trial.user_attrs.get(VALUES, {}),
                     "validation_losses": [self._sign * loss for _, loss in sorted(trial.intermediate_values.items())],
                     "seconds": trial.duration.total_seconds() if trial.duration else None,
@@ -267,14 +269,14 @@ class _Study:
         return study
 
     def report(self) -> Tuned:
-        """The study as it stands, and its files. Raises: RunError where no trial came to an end."""
+        """Write the report of the study and return its record. Raises: RunError if no trial has an objective."""
         study = self._write()
         if study.best is None:
             raise RunError(
-                "one trial at least must end with an objective",
-                f"{len(study.trials)} failed, the last: {study.trials[-1].reason}",
+                "at least one trial must end with an objective",
+                f"{len(study.trials)} failed; the last one: {study.trials[-1].reason}",
                 where=str(self._out),
-                do="Search lower learning rates, or another objective",
+                do="Search lower learning rates, or use another objective",
             )
         shutil.rmtree(self._out / "trials", ignore_errors=True)
         plot(study, self._out / "trials.svg")
@@ -283,21 +285,21 @@ class _Study:
 
 
 class _Pruner:
-    """A tracker that tells a trial the validation loss of each look, and ends training where the trial is pruned."""
+    """A tracker that reports each validation loss to the trial, and ends training if the trial is pruned."""
 
     def __init__(self, optuna: Any, trial: optuna.Trial, sign: int) -> None:
-        self._optuna, self._trial, self._sign, self._looks = optuna, trial, sign, 0
+        self._optuna, self._trial, self._sign, self._validations = optuna, trial, sign, 0
 
     def start(self, run: Path, about: Mapping[str, Any], step: int) -> None:
-        if step:  # an interrupted training goes on: this trial has not heard of its looks
+        if step:  # a resumed training: report its earlier validation losses to this trial
             for line in (run / METRICS).read_text().splitlines():
                 self.log(step, json.loads(line))
 
     def log(self, step: int, scalars: Mapping[str, float]) -> None:
         if scalars.get("validation_loss") is None:
             return
-        self._looks += 1  # not the step: batches of another size make other steps
-        self._trial.report(self._sign * scalars["validation_loss"], self._looks)
+        self._validations += 1  # trials are compared by validation, not by step: their batch sizes may differ
+        self._trial.report(self._sign * scalars["validation_loss"], self._validations)
         if self._trial.should_prune():
             raise self._optuna.TrialPruned
 

@@ -1,9 +1,9 @@
-"""Exact AUC: the chance that a positive scores above a negative, ties at half (Mann-Whitney).
+"""Exact AUC: the probability that a positive scores above a negative, where a tie counts one half (Mann-Whitney).
 
-    AUC = U / (P N),    U = sum over positives of (negatives below + 1/2 negatives level)
+    AUC = U / (P N),    U = sum over positives of (negatives below it + 1/2 negatives with the same score)
 
-No thresholds: at a CTCVR of 2e-4, 200 thresholds give 0.50 for a true 0.75. Counts are whole numbers (twice
-U, for a tie is half), and one division of Python's integers ends it: the float64 nearest to the true AUC.
+No thresholds are used: at a CTCVR of 2e-4, 200 thresholds give 0.50 for a true AUC of 0.75. Twice U is counted as a
+whole number and divided once, as Python integers; so the result is the float64 nearest to the true AUC.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from .values import Undefined
 
 
 def auc(scores: Chunks, label: Chunks) -> float | Undefined:
-    """The AUC of scores. Shape: float (N,), bool (N,); or a list of chunks of each. Undefined where a class is missing.
+    """The AUC of scores. Undefined if there are no positives or no negatives.
 
-    Beyond them it takes 2 bytes a float32 score, 8 a float64.
-    Raises: ValueError for a score that is not a number, or columns of different lengths.
+    Shape: scores float (N,), label bool (N,); or a list of chunks of each.
+    Memory in addition to the inputs: 2 bytes for each float32 score, 8 for each float64 score.
+    Raises: ValueError for a score that is NaN, or columns of different lengths.
 
     >>> auc(np.array([0.1, 0.4, 0.4, 0.8]), np.array([False, True, False, True]))
     0.875
@@ -39,7 +40,10 @@ def auc(scores: Chunks, label: Chunks) -> float | Undefined:
 
 @dataclass(frozen=True)
 class GroupedAUC:
-    """AUC inside groups: their mean, weighted by impressions, and the share of impressions in it."""
+    """The mean of the AUC inside each group, weighted by impressions.
+
+    share: the share of all impressions in the groups that have an AUC. groups: how many groups have one.
+    """
 
     value: float
     share: float
@@ -47,12 +51,13 @@ class GroupedAUC:
 
 
 def grouped_auc(scores: Chunks, label: Chunks, group: Chunks) -> GroupedAUC | Undefined:
-    """AUC inside each group (user), averaged with the number of impressions as weight.
+    """AUC inside each group (user), averaged over groups with their numbers of impressions as weights.
 
-    Groups of one class have no AUC and are left out, as is group -1, "unknown"; `share` is what is left of N.
+    Groups with only positives or only negatives have no AUC and are left out, as is group -1, "unknown". Undefined if
+    no group is left.
     Shape: scores float (N,), label bool (N,), group int32 (N,); or a list of chunks of each.
-    Beyond them it takes 8 bytes an impression; float64 scores are numbered first, which takes more time and memory.
-    Raises: ValueError for a score that is not a number, a group beyond int32, or columns of different lengths.
+    Memory in addition to the inputs: 8 bytes per impression; float64 scores need more time and memory.
+    Raises: ValueError for a score that is NaN, a group above int32, or columns of different lengths.
 
     >>> scores, label = np.array([0.1, 0.2, 0.3, 0.9]), np.array([False, True, True, True])
     >>> grouped_auc(scores, label, group=np.array([0, 0, 1, 1]))
@@ -64,12 +69,12 @@ def grouped_auc(scores: Chunks, label: Chunks, group: Chunks) -> GroupedAUC | Un
     if most < 0:
         return Undefined("no impression has a known user")
     if most >= 2**31:
-        raise ValueError(f"groups must fit int32, however: {most:,} is the largest")
+        raise ValueError(f"groups must fit into int32, however: {most:,} is the largest")
     if all(piece.dtype == np.float32 for piece in held):
         bits = [bits32(piece) for piece in held]
     else:
         bits = np.split(bits32(np.concatenate(held)), np.cumsum([len(piece) for piece in held[:-1]]))
     total, impressions, found = weighted_auc(bits, [y.astype(bool, copy=False) for y in truth], groups)
     if not found:
-        return Undefined("no user has both classes")
+        return Undefined("no user has both positives and negatives")
     return GroupedAUC(total / impressions, impressions / sum(map(len, groups)), found)

@@ -1,14 +1,16 @@
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 # pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
-"""AUC over resampled users: as many users drawn with replacement, each with all its impressions (or none, or twice).
+"""The bootstrap of AUC over users: each replicate draws as many users as there are, with replacement.
 
-A user drawn w times weighs w. With weights w of the users u(i) of the positives i, and u(j) of the negatives j:
+A user that is drawn w times brings all its impressions w times. With the weights w of the users u(i) of the positives
+i, and u(j) of the negatives j:
 
-    AUC(w) = sum_i w_u(i) (sum_{j below i} w_u(j) + 1/2 sum_{j level with i} w_u(j)) / (sum_i w_u(i) sum_j w_u(j))
+    AUC(w) = sum_i w_u(i) (sum_{j below i} w_u(j) + 1/2 sum_{j tied with i} w_u(j)) / (sum_i w_u(i) sum_j w_u(j))
 
-One sort does for all replicates. The positives' distinct scores, in order, cut the negatives into those between two of
-them and those level with one: rows of a sparse matrix that counts the negatives of each user in each row. Times the
-weights, users x replicates, and summed from row to row, that is the inner bracket of all replicates at once.
+One sort serves all replicates. The distinct scores of the positives, in order, divide the negatives into groups: those
+between two of these scores, and those equal to one of them. A sparse matrix counts the negatives of each user in each
+group. Its product with the weights (users x replicates), cumulated over the groups, gives the inner bracket of all
+replicates at once.
 """
 
 from __future__ import annotations
@@ -26,32 +28,33 @@ from .significance import Difference, Interval, logit_interval
 from .values import Undefined
 
 CELLS = 1 << 23
-"""Numbers of 8 bytes in a chunk of replicates."""
+"""How many float64 numbers a chunk of replicates may take: 64 MB."""
 
 
 @dataclass(frozen=True)
 class Replicates:
-    """AUCs of k scores, as measured and over replicates of the users. Shape: auc (k,), replicates (k, B)."""
+    """AUCs of k scores: on the data, and on each of R replicates. Shape: auc float64 (k,), replicates (k, R)."""
 
     auc: np.ndarray
     replicates: np.ndarray
     sample: Sample
 
     def error(self, which: int = 0) -> float:
-        """The standard error of one AUC: its deviation over replicates."""
+        """The standard error of one AUC: its standard deviation over replicates."""
         return float(self.replicates[which].std(ddof=1))
 
     def interval(self, which: int = 0, level: float = 0.95) -> Interval | Undefined:
-        """Of one AUC: Student's on the logit scale, as `Areas.interval`, with the bootstrap's error.
+        """The confidence interval of one AUC: Student's t on the logit scale, with the bootstrap's standard error.
 
-        The quantiles of `replicates` are another; they cover worse (tests/trials/test_coverage.py).
+        Quantiles of `replicates` would be another interval; their coverage is worse (tests/trials/test_coverage.py).
+        Undefined with too few positives or negatives.
         """
         if few := self.sample.too_few():
             return few
         return logit_interval(float(self.auc[which]), self.error(which), self.sample.freedom, level)
 
     def difference(self, a: int = 0, b: int = 1, level: float = 0.95) -> Difference | Undefined:
-        """AUC of a - AUC of b; both were measured on the same replicates."""
+        """AUC of a - AUC of b, measured on the same replicates. Undefined with too few positives or negatives."""
         if few := self.sample.too_few():
             return few
         found = self.replicates[a] - self.replicates[b]
@@ -69,10 +72,13 @@ def bootstrap(
 ) -> Replicates | Undefined:
     """The AUCs of k scores over `replicates` samples of the users.
 
-    Shape: scores k of float (N,), label bool (N,), clusters int (N,); a negative cluster is "unknown", and each such
-    impression one by itself. Undefined with fewer than 2 users with a positive, or a negative.
-    A replicate without a positive or a negative has no AUC and is left out.
-    Raises: ValueError for a score that is not a number, or columns of different lengths.
+    Args:
+        clusters: the user of each impression. A negative number is "unknown": that impression counts as a user.
+
+    Shape: scores k of float (N,), label bool (N,), clusters int (N,).
+    Undefined with fewer than 2 users that have a positive, or fewer than 2 that have a negative. A replicate without
+    positives or negatives has no AUC and is left out.
+    Raises: ValueError for a score that is NaN, or columns of different lengths.
 
     >>> rng = np.random.default_rng(0)
     >>> label, users = np.arange(400) % 9 == 0, np.arange(400) // 4
@@ -103,11 +109,11 @@ def bootstrap(
 
 @dataclass(frozen=True)
 class _Ordered:
-    """Impressions of each user by the positives' D distinct scores. Shape: (D, users), and (2 D + 1, users)."""
+    """Counts of impressions by user and by score. Shape: positives (D, users), negatives (2 D + 1, users)."""
 
-    distinct: int  # D
-    positives: csr_array  # row d: those at the d-th score
-    negatives: csr_array  # row 2 d: those between the scores before it and it; row 2 d + 1: those level with it
+    distinct: int  # D: how many different scores the positives have
+    positives: csr_array  # row d: positives with the d-th score
+    negatives: csr_array  # row 2 d: negatives between the scores d - 1 and d; row 2 d + 1: those with the d-th score
 
     @staticmethod
     def of(scores: np.ndarray, label: np.ndarray, code: np.ndarray, users: int) -> _Ordered:
@@ -121,7 +127,7 @@ class _Ordered:
         )
 
     def above(self, weights: np.ndarray) -> np.ndarray:
-        """The weighted number of negatives below positives, level ones half. Shape: (users, B) -> (B,)."""
+        """The weighted number of pairs with the negative below, ties half. Shape: (users, R) -> (R,)."""
         until = np.cumsum(self.negatives @ weights, axis=0)
         below = until[:-1:2] + until[1::2]
         below *= self.positives @ weights
@@ -129,4 +135,4 @@ class _Ordered:
 
 
 def _counts(row: np.ndarray, column: np.ndarray, shape: tuple[int, int]) -> csr_array:
-    return csr_array((np.ones(len(row)), (row, column)), shape=shape)  # equal places are added up
+    return csr_array((np.ones(len(row)), (row, column)), shape=shape)  # entries at the same place are added

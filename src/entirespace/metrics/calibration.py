@@ -1,10 +1,10 @@
-"""Is a predicted probability the rate that is observed? In sums by bin: bins of equal mass, deciles, any segment.
+"""Calibration: how close predicted probabilities are to observed rates, overall, in bins and in segments.
 
-    PCOC                 sum of p / sum of y ("predicted over observed"): 1 is calibrated in the mean
-    ECE                  sum over bins |sum of p - sum of y| / impressions, over bins of equal mass
-    normalised entropy   log loss / entropy of the mean label: 1 is what the base rate alone would cost (He et al. 2014)
+    PCOC                 sum of p / sum of y ("predicted over observed"): 1 if calibrated on average
+    ECE                  sum over bins |sum of p - sum of y| / impressions, over bins with equal numbers of impressions
+    normalised entropy   log loss / entropy of the mean label: 1 for predicting the base rate alone (He et al. 2014)
 
-Where the log kept un-clicked impressions at rate r, each of them stands for 1 / r, and all sums say so.
+If the log kept only the share r of the un-clicked impressions, each of them counts 1 / r times in all sums.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ from .losses import Sums
 from .pieces import Chunks, pieces, refuse_nan
 from .values import Undefined
 
-BINS = 50  # of the expected calibration error
+BINS = 50  # bins of the expected calibration error
 LEVEL = 0.95
 
 
 def equal_mass_codes(p: Chunks, bins: int = BINS) -> list[np.ndarray]:
-    """The bin of each prediction, among bins of equal mass; level predictions share one.
+    """The bin of each prediction, among bins with equal numbers of impressions; equal predictions share a bin.
 
-    Shape: float32 (N,), bins at most 256 -> uint8, in pieces as `sums_by_code` takes them.
+    Shape: float (N,), rounded to float32; bins at most 256 -> uint8, in the pieces that `sums_by_code` takes.
+    Raises: ValueError for a prediction that is NaN.
 
     >>> equal_mass_codes(np.array([0.1, 0.4, 0.2, 0.3], np.float32), bins=2)
     [array([0, 1, 0, 1], dtype=uint8)]
@@ -53,12 +54,12 @@ def sums_by_code(
     *,
     count: int,
 ) -> list[Sums]:
-    """The sums of each code, 0 .. count - 1.
+    """The sums of the impressions of each code, 0 .. count - 1.
 
     Args:
-        code: uint8, in the pieces of `equal_mass_codes` or `coded`.
+        code: uint8 (N,), in the pieces of `equal_mass_codes` or `coded`.
         p, y: predictions float (N,), and labels bool (N,) or true probabilities float (N,).
-        click: bool (N,); an un-clicked impression weighs `unclicked_weight`: 0 leaves it out. Absent: all weigh 1.
+        click: bool (N,). An un-clicked impression weighs `unclicked_weight`; 0 leaves it out. Absent: all weigh 1.
 
     Raises: ValueError for predictions that are NaN or negative, or columns of different lengths.
     """
@@ -74,24 +75,24 @@ def sums_by_code(
         return found
 
     found = np.zeros((count, 6))
-    for start in range(0, len(held), 256):  # a few hundred pieces' tables at a time
+    for start in range(0, len(held), 256):  # keep the tables of at most 256 pieces in memory at a time
         found += np.sum(each(lambda i, start=start: add(start + i), min(256, len(held) - start)), axis=0)
     return [_sums(row) for row in found]
 
 
 def _sums(row: np.ndarray) -> Sums:
     n, predicted, observed, squares, loss, above = row.tolist()
-    # NOTE: impressions of the full space, weighed from a log that kept some, are no whole number
+    # NOTE: if un-clicked impressions weigh 1 / r, the number of impressions need not be a whole number
     return Sums(int(n) if n == int(n) else cast(int, n), predicted, observed, squares, loss, int(above))
 
 
 def coded(code: np.ndarray) -> list[np.ndarray]:
-    """Codes in pieces. Shape: uint8 (N,)."""
+    """Codes, cut into the pieces that `sums_by_code` takes. Shape: uint8 (N,)."""
     return pieces(code=code)[0]
 
 
 def expected_calibration_error(by_bin: Sequence[Sums]) -> float | Undefined:
-    """ECE of sums by bin: the mean over impressions of |mean p - mean y| of their bin.
+    """ECE: |mean p - mean y| of each bin, averaged over impressions. Undefined without impressions.
 
     >>> halves = [Sums(2, 0.2, 0.0, 0.0, 0.0, 0), Sums(2, 1.0, 2.0, 0.0, 0.0, 0)]
     >>> expected_calibration_error(halves)  # (0.2 + 1.0) / 4
@@ -104,7 +105,7 @@ def expected_calibration_error(by_bin: Sequence[Sums]) -> float | Undefined:
 
 
 def normalised_entropy(sums: Sums) -> float | Undefined:
-    """Log loss over the entropy of the mean label. Undefined where a class is missing.
+    """Log loss / entropy of the mean label. Undefined without positives or negatives, or if a prediction exceeds 1.
 
     >>> round(normalised_entropy(Sums(4, 1.0, 1.0, 0.75, 4 * 0.5623351446188083, 0)), 12)
     1.0
@@ -120,12 +121,12 @@ def normalised_entropy(sums: Sums) -> float | Undefined:
 
 
 def pcoc_interval(sums: Sums, level: float = LEVEL) -> tuple[float | Undefined, float | Undefined]:
-    """The exact interval of predicted over observed: predictions are given, the count of positives is Poisson's.
-    Its upper end is Undefined where nothing was observed: no number is too high.
+    """The exact interval of predicted over observed, if the number n of positives is a Poisson count.
 
         2 predicted / chi2(1 - a/2; 2 n + 2)  ..  2 predicted / chi2(a/2; 2 n)      (Garwood 1936), a = 1 - level
 
-    For n positives of rare events; where they are common it is on the wide side.
+    Its upper end is Undefined if n = 0, both ends without impressions. It suits rare events; for common events it is
+    too wide.
 
     >>> low, high = pcoc_interval(Sums(100, 10.0, 10.0, 0.0, 0.0, 0))
     >>> round(low, 4), round(high, 4)
@@ -140,7 +141,7 @@ def pcoc_interval(sums: Sums, level: float = LEVEL) -> tuple[float | Undefined, 
 
 
 def count_interval(observed: float, level: float = LEVEL) -> tuple[float, float]:
-    """The exact interval of a Poisson count's mean (Garwood 1936).
+    """The exact interval of the mean of a Poisson count (Garwood 1936).
 
     >>> [round(end, 4) for end in count_interval(0)]
     [0.0, 3.6889]
@@ -149,16 +150,16 @@ def count_interval(observed: float, level: float = LEVEL) -> tuple[float, float]
 
 
 def chance(sums: Sums) -> float:
-    """The p value of the observed count, were the predictions its mean: exact Poisson, two-sided (twice the tail).
+    """The p value of the exact Poisson test that the number of positives has the sum of predictions as its mean.
 
-    It is below 1 - level just where `pcoc_interval` leaves 1 out.
+    Two-sided: twice the smaller tail. It is below 1 - level exactly if 1 is outside `pcoc_interval`.
     """
     return poisson_p_value(sums.observed, sums.predicted)
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How far predictions are from what was observed, overall."""
+    """The calibration of all impressions together: their sums, and the expected calibration error."""
 
     sums: Sums
     ece: float | Undefined
@@ -167,8 +168,9 @@ class Calibration:
     def of(
         p: Chunks, y: Chunks, click: Chunks | None = None, unclicked_weight: float = 1.0, bins: int = BINS
     ) -> Calibration:
-        """One sort into bins, and one pass. Shape: float (N,), bool (N,), bool (N,); or a list of chunks of each.
+        """Measure the calibration of predictions. `click` and `unclicked_weight`: as in `sums_by_code`.
 
+        Shape: p float (N,), y bool (N,), click bool (N,); or a list of chunks of each.
         Raises: ValueError as `sums_by_code`.
 
         >>> found = Calibration.of(np.array([0.1, 0.4], np.float32), np.array([False, True]), bins=2)
@@ -179,6 +181,7 @@ class Calibration:
         return Calibration(Sums.total(by_bin), expected_calibration_error(by_bin))
 
     def as_dict(self) -> dict[str, float | Undefined]:
+        """The metrics by the names of `metrics.evaluation.TaskMetrics`. Log loss is in nats."""
         low, high = pcoc_interval(self.sums)
         return {
             "log_loss": self.sums.log_loss(),

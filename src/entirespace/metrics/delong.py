@@ -1,18 +1,20 @@
-"""The error of an AUC, and of the difference of two on the same impressions (DeLong et al. 1988).
+"""The standard error of an AUC, and of the difference of two AUCs on the same impressions (DeLong et al. 1988).
 
-With m positives X and n negatives Y, and psi(x, y) = 1 if x > y, 1/2 if level, else 0:
+With m positives X and n negatives Y, and psi(x, y) = 1 if x > y, 1/2 if x = y, and 0 otherwise:
 
-    V10(X_i) = mean over j of psi(X_i, Y_j)    share of negatives below a positive
-    V01(Y_j) = mean over i of psi(X_i, Y_j)    share of positives above a negative
+    V10(X_i) = mean over j of psi(X_i, Y_j)    the share of negatives below a positive
+    V01(Y_j) = mean over i of psi(X_i, Y_j)    the share of positives above a negative
     AUC = mean of V10 = mean of V01,    Cov(AUC_r, AUC_s) = Cov(V10_r, V10_s) / m + Cov(V01_r, V01_s) / n
 
-They are differences of mean ranks (Sun & Xu 2014): V10 = (rank among all - rank among the positives) / n. With users
-(Obuchowski 1997), V10 and V01 are summed in each user g, of m_g positives and n_g negatives, and centred:
+V10 and V01 are differences of mean ranks (Sun & Xu 2014): V10 = (rank among all - rank among the positives) / n. If
+impressions of one user depend on each other (Obuchowski 1997), V10 and V01 are summed inside each user g, with m_g
+positives and n_g negatives, and centred:
 
     d10_g = sum of V10 - m_g AUC,  d01_g = sum of V01 - n_g AUC,    f(I) = I / (I - 1)
     Cov = f(I10) sum d10 d10' / m^2 + f(I01) sum d01 d01' / n^2 + f(I) sum (d10 d01' + d01 d10') / (m n)
 
-over I users, I10 with a positive and I01 with a negative. A user for each impression: the formula above.
+summed over the I users, of which I10 have a positive and I01 a negative. If each impression has another user, this is
+the formula without users.
 """
 
 from __future__ import annotations
@@ -32,31 +34,32 @@ from .significance import Difference, Interval, logit_interval
 from .values import Undefined
 
 FEWEST = 10
-"""Positives, or users with one: with fewer there is no interval.
+"""The fewest positives (or users with a positive), and the fewest negatives, for which there is an interval.
 
-Up to AUC 0.76, intervals of 95 % cover 94 to 97 % from 10 positives on (tests/trials/test_coverage.py). Near 1 they are
-too narrow, for few positives tell little of the rare one that ranks low: at AUC 0.96 they cover 87 % with 30 positives,
-94 % with 200. Differences cover 95 to 98 % there.
+For an AUC up to 0.76 and at least 10 positives, the coverage of 95 % intervals is 94 to 97 %
+(tests/trials/test_coverage.py). For an AUC near 1 they are too narrow, because a small sample rarely has one of the few
+positives with a low rank: at AUC 0.96 the coverage is 87 % with 30 positives, and 94 % with 200. There the coverage of
+differences is 95 to 98 %.
 """
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What was counted: impressions, or users where they were told."""
+    """The size of the sample behind an AUC, in impressions and in independent units (impressions or users)."""
 
     positives: int  # impressions
-    negatives: int
-    with_positives: int  # users with a positive; without users, the positives
-    with_negatives: int
+    negatives: int  # impressions
+    with_positives: int  # units with a positive: users, or without users the positives
+    with_negatives: int  # units with a negative
     unit: str  # "impressions" or "users"
 
     @property
     def freedom(self) -> int:
-        """Degrees of freedom: the rarer class has most of the error, and its units tell how well that is known."""
+        """Degrees of freedom of Student's t: the units of the rarer class, which causes most of the error, less 1."""
         return min(self.with_positives, self.with_negatives) - 1
 
     def too_few(self, least: int = FEWEST) -> Undefined | None:
-        """Why there is no interval, if there is none."""
+        """The reason why there is no interval; None if there are at least `least` units of each class."""
         for kind, units in ("positive", self.with_positives), ("negative", self.with_negatives):
             if units < least:
                 what = f"{kind} impressions" if self.unit == "impressions" else f"users with a {kind} impression"
@@ -66,7 +69,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Areas:
-    """AUCs of k scores over the same impressions. Shape: auc (k,), covariance (k, k)."""
+    """AUCs of k scores on the same impressions. Shape: auc float64 (k,), covariance float64 (k, k)."""
 
     auc: np.ndarray
     covariance: np.ndarray
@@ -79,7 +82,12 @@ class Areas:
     def interval(
         self, which: int = 0, level: float = 0.95, scale: Literal["logit", "plain"] = "logit"
     ) -> Interval | Undefined:
-        """Of one AUC. "plain", AUC +- t errors, may leave (0, 1), and covers worse."""
+        """The confidence interval of one AUC. Undefined with too few positives or negatives.
+
+        Args:
+            scale: "logit" stays inside (0, 1). "plain" is AUC +- t x error; it may leave (0, 1), and its coverage is
+                worse.
+        """
         if few := self.sample.too_few():
             return few
         auc, error = float(self.auc[which]), self.error(which)
@@ -89,20 +97,23 @@ class Areas:
         return Interval(auc - half, auc + half, level)
 
     def difference(self, a: int = 0, b: int = 1, level: float = 0.95) -> Difference | Undefined:
-        """AUC of a - AUC of b, with the test that they are the same."""
+        """AUC of a - AUC of b, with the test that it is 0. Undefined with too few positives or negatives."""
         weights = np.zeros(len(self.auc))
         weights[a] += 1
         weights[b] -= 1
         return self.contrast(weights, level)
 
     def contrast(self, weights: Sequence[float] | np.ndarray, level: float = 0.95) -> Difference | Undefined:
-        """The sum of weights x AUCs: +1/2 +1/2 -1/2 -1/2 for two methods of two seeds each. Shape: (k,)."""
+        """The sum of weights x AUCs, with the test that it is 0. Shape: weights (k,).
+
+        For the difference of two methods with two seeds each: 1/2, 1/2, -1/2, -1/2.
+        """
         if few := self.sample.too_few():
             return few
         w = np.asarray(weights, np.float64)
         terms = w[:, None] * self.covariance * w
         variance = float(terms.sum())
-        if variance <= 1e-12 * np.abs(terms).sum():  # rounding alone
+        if variance <= 1e-12 * np.abs(terms).sum():  # only rounding errors are left
             variance = 0.0
         return Difference.of(float(w @ self.auc), math.sqrt(variance), self.sample.freedom, level)
 
@@ -112,11 +123,15 @@ def delong(
 ) -> Areas | Undefined:
     """The AUCs of k scores, and their covariance over samples of impressions, or of clusters (users).
 
-    Shape: scores k of float (N,), label bool (N,), clusters int (N,); a negative cluster is "unknown", and each such
-    impression one by itself. Undefined with fewer than 2 positives or negatives, or users with one.
-    Two float32 scores of 10 million impressions took 4 to 6 s on two cores, and under 1 GB beyond them; float64 scores
-    are numbered first, which takes longer. Without clusters, each score more keeps 8 bytes an impression.
-    Raises: ValueError for a score that is not a number, or columns of different lengths.
+    Args:
+        clusters: the user of each impression. A negative number is "unknown": that impression counts as a user.
+            Absent: impressions are independent.
+
+    Shape: scores k of float (N,), label bool (N,), clusters int (N,).
+    Undefined with fewer than 2 positives or 2 negatives, or 2 users with a positive or 2 with a negative.
+    Two float32 scores of 10 million impressions take 4 to 6 s on two cores and less than 1 GB in addition to the
+    inputs; float64 scores take longer. Without clusters, each further score takes 8 bytes per impression.
+    Raises: ValueError for a score that is NaN, or columns of different lengths.
 
     >>> rng = np.random.default_rng(0)
     >>> label = np.arange(400) % 10 == 0
@@ -150,7 +165,7 @@ def delong(
     d01: list[np.ndarray] = []
     for r, column in enumerate(scores):
         below, above = _components(column, label)
-        auc[r] = int(2 * below.sum()) / (2 * m * n)  # halves below 2**53 are exact, as is `auc`
+        auc[r] = int(2 * below.sum()) / (2 * m * n)  # exact: the sum is a multiple of 1/2 below 2**53
         below /= n
         above /= m
         below -= auc[r]
@@ -166,7 +181,7 @@ def delong(
 
 
 def numbered(clusters: np.ndarray) -> tuple[np.ndarray, int]:
-    """Clusters by number from 0, and how many. Shape: int (N,) -> int64 (N,). A negative one: alone.
+    """Number the clusters from 0, and count them. Each negative one becomes a cluster. Shape: int (N,) -> int64 (N,).
 
     >>> numbered(np.array([7, -1, 3, 7, -1]))
     (array([1, 2, 0, 1, 3]), 4)
@@ -189,8 +204,11 @@ def numbered(clusters: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def _components(scores: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Negatives below each positive, and positives above each negative, level ones half."""
-    order = bits32(np.ascontiguousarray(scores)).view(np.float32)  # numbers in order of the scores, whatever they are
+    """How many negatives are below each positive, and how many positives above each negative; ties count half.
+
+    Shape: float (N,), bool (N,) -> float64 (m,), float64 (n,).
+    """
+    order = bits32(np.ascontiguousarray(scores)).view(np.float32)  # float32 numbers in the same order as the scores
     rank = mean_ranks(order)
     below, above = rank[label], rank[~label]
     below -= mean_ranks(order[label])
@@ -200,7 +218,7 @@ def _components(scores: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def _products(a: list[np.ndarray], b: list[np.ndarray]) -> np.ndarray:
-    """Of each pair, without a copy of them side by side."""
+    """The product of each pair, without stacking the columns. Shape: k of (I,) each -> (k, k)."""
     return np.array([[x @ y for y in b] for x in a])
 
 

@@ -1,5 +1,5 @@
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
-"""Student's t and the counts of Poisson, as numbers: scipy's functions, which have no types."""
+"""Student's t and Poisson distributions: scipy's functions, with types."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from scipy.stats import t as student
 
 
 def student_quantile(level: float, freedom: float) -> float:
-    """How many standard errors an interval goes to either side: 2.26 for 0.95 of 10 units, 1.96 of many."""
+    """Half the width of an interval, in standard errors: 2.26 for level 0.95 and freedom 9, 1.96 for a large one."""
     return float(student.ppf((1 + level) / 2, freedom))
 
 
 def student_p_value(t: float, freedom: float) -> float:
-    """The chance of a statistic this far from 0, to either side."""
+    """The two-sided p value of a t statistic."""
     return float(2 * student.sf(abs(t), freedom))
 
 
 def poisson_interval(observed: float, level: float) -> tuple[float, float]:
-    """The exact interval of a Poisson count's mean (Garwood 1936).
+    """The exact interval of the mean of a Poisson count (Garwood 1936).
 
     >>> [round(end, 4) for end in poisson_interval(0, 0.95)]
     [0.0, 3.6889]
@@ -29,6 +29,6 @@ def poisson_interval(observed: float, level: float) -> tuple[float, float]:
 
 
 def poisson_p_value(observed: float, expected: float) -> float:
-    """The chance of a count this far from its mean, two-sided: twice the smaller tail."""
+    """The two-sided p value of a Poisson count with the mean `expected`: twice the smaller tail, at most 1."""
     tails = float(poisson.cdf(observed, expected)), float(poisson.sf(observed - 1, expected))
     return min(1.0, 2 * min(tails))

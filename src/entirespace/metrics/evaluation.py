@@ -1,10 +1,10 @@
-"""The metrics of each task: exact AUC, AUC inside users, log loss, Brier, calibration; and pCVR against the true pCVR.
+"""The metrics of each task: AUC, AUC inside users, log loss, Brier score, calibration; and pCVR against the true pCVR.
 
     ctr, ctr_reference   pCTR of all impressions against y
     cvr                  pCVR of the clicked impressions against z
     ctcvr, ctcvr_own     pCTCVR of all impressions against y & z
 
-Probabilities come by task (`runs.outputs.Outputs.tasks`): nothing is multiplied here.
+The probabilities are given by task (`runs.outputs.Outputs.tasks`); no probabilities are multiplied here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .losses import Sums
 from .values import Undefined, Value, Values
 
 Probabilities: TypeAlias = Mapping[str, np.ndarray]
-"""What is measured, by task. Shape: float32 (N,), of all impressions in every task."""
+"""The probabilities to measure, by task. Shape: float32 (N,); every task has those of all impressions."""
 
 V = TypeVar("V")
 
@@ -35,15 +35,15 @@ class TaskMetrics(Values, Generic[V]):
     positives: V
     auc: V
     grouped_auc: V
-    """The mean of the AUC inside each user."""
+    """The mean of the AUC inside each user, weighted by impressions."""
     grouped_auc_share: V
-    """The share of the impressions that are in it."""
+    """The share of impressions whose users have an AUC."""
     log_loss: V
     brier: V
     normalised_entropy: V
     ece: V
     pcoc: V
-    """Predicted over observed."""
+    """Predicted over observed, and its 95 % interval."""
     pcoc_low: V
     pcoc_high: V
 
@@ -55,7 +55,7 @@ class TruthMetrics(Values, Generic[V]):
     rank_correlation: V
     log_loss: V
     log_loss_of_truth: V
-    """The least that is possible."""
+    """The log loss of the true pCVR, the lowest possible one."""
     pcoc: V
     mean: V
     true_mean: V
@@ -71,15 +71,16 @@ class TruthValues(TruthMetrics[Value]):
 
 @dataclass(frozen=True)
 class Truths:
-    """What the predictions of a part are measured against. Shape: (N,) each."""
+    """The labels of a part, which its predictions are measured against. Shape: (N,) each."""
 
-    click: np.ndarray  # bool
+    click: np.ndarray  # bool, y
     conversion: np.ndarray  # bool, y & z
-    user: np.ndarray | None  # int32, -1: none
-    pcvr: np.ndarray | None  # float32, where the log is simulated
+    user: np.ndarray | None  # int32, -1 if unknown; None if the dataset names no user
+    pcvr: np.ndarray | None  # float32, the true pCVR of a simulated log; None for other logs
 
     @staticmethod
     def of(part: Part) -> Truths:
+        """Read the labels of a part."""
         truth = part.truth()
         named = part.dataset.manifest.roles.user is not None
         return Truths(
@@ -93,8 +94,11 @@ class Truths:
 def measure(p: Probabilities, truths: Truths, unclicked_weight: float = 1.0) -> dict[str, TaskValues]:
     """The metrics of each task.
 
-    An un-clicked impression stands for `unclicked_weight` impressions, except in AUC, which is that of the impressions
-    kept.
+    Args:
+        unclicked_weight: the weight of an un-clicked impression: 1 / r if the log kept the share r of them. AUC is not
+            weighted: it is that of the impressions in the log.
+
+    Raises: ValueError for predictions that are NaN or negative.
     """
     y, z, user = truths.click, truths.conversion, truths.user
     found: dict[str, TaskValues] = {}
@@ -127,7 +131,10 @@ def _metrics(
 
 
 def measure_against_truth(pcvr: np.ndarray, truths: Truths) -> dict[str, TruthValues]:
-    """pCVR against the true pCVR on clicked, un-clicked and all impressions; nothing where the log is not simulated."""
+    """pCVR against the true pCVR, by "clicked", "un-clicked" and "all" impressions; empty if the log is not simulated.
+
+    Shape: float32 (N,). Raises: ValueError for predictions that are NaN or negative.
+    """
     if truths.pcvr is None:
         return {}
     y = truths.click

@@ -1,4 +1,4 @@
-"""Log loss, Brier and predicted over observed, of labels or of known true probabilities. Arrays or chunks in."""
+"""Log loss, Brier score and predicted over observed, against labels or against known true probabilities."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .values import Undefined
 
 @dataclass(frozen=True)
 class Sums:
-    """Sums and counts over impressions of p and the label y: all that the metrics below divide.
+    """Sums over impressions of predictions p and labels y, from which the metrics are computed.
 
-    Those of a chunk at a time add up to those of the whole (`total`):
+    The sums of chunks add up to the sums of the whole (`total`):
 
     >>> chunks = [(np.array([0.5, 0.25]), np.array([True, False])), (np.array([0.25]), np.array([False]))]
     >>> sums = Sums.total(Sums.of(p, y) for p, y in chunks)
@@ -30,13 +30,14 @@ class Sums:
     predicted: float  # sum of p
     observed: float  # sum of y: the positives, or the sum of true probabilities
     squares: float  # sum of (p - y)^2
-    loss: float  # sum of -(y log p + (1 - y) log(1 - p)), in nats; inf where p is 0 or 1 against the label
-    above: int  # predictions over 1 (DIVISION's pCVR, Eq. 2): they have no loss
+    loss: float  # sum of -(y log p + (1 - y) log(1 - p)), in nats; inf if p is 0 or 1 and the label is the opposite
+    above: int  # predictions above 1 (DIVISION's pCVR, Eq. 2), which have no log loss
 
     @staticmethod
     def of(p: Chunks, y: Chunks) -> Sums:
-        """Shape: p float (N,), y bool (N,), or float where it is the true probability; or a list of chunks of each.
+        """The sums of predictions and labels.
 
+        Shape: p float (N,); y bool (N,), or float (N,) for true probabilities; or a list of chunks of each.
         Raises: ValueError for a value that is NaN or negative, or columns of different lengths.
         """
         held, truth = pieces(predictions=p, labels=y)
@@ -52,7 +53,7 @@ class Sums:
 
     @staticmethod
     def total(parts: Iterable[Sums]) -> Sums:
-        """The sums of all parts together; each is rounded once, at its end."""
+        """The sums of all parts together. Each is added exactly and rounded once (`math.fsum`)."""
         held = list(parts)
         return Sums(
             sum(part.impressions for part in held),
@@ -64,12 +65,15 @@ class Sums:
         )
 
     def log_loss(self) -> float | Undefined:
+        """Log loss, in nats. Undefined without impressions, or if a prediction exceeds 1."""
         return self._no_loss() or self.loss / self.impressions
 
     def brier(self) -> float | Undefined:
+        """Brier score: the mean of (p - y)^2. Undefined as `log_loss`."""
         return self._no_loss() or self.squares / self.impressions
 
     def pcoc(self) -> float | Undefined:
+        """Predicted over observed: sum of p / sum of y. Undefined without positives."""
         if not self.observed:
             return Undefined(f"no positives among {self.impressions:,} impressions")
         return self.predicted / self.observed
@@ -91,9 +95,9 @@ def _label(values: np.ndarray) -> np.ndarray:
 
 
 def log_loss(p: Chunks, label: Chunks) -> float | Undefined:
-    """Mean of -(y log p + (1 - y) log(1 - p)), in nats. Infinite where p is 0 or 1 against the label.
+    """Mean of -(y log p + (1 - y) log(1 - p)), in nats. Infinite if a p is 0 or 1 and the label is the opposite.
 
-    Shape and Raises as `Sums.of`. Undefined where a value exceeds 1 (DIVISION's pCVR, Eq. 2).
+    Shape and Raises: as `Sums.of`. Undefined if a prediction exceeds 1 (DIVISION's pCVR, Eq. 2).
 
     >>> log_loss(np.array([0.5, 0.5]), np.array([True, False]))
     0.6931471805599453
@@ -102,9 +106,9 @@ def log_loss(p: Chunks, label: Chunks) -> float | Undefined:
 
 
 def truth_log_loss(p: Chunks, true: Chunks) -> float | Undefined:
-    """Expected cross entropy -(t log p + (1 - t) log(1 - p)) under the true probability t; least where p = t.
+    """Mean of the expected log loss -(t log p + (1 - t) log(1 - p)) under true probabilities t; lowest if p = t.
 
-    Shape: float (N,) each, or a list of chunks. Undefined and Raises as `log_loss`.
+    Shape: float (N,) each, or a list of chunks of each. In nats. Undefined and Raises: as `log_loss`.
 
     >>> truth_log_loss(np.array([0.0, 0.25]), np.array([0.0, 1.0]))  # (0 + log 4) / 2
     0.6931471805599453
@@ -113,9 +117,9 @@ def truth_log_loss(p: Chunks, true: Chunks) -> float | Undefined:
 
 
 def pcoc(p: Chunks, label: Chunks) -> float | Undefined:
-    """Predicted over observed: the sum of predictions over the sum of labels; 1 is calibrated in the mean.
+    """Predicted over observed: sum of predictions / sum of labels; 1 if calibrated on average.
 
-    Shape and Raises as `Sums.of`.
+    Shape and Raises: as `Sums.of`. Undefined without positives.
 
     >>> pcoc(np.array([0.5, 0.25]), np.array([True, False]))
     0.75

@@ -1,4 +1,4 @@
-"""What metrics look at, piece by piece: no copy of all impressions is made for a metric."""
+"""Columns in pieces: metrics read them piece by piece and make no copy of a whole column."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 from ..kernels.radix import PIECE
 
 Chunks: TypeAlias = np.ndarray | Sequence[np.ndarray]
-"""A column: one array, or the chunks that it came in."""
+"""A column: one array, or a list of chunks."""
 
 
 def pieces(**columns: Chunks) -> list[list[np.ndarray]]:
-    """Each column as views of at most PIECE impressions, cut alike.
+    """Each column as views of at most PIECE impressions; all columns are cut at the same places.
 
     Raises: ValueError for columns of different lengths, or chunks of different lengths.
 
@@ -27,7 +27,7 @@ def pieces(**columns: Chunks) -> list[list[np.ndarray]]:
         came = ", ".join(
             f"{name} {sum(chunk.size for chunk in held):,} in {len(held)}" for name, held in chunks.items()
         )
-        raise ValueError(f"columns must be flat and of one length, chunk by chunk, however: {came} chunks")
+        raise ValueError(f"columns must be flat and of the same length, chunk by chunk, however: {came} chunks")
     return [
         [np.ascontiguousarray(chunk[i : i + PIECE]) for chunk in held for i in range(0, len(chunk), PIECE)]
         for held in chunks.values()
@@ -35,7 +35,7 @@ def pieces(**columns: Chunks) -> list[list[np.ndarray]]:
 
 
 def refuse_nan(values: Sequence[np.ndarray], name: str) -> None:
-    """Raises: ValueError where there is a NaN, with how many there are."""
-    if any(np.isnan(piece.min()) for piece in values):  # the least of some is NaN if one of them is
+    """Raises: ValueError if there are NaNs, with their number."""
+    if any(np.isnan(piece.min()) for piece in values):  # the minimum is NaN if any value is NaN
         unknown, n = sum(int(np.isnan(piece).sum()) for piece in values), sum(map(len, values))
         raise ValueError(f"{name} must be numbers, however: {unknown:,} of {n:,} are NaN")

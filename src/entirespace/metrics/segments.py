@@ -1,8 +1,8 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-"""Where predictions are off: calibration by decile of pCTR, and by the values of any field the user names.
+"""Calibration by segment: by decile of pCTR, and by the values of any field that the user names.
 
-A segment is named where its PCOC differs from 1 by more than chance: by an exact Poisson test, with Holm's correction
-over the segments and tasks of its table.
+A segment is miscalibrated if its PCOC differs from 1 significantly: by an exact Poisson test, with Holm's correction
+for all segments and tasks of its table.
 """
 
 from __future__ import annotations
@@ -25,21 +25,22 @@ from .significance import significant
 from .values import Undefined, Value, Values
 
 DECILE = "decile of pCTR"
-LARGEST = 20  # values of a field with a line of their own; the others share one
+LARGEST = 20  # how many values of a field are segments; all other values are one segment
 
 
 class SegmentTask(Values):
-    """What is predicted and observed of one task in one segment."""
+    """The calibration of one task in one segment."""
 
     mean: Value
+    """The mean prediction."""
     pcoc: Value
-    """Predicted over observed."""
+    """Predicted over observed, and its 95 % interval."""
     pcoc_low: Value
     pcoc_high: Value
     p_value: float
-    """The chance of a count this far off, were the predictions right."""
+    """P value of the exact Poisson test that PCOC is 1."""
     miscalibrated: bool
-    """Whether it stands after Holm's correction over the segments and tasks of the table."""
+    """Whether PCOC differs from 1 significantly, with Holm's correction for all segments and tasks of the table."""
 
 
 class SegmentTruth(Values):
@@ -51,20 +52,20 @@ class SegmentTruth(Values):
 
 
 class SegmentLine(Values):
-    """One segment."""
+    """The metrics of one segment."""
 
     name: str
     impressions: int | float
     clicks: int
     conversions: int | None
-    """None where the run knows no pCVR."""
+    """None if the run has no pCVR."""
     tasks: dict[str, SegmentTask]
     truth: dict[str, SegmentTruth] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Segments:
-    """The segment of each impression: `names[code]`. Shape: code uint8 (N,), in pieces."""
+    """The segment of each impression is `names[code]`. Shape: code uint8 (N,), in pieces."""
 
     by: str
     names: tuple[str, ...]
@@ -72,24 +73,28 @@ class Segments:
 
 
 def by_pctr(pctr: np.ndarray, tenths: int = 10) -> Segments:
-    """Tenths of the impressions by pCTR, the lowest first; level ones stay together. Shape: float32 (N,)."""
+    """Deciles of pCTR, the lowest first; equal pCTRs are in the same one. Shape: float32 (N,).
+
+    Raises: ValueError for a pCTR that is NaN.
+    """
     return Segments(DECILE, tuple(str(i + 1) for i in range(tenths)), equal_mass_codes(pctr, tenths))
 
 
 def checked_field(part: Part, name: str) -> PlacedField:
-    """A field by its name. Raises: ConfigError for one that is unknown."""
+    """The field of this name. Raises: ConfigError if the dataset has no such field."""
     fields = {f.name: f for f in part.dataset.fields}
     if name not in fields:
         raise ConfigError(
-            "a field to measure by must be one of the dataset's", repr(name), do=nearest(name, list(fields))
+            "a field to measure by must be a field of the dataset", repr(name), do=nearest(name, list(fields))
         )
     return fields[name]
 
 
 def by_field(part: Part, name: str) -> Segments:
-    """The largest values of a field, of the impressions or of a side table, and one segment for all others.
+    """A segment for each of the most frequent values of a field, and one for all other values.
 
-    Raises: ConfigError for an unknown field, or one with many values an impression.
+    The field is one of the impressions or of a side table.
+    Raises: ConfigError for an unknown field, or one with several values per impression.
     """
     field = checked_field(part, name)
     if field.table == IMPRESSIONS:
@@ -97,7 +102,7 @@ def by_field(part: Part, name: str) -> Segments:
         row = np.concatenate(chunks) if chunks else np.zeros(0, np.int32)
     else:
         row = _one(part.dataset.tables[field.table][name], name)[part.column(LINK + field.table)]
-    counts = np.bincount(row + 1, minlength=field.size + 1)  # 0: no value
+    counts = np.bincount(row + 1, minlength=field.size + 1)  # index 0: no value
     order = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
     top = np.sort(order[:LARGEST])
     lookup = np.full(len(counts), len(top), np.uint8)
@@ -109,13 +114,16 @@ def by_field(part: Part, name: str) -> Segments:
 
 
 def _one(bags: Ragged, name: str) -> np.ndarray:
-    """The row of the vocabulary, or the bucket, of each entry; -1 where there is none. Shape: int32 (n,)."""
+    """The vocabulary row, or the bucket, of each entry; -1 if it has no value. Shape: -> int32 (n,).
+
+    Raises: ConfigError if an entry has several values.
+    """
     if bags.offsets is None:
-        return bags.values.astype(np.int32)  # of a number's position the bucket
+        return bags.values.astype(np.int32)  # the bucket is the integer part of a number's position
     length = np.diff(bags.offsets)
     if length.max(initial=0) > 1:
         raise ConfigError(
-            "a field to measure by must have one value an impression", f"{name!r} has up to {int(length.max())}"
+            "a field to measure by must have one value per impression", f"{name!r} has up to {int(length.max())}"
         )
     row = np.full(len(length), -1, np.int32)
     row[length == 1] = bags.values[bags.offsets[:-1][length == 1]]
@@ -123,7 +131,7 @@ def _one(bags: Ragged, name: str) -> np.ndarray:
 
 
 def _names(part: Part, field: PlacedField, rows: np.ndarray) -> list[str]:
-    """What the rows of a vocabulary stand for; -1: no value, 0: unseen in training."""
+    """The names of vocabulary rows or buckets. Row -1 is "no value", row 0 "unseen" (of a number: "missing")."""
     table = part.dataset.vocabulary(field.name)
     special = {-1: "no value", 0: "missing" if field.kind == "number" else "unseen"}
     if field.kind == "number":
@@ -137,10 +145,13 @@ def _names(part: Part, field: PlacedField, rows: np.ndarray) -> list[str]:
 def measure_segments(
     segments: Segments, p: Probabilities, truths: Truths, unclicked_weight: float = 1.0
 ) -> list[SegmentLine]:
-    """A line a segment; empty segments are left out.
+    """The calibration of each segment; empty segments are left out.
 
-    p: "ctr", and with it "cvr" and "ctcvr" where the run knows pCVR.
-    An un-clicked impression stands for `unclicked_weight` impressions.
+    Args:
+        p: "ctr"; and "cvr" and "ctcvr" if the run has a pCVR. Shape: float32 (N,) each.
+        unclicked_weight: the weight of an un-clicked impression: 1 / r if the log kept the share r of them.
+
+    Raises: ValueError for predictions that are NaN or negative.
     """
     count, click = len(segments.names), truths.click
 

@@ -1,4 +1,4 @@
-"""What a metric is: a number, or Undefined with its reason; and records of metrics, which files keep as JSON."""
+"""A metric is a number, or Undefined with a reason; and records of metrics, which are stored as JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..config import Model
 
 @dataclass(frozen=True)
 class Undefined:
-    """A metric that has no value here, and why: never a number in disguise. In JSON: {"undefined": reason}.
+    """A metric without a value, and the reason; used instead of a special number. In JSON: {"undefined": reason}.
 
     >>> print(Undefined("no conversions among 812 impressions"))
     undefined: no conversions among 812 impressions
@@ -26,6 +26,7 @@ class Undefined:
         return f"undefined: {self.reason}"
 
     def as_dict(self) -> dict[str, str]:
+        """The JSON form."""
         return {"undefined": self.reason}
 
     @classmethod
@@ -47,21 +48,21 @@ class Undefined:
 
 
 Value: TypeAlias = int | float | Undefined
-"""A metric of one run, or a count."""
+"""A metric or a count of one run."""
 
 
 class Values(Model):
-    """Values by name, which may be infinite; `as_dict` gives them plainly, and `model_validate` reads them back."""
+    """A record of metrics, which may be infinite. `as_dict` gives plain values, `model_validate` reads them back."""
 
     model_config = ConfigDict(allow_inf_nan=True)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, of the fields that were given."""
+        """Plain values for JSON, without the fields that were not set."""
         return self.model_dump(exclude_unset=True)
 
 
 def shown(value: Value | None, form: str, scale: float = 1, absent: str = "undefined") -> str:
-    """A number for a table, or a word where there is none.
+    """A number for a table, times `scale`; or the word `absent` if it has no value.
 
     >>> shown(0.71234, ".2f", 100)
     '71.23'

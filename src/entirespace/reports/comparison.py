@@ -1,4 +1,4 @@
-"""What `compare` found, as records: report.json holds them (docs/formats.md), and every report is made from them."""
+"""The results of `compare` as records: the content of report.json (docs/formats.md) and the data of all reports."""
 
 from __future__ import annotations
 
@@ -28,12 +28,13 @@ class Spread(Values):
 
     mean: float
     std: float | None
-    """With n - 1; None for one seed."""
+    """The standard deviation (n - 1); None for one seed."""
     n: int
+    """How many seeds."""
 
     @staticmethod
     def of(values: Iterable[Value | None]) -> Spread | Undefined:
-        """The mean and the deviation; Undefined if one of the values is.
+        """The mean and the standard deviation of values. Undefined if a value is Undefined or None.
 
         >>> Spread.of([0.5, 0.75]).mean, Spread.of([0.5, None])
         (0.625, Undefined(reason='not measured'))
@@ -54,22 +55,25 @@ OverSeeds: TypeAlias = Spread | Undefined
 
 
 class TaskSpreads(TaskMetrics[OverSeeds]):
-    """The metrics of one task over seeds."""
+    """The metrics of one task, as means over seeds."""
 
 
 class TruthSpreads(TruthMetrics[OverSeeds]):
-    """pCVR against the true pCVR, over seeds."""
+    """pCVR against the true pCVR, as means over seeds."""
 
 
 class Against(Values):
-    """The difference to another method in one task. In JSON the values of `seeds` stand beside the other two."""
+    """The difference of AUC to another method in one task.
+
+    In JSON, the values of `seeds` are at the same level as `p_holm` and `users`.
+    """
 
     seeds: Paired | Undefined
-    """Of AUC, paired by seed."""
+    """The difference paired by seed, with its test."""
     p_holm: float | None
-    """Holm's p value over the methods of the table; None where nothing was tested."""
+    """The p value of that test with Holm's correction for all methods of the table; None if there is no p value."""
     users: Difference | Undefined
-    """Of the mean AUC over seeds, with its interval over samples of users."""
+    """The difference of the mean AUC over seeds, with its interval over samples of users."""
 
     @model_serializer(mode="wrap")
     def _plain(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -86,25 +90,31 @@ class Against(Values):
 
 
 class Candidate(Values):
-    """One method of a family, with what the best was chosen by."""
+    """One method of a family, with the AUCs by which the best method was chosen."""
 
     label: str
     method: dict[str, Any]
     selection_auc: dict[str, OverSeeds]
+    """By headline task, on the part that the best was chosen on."""
 
 
 class Line(Values):
     """One line of Table 2: the best method of a family."""
 
     name: str
+    """The family's name."""
     label: str
+    """The method's name with its parameters."""
     method: dict[str, Any]
+    """The method's name and parameters as plain values."""
     candidates: list[Candidate]
-    """What it was chosen from; empty where the family has one method."""
+    """The methods that it was chosen from; empty if the family has only one."""
     tasks: dict[str, TaskSpreads]
+    """By task."""
     truth: dict[str, TruthSpreads]
+    """By "clicked", "un-clicked" and "all" impressions; empty if the log is not simulated."""
     auc: dict[str, list[Value | None]]
-    """Of each headline task, by seed."""
+    """By headline task, then for each seed."""
     against: dict[str, dict[str, Against]]
     """By the other method's name, then by headline task."""
 
@@ -119,44 +129,47 @@ class CurvePoint(Values):
 
 
 class Bin(Values):
-    """One of the bins of equal mass of a reliability diagram."""
+    """One bin of a reliability diagram; all bins have about the same number of impressions."""
 
     impressions: int | float
     predicted: float
+    """The mean prediction."""
     observed: float
+    """The observed rate, and its 95 % interval."""
     low: float
     high: float
 
 
 class MethodDiagnosis(Values):
-    """Where one run's probabilities are right and where not."""
+    """The calibration of one run in bins and segments, and the distribution of its pCVR."""
 
     reliability: dict[str, list[Bin]]
     """By task: "ctr", "cvr", "ctcvr"."""
     histogram: dict[str, list[int]]
-    """pCVR of "clicked" and of "un-clicked" impressions: counts by bin."""
+    """Counts of pCVR by bin, on "clicked" and on "un-clicked" impressions."""
     segments: dict[str, list[SegmentLine]]
-    """By decile of pCTR, and by field."""
+    """By the name of the field, or "decile of pCTR"."""
 
 
 class Diagnosis(Values):
-    """Every method's run of one seed on the test part."""
+    """The diagnosis of each method's run of one seed, on the test part."""
 
     seed: int
     edges: list[float]
-    """Of the histograms' bins."""
+    """The edges of the histograms' bins."""
     truth: dict[str, list[int]]
-    """The histogram of the true pCVR of a simulated log, else empty."""
+    """The histogram of the true pCVR of a simulated log; empty for other logs."""
     methods: dict[str, MethodDiagnosis]
+    """By label of the method."""
 
     def histograms(self) -> dict[str, dict[str, list[int]]]:
-        """Of each method, and of the truth where it is known."""
+        """The histograms of pCVR by method, and of the true pCVR if it is known."""
         found = {label: m.histogram for label, m in self.methods.items()}
-        return found | ({"the truth": self.truth} if self.truth else {})
+        return found | ({"the true pCVR": self.truth} if self.truth else {})
 
 
 class Check(Values):
-    """What the trainer wrote at one check on the validation part."""
+    """A line of metrics.jsonl: one validation during training. Losses are the method's own, in nats."""
 
     step: int
     epoch: int
@@ -166,13 +179,15 @@ class Check(Values):
 
 
 class PartCounts(Values):
+    """The counts of one part."""
+
     impressions: int
     clicks: int
     conversions: int
 
 
 class DatasetCounts(Values):
-    """The dataset, and Table 1 by part."""
+    """The dataset and the counts of its parts, as in the paper's Table 1."""
 
     path: str
     digest: str
@@ -182,19 +197,21 @@ class DatasetCounts(Values):
 
     @property
     def parts(self) -> dict[str, PartCounts]:
+        """The counts by name of the part."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
 
 class Comparison(Record):
-    """What `compare` found: the content of report.json; `str()` is the report."""
+    """The results of `compare`, which are the content of report.json; `str()` is the report."""
 
     FORMAT = "entirespace-report/2"
     model_config = ConfigDict(allow_inf_nan=True)
 
     entirespace: str
-    """The version that made it."""
+    """The version of the package that made it."""
     dataset: DatasetCounts
     description: str
+    """The report of `describe` on the dataset."""
     seeds: list[int]
     select: Select
     config: dict[str, dict[str, Any]]
@@ -207,18 +224,19 @@ class Comparison(Record):
     """The paper's own Table 2, by method, then by headline task."""
 
     def plain(self) -> dict[str, Any]:
+        """Plain values for JSON."""
         return self.model_dump(exclude_unset=True)
 
     @classmethod
     def open(cls, path: Path) -> Comparison:
-        """The comparison in a report.json. Raises: DataError where it is not whole, or of another format."""
+        """Read a report.json. Raises: DataError if it is missing, incomplete, changed or of another format."""
         return cls.read(
             path,
             DataError,
             what="a report",
             must="a report must be as it was written",
             missing="there is none",
-            do="Give the same `entirespace compare` command again: it makes the report from the runs that are there",
+            do="Run the same `entirespace compare` command again: it makes the report from the runs in the folder",
         )
 
     def __str__(self) -> str:

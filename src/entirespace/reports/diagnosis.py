@@ -1,4 +1,4 @@
-"""The diagnosis of `compare` as sections of its report: every number of the pictures as text."""
+"""The diagnosis of `compare` as sections of its report, which show every number of the pictures as text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAMES = {"ctr": "CTR", "cvr": "CVR on clicked impressions", "ctcvr": "CTCVR on a
 
 
 def details(comparison: Comparison) -> list[Section]:
-    """Reliability, calibration by decile of pCTR and by the fields named, and how pCVR spreads, of one seed's runs."""
+    """Sections on one seed's runs: reliability, calibration by decile of pCTR and by field, distribution of pCVR."""
     diagnosis = comparison.diagnosis
     found, seed = diagnosis.methods, diagnosis.seed
     sections = [
@@ -38,23 +38,23 @@ def details(comparison: Comparison) -> list[Section]:
         sections += [
             Section(
                 f"truth {place}",
-                f"pCVR over the true pCVR by decile of pCTR, {place} impressions, seed {seed}",
+                f"pCVR / true pCVR by decile of pCTR, {place} impressions, seed {seed}",
                 _by_decile(found, lambda line, place=place: shown(line.truth[place].pcoc, ".3f", absent="-")),
             )
             for place in PLACES
         ]
     for by in next(iter(found.values())).segments:
-        said = {label: sentences(by, m.segments[by]) for label, m in found.items()}
-        rows = [[label, sentence] for label, all_ in said.items() for sentence in all_ or ["none by more than chance"]]
+        by_method = {label: sentences(by, m.segments[by]) for label, m in found.items()}
+        rows = [[label, line] for label, lines in by_method.items() for line in lines or ["no significant difference"]]
         title = f"Miscalibrated by {by}, seed {seed} (exact Poisson tests, Holm's correction for each method)"
         sections.append(Section(f"segments {by}", title, Table(["method", "segment"], rows)))
-    title = f"pCVR on clicked / un-clicked impressions, % of each, seed {seed}"
+    title = f"Distribution of pCVR: % of the clicked / % of the un-clicked impressions, seed {seed}"
     sections.append(Section("histogram", title, _spread(diagnosis)))
     return sections
 
 
 def _reliability(found: dict[str, MethodDiagnosis], task: str) -> Table:
-    """The pCTR is the reference network's, one for all methods."""
+    """A table of reliability. For CTR it has one column: all methods use the pCTR of the reference CTR network."""
     labels = list(found)[:1] if task == "ctr" else list(found)
     curves = [found[label].reliability[task] for label in labels]
     rows = [

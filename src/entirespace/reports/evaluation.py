@@ -1,4 +1,4 @@
-"""What was measured of one run on one part: as values, and as the report of `evaluate`."""
+"""The evaluation of one run on one part: its metrics, and the report of `evaluate`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TASKS = {
     "ctcvr": "CTCVR on all impressions, pCTR of the reference CTR network",
     "ctcvr_own": "CTCVR on all impressions, the method's own pCTR",
 }
-SENTENCES = 10  # of the segments of one field
+SENTENCES = 10  # how many miscalibrated segments of one field a report describes
 
 
 class Evaluation(Values):
@@ -32,11 +32,11 @@ class Evaluation(Values):
     truth: dict[str, TruthValues]
     """pCVR against the true pCVR of a simulated log, on clicked, un-clicked and all impressions."""
     segments: dict[str, list[SegmentLine]] = Field(default_factory=dict)
-    """By decile of pCTR, and by field: a line a segment, of the probabilities that a bid is made of."""
+    """The calibration of `Outputs.bid` in each segment, by the name of the field or "decile of pCTR"."""
     calibration: dict[str, Any] = Field(default_factory=dict)
-    """What the probabilities passed through."""
+    """How the probabilities were calibrated: kind, negatives_kept, and the part that it was fitted on."""
     how: str = Field(default="", exclude=True)
-    """The same in words."""
+    """How the probabilities were calibrated, in words."""
 
     def __str__(self) -> str:
         title = f"{self.part} part" + (f", {self.how}" if self.how else "")
@@ -50,7 +50,7 @@ class Evaluation(Values):
 
 
 def _ranking(evaluation: Evaluation) -> str:
-    headers = ["task", "impressions", "positives", "AUC %", "AUC in users %", "log loss", "predicted/observed"]
+    headers = ["task", "impressions", "positives", "AUC %", "AUC inside users %", "log loss", "predicted/observed"]
     rows = [
         [
             TASKS[task],
@@ -84,7 +84,7 @@ def _calibration(evaluation: Evaluation) -> str:
 
 
 def _truth(evaluation: Evaluation) -> str:
-    headers = ["pCVR against the truth", "rank correlation", "log loss", "least possible", "mean", "true mean"]
+    headers = ["pCVR against the true pCVR", "rank correlation", "log loss", "lowest possible", "mean", "true mean"]
     rows = [
         [
             f"{where} impressions",
@@ -100,7 +100,7 @@ def _truth(evaluation: Evaluation) -> str:
 
 
 def sentences(by: str, lines: Sequence[SegmentLine]) -> list[str]:
-    """The miscalibrated segments in words, those farthest from 1 first."""
+    """The miscalibrated segments in words, in the order of their distance from 1; at most SENTENCES of them."""
     found: list[tuple[float, str]] = []
     for line in lines:
         for task, m in line.tasks.items():
@@ -120,7 +120,7 @@ def sentences(by: str, lines: Sequence[SegmentLine]) -> list[str]:
 
 
 def segments_text(by: str, lines: Sequence[SegmentLine]) -> str:
-    """The table of a field's segments, and which are miscalibrated, in words."""
+    """A table of the segments of a field, and its miscalibrated segments in words."""
     tasks = list(lines[0].tasks) if lines else []
     headers = [by, "impressions", "clicks", "conversions", *(f"mean p{task.upper()}" for task in tasks)]
     headers += [f"{task.upper()} predicted/observed" for task in tasks]
@@ -137,10 +137,10 @@ def segments_text(by: str, lines: Sequence[SegmentLine]) -> str:
     ]
     text = text_table(headers, rows)
     if lines and lines[0].truth:
-        headers = [by, *(f"pCVR over the true pCVR, {where}" for where in lines[0].truth)]
+        headers = [by, *(f"pCVR / true pCVR, {where}" for where in lines[0].truth)]
         rows = [[line.name, *(shown(m.pcoc, ".3f", absent="-") for m in line.truth.values())] for line in lines]
         text += "\n\n" + text_table(headers, rows)
-    return text + "\n" + "\n".join(sentences(by, lines) or ["no segment differs from 1 by more than chance"])
+    return text + "\n" + "\n".join(sentences(by, lines) or ["no segment differs from 1 significantly"])
 
 
 def _pcoc(m: SegmentTask) -> str:

@@ -1,4 +1,4 @@
-"""The report of `compare` as one HTML file that needs nothing else: no network, no scripts."""
+"""The report of `compare` as one HTML file, which needs no other files, no network and no scripts."""
 
 from __future__ import annotations
 
@@ -13,51 +13,52 @@ from .report import configuration, sections, title
 from .sections import Section
 
 CAPTIONS = {
-    "table2": """How well each method puts what will convert above what will not, for each of two tasks. AUC is the
-chance that an impression that converted scores above one that did not: 50 % is guessing, 100 % is
-perfect. The <b>CVR task</b> looks at clicked impressions only, as most systems do; the <b>CTCVR
-task</b> looks at all impressions, the entire space, on which a bid is made. Diamonds: means over
-seeds; whiskers: one standard deviation; dots: single seeds.""",
-    "against": """The same AUCs as differences, seed by seed, to one method: right of the line is better. Whiskers: 95
-% intervals of Student's t over seeds. Where they cross the line, another training might turn the
-order round. They say nothing of whether other users would. Many tests find
-something by chance: Holm's p value makes up for their number.""",
-    "users": """The same differences of the AUCs' means over seeds, asked another way: if other users had come, would
-the order stand? DeLong's interval with the impressions of a user taken together, for they are alike; over
-impressions where the log names no user. The trained networks stay as they are.""",
-    "curve": """What more data is worth (the paper's Fig. 3): each method trained on random shares of the training
-impressions, always tested on the same test part. The shares are nested. Bands: one standard
-deviation over seeds.""",
-    "learning": """Each method's own loss on the validation part, relative to its first look. A line that turns up has
-begun to learn its training data by heart; training goes back to the lowest point.""",
-    "beyond": """Log loss punishes wrong probabilities, not only wrong orders. Predicted/observed is the sum of
-predictions over the number of events: 1 is right in the mean, 1.5 bids half too much. AUC in users
-compares only what one user saw.""",
-    "truth": """This log is simulated, so the true pCVR of every impression is known, also where nobody clicked: no
-real log can tell. A method that learned from clicked impressions alone may be right there and wrong
-elsewhere: that is the sample selection bias.""",
-    "calibration": """Is a predicted probability the rate that is observed? Expected calibration error: how far
-predictions are from the observed rate, in the mean over 50 bins of equal size; 0 is best. Normalised entropy: log loss
-over what predicting the mean for everyone would cost; below 1 is better than that. Predicted/observed with the
-exact interval of a Poisson count: where it leaves out 1, chance does not explain the gap.""",
-    "reliability": """The test impressions in ten equal groups, from the lowest prediction to the highest. On the
-diagonal, what is predicted is what happens; below it, the method promises too much. Whiskers: 95 % intervals of the
-observed rate.""",
-    "deciles": """The same question along the axis on which selection works: the impressions in ten groups by how
-likely a click is. A method that is right on clicked impressions only bends away from 1 at the left, where few click.
-Above 1: too high, bids too much.""",
-    "histogram": """How the predicted pCVR spreads over impressions that were clicked and over those that were not. A
-model that learned from clicked impressions alone has never seen the second kind. On a simulated log
-the true spread stands beside it.""",
-    "segments": """Groups whose predictions are further from what was observed than chance explains, those furthest
-off first.""",
-    "searched": """Methods with a rate to choose were trained with each; the best on the part named above stands in the
-tables.""",
+    "table2": """How well each method ranks the impressions, in two tasks. AUC is the probability that an impression
+with a conversion gets a higher score than one without: 50 % is guessing, 100 % is perfect. The <b>CVR task</b> ranks
+clicked impressions only. The <b>CTCVR task</b> ranks all impressions, clicked or not (the entire space): these are the
+impressions that a bid is made for. Diamonds: means over seeds. Whiskers: one standard deviation. Dots: single
+seeds.""",
+    "against": """The AUC of each method minus the AUC of one method, seed by seed. A value above 0 (to the right of the
+line) is better. Whiskers: 95 % intervals of Student's t over seeds. If they cross the line, the order may be different
+after another training. They do not tell whether the order is the same for other users. Of many tests, some are
+significant by chance: Holm's p value corrects for the number of tests.""",
+    "users": """The same differences, of the mean AUC over seeds, tested in another way: would the order be the same for
+other users? The interval is DeLong's, with all impressions of a user as one unit, because they are not independent. If
+the log names no user, each impression is a unit. The trained networks are not varied here.""",
+    "curve": """How AUC grows with the number of training impressions (the paper's Fig. 3). Each method is trained on
+random shares of the training impressions, and always tested on the whole test part. Each share is contained in the
+larger ones. Bands: one standard deviation over seeds.""",
+    "learning": """Each method's own loss on the validation part during training, relative to its first validation. If
+the line goes up again, the network overfits; training then returns to the weights at the lowest point.""",
+    "beyond": """AUC depends on the order of the predictions only. Log loss also depends on the probabilities; lower is
+better. Predicted/observed is the sum of the predictions divided by the number of events: 1 is right on average; with
+1.5, bids are 50 % too high. AUC inside users compares only impressions of the same user.""",
+    "truth": """This log is simulated, so the true pCVR of every impression is known, also of impressions without a
+click. No real log has it. A method that learns from clicked impressions only can be right on these and wrong on the
+others: this is the sample selection bias.""",
+    "calibration": """How close predicted probabilities are to observed rates. ECE (expected calibration error): the
+mean difference between prediction and observed rate over 50 bins with equal numbers of impressions; 0 is best.
+Normalised entropy: the log loss divided by the log loss of predicting the mean rate for every impression; below 1 is
+better than that. Predicted/observed is shown with its exact Poisson interval: if 1 is outside the interval, the
+difference is not explained by chance.""",
+    "reliability": """The test impressions in ten groups of equal size, from the lowest to the highest prediction. On
+the diagonal, the observed rate is the predicted one; below the diagonal, predictions are too high. Whiskers: 95 %
+intervals of the observed rate.""",
+    "deciles": """Calibration by the probability of a click: the impressions in ten groups of equal size by pCTR, the
+lowest first. A method that is calibrated only on clicked impressions differs from 1 at the left, where clicks are rare.
+Above 1, predictions and bids are too high.""",
+    "histogram": """The distribution of the predicted pCVR on clicked and on un-clicked impressions. A method that
+learns from clicked impressions only has never seen the un-clicked ones. For a simulated log, the distribution of the
+true pCVR is shown, too.""",
+    "segments": """Groups of impressions whose predictions differ from the observed rate significantly, those with the
+largest difference first.""",
+    "searched": """The methods whose rate or number of copies was chosen. Each value was trained; the tables show the
+one with the best AUC on the part that the title names.""",
 }
 
 
 def page(comparison: Comparison) -> str:
-    """The whole page."""
+    """The HTML page of a comparison."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -95,7 +96,7 @@ def _picture(comparison: Comparison, section: Section) -> str | None:
 
 
 def _repeat(comparison: Comparison) -> str:
-    """The command that makes this report again, with the configuration below in report.toml."""
+    """The command that makes this report again, if the configuration values of the report are given to it."""
     seeds = ",".join(map(str, comparison.seeds)) + ("," if len(comparison.seeds) == 1 else "")
     methods = ",".join(f"'{line.label}'" for line in comparison.methods)
     words = ["entirespace compare", comparison.dataset.path, "-o REPORT", f"--seeds {seeds}", f"--methods {methods}"]

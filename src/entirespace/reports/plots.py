@@ -1,4 +1,4 @@
-"""The report's pictures, as SVG that takes its text colour from the page and whose text stays text."""
+"""The pictures of the report, as SVG: the text colour is that of the page, and text can be selected and searched."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ STYLE: dict[Any, Any] = {
 
 
 def table2(comparison: Comparison) -> str | None:
-    """AUC of each method on both tasks: mean over seeds, bar of one deviation, and a dot for each seed."""
+    """AUC of each method in both tasks: the mean over seeds, one standard deviation, and a dot for each seed."""
     lines = comparison.methods
     with rc_context(STYLE):
         figure = Figure(figsize=(8, 0.36 * len(lines) + 0.9), layout="constrained")
@@ -55,9 +55,9 @@ def table2(comparison: Comparison) -> str | None:
 
 
 def against(comparison: Comparison, other: str) -> str | None:
-    """Differences to a method, with the 95 % interval of Student's t over paired seeds; none for a single seed."""
+    """Differences to a method with the 95 % interval of Student's t over paired seeds. None for a single seed."""
     lines = [line for line in comparison.methods if other in line.against]
-    colours = {line.label: COLOURS[i % 7] for i, line in enumerate(comparison.methods)}  # a method keeps its own
+    colours = {line.label: COLOURS[i % 7] for i, line in enumerate(comparison.methods)}  # as in `table2`
     with rc_context(STYLE):
         figure = Figure(figsize=(8, 0.36 * len(lines) + 0.9), layout="constrained")
         drawn = 0
@@ -79,7 +79,7 @@ def against(comparison: Comparison, other: str) -> str | None:
 
 
 def sampling_curve(comparison: Comparison, task: str) -> str | None:
-    """AUC over the share of the training impressions (the paper's Fig. 3), with bands of one deviation."""
+    """AUC by share of the training impressions (the paper's Fig. 3), with bands of one standard deviation."""
     curve = comparison.sampling_curve
     with rc_context(STYLE):
         figure = Figure(figsize=(7, 3.6), layout="constrained")
@@ -100,7 +100,10 @@ def sampling_curve(comparison: Comparison, task: str) -> str | None:
 
 
 def reliability(comparison: Comparison, task: str) -> str | None:
-    """Observed rate over mean prediction in bins of equal mass, a panel a method; the pCTR has one network for all."""
+    """Observed rate and mean prediction in bins with equal numbers of impressions, one panel per method.
+
+    For CTR there is one panel: all methods use the pCTR of the reference CTR network. None without positive values.
+    """
     curves = {label: m.reliability[task] for label, m in comparison.diagnosis.methods.items()}
     if task == "ctr":
         curves = {"reference CTR network": next(iter(curves.values()))}
@@ -123,14 +126,14 @@ def reliability(comparison: Comparison, task: str) -> str | None:
 
 
 def by_decile(comparison: Comparison, task: str) -> str | None:
-    """Predicted over observed by decile of pCTR, with exact intervals, a panel a method."""
+    """Predicted over observed by decile of pCTR, with exact intervals, one panel per method."""
     found = comparison.diagnosis.methods
     points = {label: [_point(line, line.tasks[task]) for line in m.segments[DECILE]] for label, m in found.items()}
     return _deciles(points, "predicted/observed", f"deciles-tasks-{task}")
 
 
 def over_truth_by_decile(comparison: Comparison, place: str) -> str | None:
-    """pCVR over the true pCVR by decile of pCTR, a panel a method."""
+    """pCVR / true pCVR by decile of pCTR, one panel per method."""
     found = comparison.diagnosis.methods
     points = {label: [_point(line, line.truth[place]) for line in m.segments[DECILE]] for label, m in found.items()}
     return _deciles(points, "pCVR / true pCVR", f"deciles-truth-{place}")
@@ -147,7 +150,7 @@ def _point(line: SegmentLine, m: SegmentTask | SegmentTruth) -> _Point | None:
         return None
     ends = None
     if isinstance(m, SegmentTask):
-        assert not isinstance(m.pcoc_low, Undefined)  # there is an interval where there is a ratio
+        assert not isinstance(m.pcoc_low, Undefined)  # if the ratio is defined, so is its interval
         assert not isinstance(m.pcoc_high, Undefined)
         ends = m.pcoc_low, m.pcoc_high
     return _Point(int(line.name), m.pcoc, ends)
@@ -178,7 +181,10 @@ def _deciles(found: Mapping[str, Sequence[_Point | None]], ratio: str, name: str
 
 
 def histogram(comparison: Comparison) -> str | None:
-    """How pCVR spreads over clicked (filled) and un-clicked impressions (line), a panel a method, and the truth."""
+    """The distribution of pCVR on clicked (filled) and un-clicked impressions (line), one panel per method.
+
+    For a simulated log, a further panel shows the true pCVR.
+    """
     found, edges = comparison.diagnosis.histograms(), comparison.diagnosis.edges
     held = [i for i in range(len(edges) - 1) if any(counts[i] for h in found.values() for counts in h.values())]
     with rc_context(STYLE):
@@ -190,32 +196,32 @@ def histogram(comparison: Comparison) -> str | None:
             axis.set_title(label, fontsize=8)
             axis.set(xscale="log", xlim=(edges[held[0]], edges[held[-1] + 1]))
         figure.supxlabel("pCVR (filled: clicked impressions; line: un-clicked)", fontsize=9)
-        figure.supylabel("% of them", fontsize=9)
+        figure.supylabel("% of the impressions", fontsize=9)
         return _svg(figure, "histogram")
 
 
 def _panels(named: Mapping[str, Any], across: int = 4) -> tuple[Figure, list[Axes]]:
-    """A small panel for each, `across` in a row, their axes shared."""
+    """A small panel for each name, `across` in a row, with common axes."""
     down = -(-len(named) // across)
     figure = Figure(figsize=(2.0 * across, 1.9 * down + 0.4), layout="constrained")
     grid = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
     panels = [axis for row in grid for axis in row]
     for i, axis in enumerate(panels):
         axis.set_visible(i < len(named))
-        if i + across >= len(named):  # nothing stands below it
+        if i + across >= len(named):  # the lowest panel of its column
             axis.tick_params(labelbottom=True)
     return figure, panels[: len(named)]
 
 
 def _ratios(axis: Axes) -> None:
-    """Marks of a logarithmic axis as plain numbers."""
+    """Label a logarithmic axis with plain numbers."""
     axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.yaxis.set_minor_formatter(NullFormatter())
 
 
 def learning(comparison: Comparison) -> str | None:
-    """Each method's own validation loss after each epoch, relative to the first look, for every seed."""
+    """Each method's own loss at each validation, relative to the first one, for every seed. None without any."""
     with rc_context(STYLE):
         figure = Figure(figsize=(7, 3.4), layout="constrained")
         axis, drawn = figure.subplots(), 0
@@ -236,7 +242,7 @@ def learning(comparison: Comparison) -> str | None:
                     label=label if not at else None,
                 )
                 drawn += 1
-        axis.set(xlabel="look at the validation part", ylabel="validation loss, % from the first look")
+        axis.set(xlabel="validation", ylabel="change of the loss since the first validation, %")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         _legend(axis)
         return _svg(figure, "learning") if drawn else None
@@ -251,7 +257,7 @@ def _legend(axis: Axes) -> None:
 
 
 def _svg(figure: Figure, name: str) -> str:
-    """The figure as an element for a page: ids of its own, and no size but the page's."""
+    """The figure as an SVG element for a page, with ids that no other figure has, and without a fixed size."""
     with rc_context({"svg.hashsalt": name}):
         sink = io.StringIO()
         figure.savefig(sink, format="svg", transparent=True, metadata={"Date": None})

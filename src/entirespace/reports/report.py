@@ -1,4 +1,4 @@
-"""The report of `compare` in sections: Table 2 in the paper's form and what stands around it."""
+"""The report of `compare` in sections: Table 2 as in the paper, differences, calibration and further metrics."""
 
 from __future__ import annotations
 
@@ -25,21 +25,23 @@ def text(comparison: Comparison) -> str:
 
 
 def markdown(comparison: Comparison, details: Sequence[Section] = ()) -> str:
-    """The report as Markdown, with sections that a terminal has no room for."""
+    """The report as Markdown, with sections that the report for a terminal does not have."""
     body = printed.markdown([*sections(comparison), *details])
     return f"# {title(comparison)}\n\n{body}\n\n## Configuration\n\n```\n{configuration(comparison)}\n```\n"
 
 
 def title(comparison: Comparison) -> str:
+    """The title of the report."""
     return f"Entire-space CVR: {len(comparison.methods)} methods"
 
 
 def configuration(comparison: Comparison) -> str:
-    """The effective configuration, a value a line, as `--set` takes it."""
+    """The configuration, one value per line, as `--set` accepts it."""
     return "\n".join(f"{name} = {value}" for name, value in flat(comparison.config).items())
 
 
 def sections(comparison: Comparison) -> list[Section]:
+    """The sections of the report, without the diagnosis (`reports.diagnosis.details`)."""
     lines, curve = comparison.methods, comparison.sampling_curve
     found = [
         Section("preface", "", _preface(comparison)),
@@ -47,8 +49,8 @@ def sections(comparison: Comparison) -> list[Section]:
     ]
     for other in AGAINST:
         if any(other in line.against for line in lines):
-            how = "AUC points, paired over seeds (p of a t-test; Holm: over all methods)"
-            over_users = f"Difference to {other} over users, AUC points (95 % interval, p)"
+            how = "AUC points, paired by seed (p: of the t test; Holm: corrected for all methods)"
+            over_users = f"Difference to {other}, tested over users, AUC points (95 % interval, p)"
             found += [
                 Section(f"against {other}", f"Difference to {other}, {how}", _against(lines, other)),
                 Section(f"users {other}", over_users, _over_users(lines, other)),
@@ -62,7 +64,7 @@ def sections(comparison: Comparison) -> list[Section]:
             )
             for task in TASKS
         ]
-    found.append(Section("beyond", "Beyond ranking, mean over seeds: CTR / CVR / CTCVR", _beyond(lines)))
+    found.append(Section("beyond", "Further metrics, mean over seeds: CTR / CVR / CTCVR", _beyond(lines)))
     for task in TASKS:
         what = f"Calibration, {task.upper()} task, mean over seeds"
         found.append(Section(f"calibration {task}", what, _calibration(lines, task)))
@@ -71,11 +73,13 @@ def sections(comparison: Comparison) -> list[Section]:
         found.append(Section("truth", what, _truth(lines)))
     if any(line.candidates for line in lines):
         part = "test" if comparison.select == "paper" else "validation"
-        found.append(Section("searched", f"Searched, by mean CTCVR AUC on the {part} part", _searched(lines)))
+        found.append(Section("searched", f"Candidates, chosen by mean CTCVR AUC on the {part} part", _searched(lines)))
     metrics = (value for line in lines for task in line.tasks.values() for _, value in task)
     undefined = sorted({value.reason for value in metrics if isinstance(value, Undefined)})
     if undefined:
-        found.append(Section("undefined", "Undefined", "\n".join(f"- {reason}" for reason in undefined)))
+        found.append(
+            Section("undefined", "Reasons for undefined values", "\n".join(f"- {reason}" for reason in undefined))
+        )
     return found
 
 
@@ -85,9 +89,9 @@ def _preface(comparison: Comparison) -> str:
         for part, c in comparison.dataset.parts.items()
     )
     how = (
-        "Rates of AMAN and OVERSAMPLING are the best on the TEST part, as in the paper: they are optimistic."
+        "AMAN's rate and OVERSAMPLING's copies were chosen on the TEST part, as in the paper: AUCs are optimistic."
         if comparison.select == "paper"
-        else "The test part chose nothing: epochs and rates were chosen on the validation part."
+        else "Epochs, rates and copies were chosen on the validation part; the test part was only used to test."
     )
     seeds = ", ".join(map(str, comparison.seeds))
     return f"{comparison.dataset.path}: {parts}.\nSeeds: {seeds}. {how}"
@@ -149,7 +153,7 @@ def _curve(curve: Sequence[CurvePoint], task: str) -> Table:
 
 
 def _beyond(lines: Sequence[Line]) -> Table:
-    """CTR / CVR / CTCVR; where a method has no CTR of its own, the reference network's."""
+    """CTR / CVR / CTCVR. If a method has no pCTR, its CTR is that of the reference CTR network."""
 
     def metrics(line: Line) -> list[TaskSpreads | None]:
         tasks = line.tasks
@@ -164,7 +168,7 @@ def _beyond(lines: Sequence[Line]) -> Table:
         ]
         for line in lines
     ]
-    return Table(["method", "log loss", "predicted/observed", "AUC in users %"], rows)
+    return Table(["method", "log loss", "predicted/observed", "AUC inside users %"], rows)
 
 
 def _calibration(lines: Sequence[Line], task: str) -> Table:
@@ -207,7 +211,7 @@ def _truth(lines: Sequence[Line]) -> Table:
     ]
     known = places(next(line for line in lines if line.truth))
     least = " / ".join(_mean(m.log_loss_of_truth, ".5f") for m in known)
-    rows.append(["the truth itself", "1 / 1 / 1", least, " / ".join(_mean(m.true_mean, ".4f") for m in known)])
+    rows.append(["the true pCVR", "1 / 1 / 1", least, " / ".join(_mean(m.true_mean, ".4f") for m in known)])
     return Table(["method", "rank correlation", "log loss", "mean pCVR"], rows)
 
 

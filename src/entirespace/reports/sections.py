@@ -1,4 +1,4 @@
-"""A report in sections, of text or of a table, which a terminal, Markdown and HTML print each in its own way."""
+"""Sections of a report, which are text or a table; they can be printed on a terminal, as Markdown and as HTML."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from ..tables import markdown_table, text_table
 
 
 class Table(NamedTuple):
-    """Headers and rows; the first column is words, the others are figures."""
+    """Headers and rows. The first column has words, the others have numbers."""
 
     headers: Sequence[str]
     rows: Sequence[Sequence[object]]
 
 
 class Section(NamedTuple):
-    key: str  # what it shows, for the page, which puts a picture beside it
+    """A title, and text or a table."""
+
+    key: str  # what it shows, such as "curve cvr"; the HTML page chooses its caption and picture by it
     title: str
     body: Table | str
 

@@ -1,4 +1,4 @@
-"""A study of `tune` as records, and its report: the trials as a table and as a plot."""
+"""A study of `tune` as records, and its report, with the trials in a table and in a plot."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ Objective: TypeAlias = Literal["ctcvr_auc", "cvr_log_loss"]
 
 
 class Goal(NamedTuple):
-    """How an objective is named and printed; `up`: more is better."""
+    """How an objective is named, compared and printed."""
 
     name: str
-    up: bool
-    scale: float
-    form: str
+    up: bool  # whether higher is better
+    scale: float  # printed values are multiplied by it
+    form: str  # format of printed values
 
     def shown(self, value: float | None) -> str:
+        """The value as text; "-" for None."""
         return "-" if value is None else format(self.scale * value, self.form)
 
 
@@ -34,7 +35,7 @@ OBJECTIVES: dict[Objective, Goal] = {
 
 
 class Range(Values):
-    """What is searched of one setting: from `low` to `high`, or `choices`."""
+    """The search space of one setting: from `low` to `high`, on a logarithmic scale if `log`, or `choices`."""
 
     low: int | float | None = None
     high: int | float | None = None
@@ -43,23 +44,25 @@ class Range(Values):
 
 
 class Trial(Values):
-    """One training under the settings of a trial."""
+    """One trial: its settings and the result of its training."""
 
     trial: int
     """Its place in the study, from 1."""
     state: Literal["complete", "pruned", "fail"]
     objective: float | None
-    """None where the trial did not come to its end."""
+    """None if the trial was pruned or failed."""
     values: dict[str, Any]
     """The settings, by dotted name."""
     validation_losses: list[float]
-    """One for each check on the validation part."""
+    """The loss at each validation."""
     seconds: float | None
     reason: str | None
     """Why it failed."""
 
 
 class DatasetPath(Values):
+    """The folder of a dataset, and its digest."""
+
     path: str
     digest: str
 
@@ -76,14 +79,16 @@ class Tuned(Values):
     space: dict[str, Range]
     trials: list[Trial]
     best: int | None
-    """The place of the best trial; None where none has come to its end."""
+    """The number of the best trial; None if no trial has an objective."""
 
     @property
     def goal(self) -> Goal:
+        """How the objective is named, compared and printed."""
         return OBJECTIVES[self.objective]
 
     @property
     def complete(self) -> list[Trial]:
+        """The trials that have an objective."""
         return [trial for trial in self.trials if trial.state == "complete"]
 
     def __str__(self) -> str:
@@ -91,13 +96,13 @@ class Tuned(Values):
 
 
 def markdown(study: Tuned) -> str:
-    """The report as Markdown, with the plot."""
+    """The report as Markdown, with a link to the plot."""
     table, picture = markdown_table(*_table(study)), "![objective by trial and by setting](trials.svg)"
     return f"# {_title(study)}\n\n{_verdict(study)}\n\n{picture}\n\n{table}\n"
 
 
 def in_one_line(trial: Trial, study: Tuned) -> str:
-    """One trial, as it ends."""
+    """The result of one trial, in one line."""
     goal = study.goal
     result = {"complete": f"{goal.name} {goal.shown(trial.objective)}", "fail": f"failed: {trial.reason}"}
     values = ", ".join(f"{name} {_short(value)}" for name, value in trial.values.items())
@@ -123,20 +128,20 @@ def _table(study: Tuned) -> Table:
         ]
         for trial in study.trials
     ]
-    return Table(["trial", study.goal.name, "looks", *study.space], rows)
+    return Table(["trial", study.goal.name, "validations", *study.space], rows)
 
 
 def _verdict(study: Tuned) -> str:
     assert study.best is not None
     goal, best, first = study.goal, study.trials[study.best - 1], study.trials[0]
-    said = f"Best: trial {best.trial}, {goal.name} {goal.shown(best.objective)}"
+    text = f"Best: trial {best.trial}, {goal.name} {goal.shown(best.objective)}"
     if first.objective is not None and best is not first:
-        said += f" (the first trial: {goal.shown(first.objective)})"
-    return f"{said}. It was chosen on the validation part, where it flatters: measure it on the test part."
+        text += f" (first trial: {goal.shown(first.objective)})"
+    return f"{text}. It was chosen on the validation part, so this value is optimistic. Evaluate it on the test part."
 
 
 def plot(study: Tuned, path: Path) -> None:
-    """The objective by trial, with the best so far; and against each setting. SVG, the same bytes each time."""
+    """Plot the objective by trial, with the best so far, and by each setting. The same study gives the same SVG."""
     import matplotlib
     from matplotlib.figure import Figure
 

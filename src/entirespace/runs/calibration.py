@@ -1,9 +1,11 @@
-"""The calibrators of a run: fitted on the validation part, kept in RUN/calibration.json with the weights they suit.
+"""The calibrators of a run: fitted on the validation part, and stored in RUN/calibration.json.
 
     {format, kind, negatives_kept, fitted_on, weights, calibrators: {pctr, pctr_reference, pcvr}, checksum}
 
-pCTR is calibrated on all impressions against y, then corrected for sampling; pCVR on clicked ones against z; the
-reference CTR network's pCTR by a calibrator of its own, for its run may serve other methods too.
+pCTR is calibrated on all impressions against y, then corrected for the sampling of the log. pCVR is calibrated on
+clicked impressions against z. The pCTR of the reference CTR network has a separate calibrator: other methods may use
+that network too, so its own run stays unchanged. `weights` are the digests of the weights that the calibrators were
+fitted to; calibrators of other weights are refused.
 """
 
 from __future__ import annotations
@@ -33,22 +35,22 @@ CALIBRATION = "calibration.json"
 
 @dataclass(frozen=True)
 class Calibration:
-    """What a run's probabilities pass through."""
+    """The calibrators of a run's probabilities, and the correction for a log that left out negatives."""
 
     kind: Kind = "none"
     negatives_kept: float = 1.0  # r: the share of un-clicked impressions that the log holds
-    calibrators: Mapping[str, Calibrator] = field(default_factory=dict)  # of "pctr", "pctr_reference", "pcvr"
-    fitted_on: Mapping[str, Any] = field(default_factory=dict)  # part, impressions, clicks, conversions
+    calibrators: Mapping[str, Calibrator] = field(default_factory=dict)  # by "pctr", "pctr_reference" and "pcvr"
+    fitted_on: Mapping[str, Any] = field(default_factory=dict)  # "part", "impressions", "clicks", "conversions"
 
     def of(self, name: str, p: np.ndarray) -> np.ndarray:
-        """Calibrated "pctr", "pctr_reference" or "pcvr". Shape: float32 (N,) -> float32 (N,)."""
+        """Calibrate the probability "pctr", "pctr_reference" or "pcvr". Shape: float32 (N,) -> float32 (N,)."""
         calibrator = self.calibrators.get(name)
         p = p if calibrator is None else calibrator(p)
         sampled = name in ("pctr", "pctr_reference") and self.negatives_kept != 1
         return Sampling(self.negatives_kept)(p) if sampled else p
 
     def apply(self, outputs: Outputs) -> Outputs:
-        """The same outputs, calibrated. A calibrated pCTCVR is the product of its calibrated factors (Eq. 1)."""
+        """The same outputs, calibrated. A calibrated pCTCVR is calibrated pCTR x calibrated pCVR (Eq. 1)."""
         if not self.calibrators and self.negatives_kept == 1:
             return outputs
         own = {name: self.of(name, p) for name, p in outputs.own.items() if name != "pctcvr"}
@@ -56,6 +58,7 @@ class Calibration:
         return Outputs(own, None if pctr is None else self.of("pctr_reference", pctr))
 
     def as_dict(self) -> dict[str, Any]:
+        """Plain values for calibration.json."""
         return {
             "kind": self.kind,
             "negatives_kept": self.negatives_kept,
@@ -81,19 +84,23 @@ def calibrate(
     negatives_kept: float | None = None,
     progress: Progress = SILENT,
 ) -> Calibration:
-    """Fit a run's calibrators on the validation part. What is None stays as the run has it.
+    """Fit a run's calibrators on the validation part.
 
-    Raises: ConfigError for another part, an unknown kind or a rate out of (0, 1]. RunError where the validation part
-    has too little to fit on.
+    Args:
+        kind: None keeps the calibrators that the run has.
+        negatives_kept: None keeps the rate that the run has.
+
+    Raises: ConfigError for a part other than validation, an unknown kind, or a rate outside (0, 1]. RunError if the
+    validation part has too few positives or negatives to fit on.
     """
     if negatives_kept is None:
         negatives_kept = run.calibration.negatives_kept
     if kind is not None and kind not in get_args(Kind):
-        raise ConfigError("a calibrator must be known", f"{kind!r}", do=nearest(kind, get_args(Kind)))
+        raise ConfigError("the kind of calibrator must be known", f"{kind!r}", do=nearest(kind, get_args(Kind)))
     if not 0 < negatives_kept <= 1:
         raise ConfigError("the share of un-clicked impressions kept must be in (0, 1]", f"{negatives_kept}")
     if validation.name != "validation":
-        raise ConfigError("calibrators are fitted on the validation part only", f"the {validation.name} part")
+        raise ConfigError("calibrators must be fitted on the validation part", f"the {validation.name} part was given")
     if kind is None:
         return replace(run.calibration, negatives_kept=negatives_kept)
     if kind == "none":
@@ -115,7 +122,7 @@ def calibrate(
             found[name] = fit_calibrator(kind, p, label)
         except ValueError as error:
             raise RunError(
-                f"the validation part must hold what a calibrator of {name.removesuffix('_reference')} is fitted on",
+                f"the validation part must have enough labels to calibrate {name.removesuffix('_reference')}",
                 str(error),
                 where=str(validation.dataset.path),
                 do="Prepare the dataset with a larger [split] validation, or choose another calibrator",
@@ -129,30 +136,36 @@ def calibrate(
 
 
 def save_calibration(folder: Path, calibration: Calibration, weights: list[str]) -> None:
-    """Write it into the run's folder; `weights` are the SHA-256 of the network's and of the reference's weights."""
+    """Write a calibration into the run's folder.
+
+    Args:
+        weights: the SHA-256 of the run's weights, and of its reference's weights if it has one.
+    """
     content = {"format": FORMAT, "weights": weights, **calibration.as_dict()}
     save_json(folder / CALIBRATION, {**content, "checksum": digest(content)})
 
 
 def load_calibration(folder: Path, weights: list[str]) -> Calibration:
-    """The calibration of the run in a folder; none where there is none.
+    """The calibration stored in a run's folder, or `Calibration()` if the folder has none.
 
-    Raises: RunError where it is damaged, or was fitted to other weights.
+    Args:
+        weights: as in `save_calibration`.
+
+    Raises: RunError if the file is damaged, or if the calibrators were fitted to other weights.
     """
     path = folder / CALIBRATION
     if not path.exists():
         return Calibration()
-    do = "Delete the file, and give `entirespace evaluate RUN DATASET --calibrate KIND` again"
+    do = "Delete the file, then run `entirespace evaluate RUN DATASET --calibrate KIND --save` again"
     try:
         content = dict(json.loads(path.read_text()))
         checksum = content.pop("checksum")
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{CALIBRATION} must be as it was written", str(error), where=str(path), do=do) from error
     if content.get("format") != FORMAT or checksum != digest(content):
-        raise RunError(f"{CALIBRATION} must be as it was written", "its checksum is another", where=str(path), do=do)
+        raise RunError(f"{CALIBRATION} must be as it was written", "its checksum differs", where=str(path), do=do)
     if content["weights"] != weights:
-        raise RunError(
-            "calibrators belong to the weights they were fitted to", "these are others", where=str(path), do=do
-        )
+        must = "calibrators must be used with the weights that they were fitted to"
+        raise RunError(must, "the run has other weights", where=str(path), do=do)
     calibrators = {name: from_dict(about) for name, about in content["calibrators"].items()}
     return Calibration(content["kind"], content["negatives_kept"], calibrators, content["fitted_on"])

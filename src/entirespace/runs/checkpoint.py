@@ -1,7 +1,7 @@
-"""Tensors on disk: safetensors with a SHA-256, written aside, flushed and renamed. Whole, or not there.
+"""Tensors on disk: safetensors files, written under a temporary name, flushed and renamed.
 
-A bit flip in a plain safetensors file reads back wrong without an error, hence the SHA-256, which the run's
-own JSON holds: that file, replaced in one rename, always names tensors that are there.
+A safetensors file has no checksum: a flipped bit would be read without an error. So run.json holds the SHA-256 of each
+file. run.json is replaced after the tensors, in one rename, so it always names complete files.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..records import settle, sha256
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor]) -> str:
-    """Write tensors so that `path` is whole or as before; returns the SHA-256 of the file."""
+    """Write tensors to `path` and return the SHA-256 of the file. If it is interrupted, `path` is as it was before."""
     aside = path.with_name(path.name + ".partial")
     save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, aside)
     digest = sha256(aside)
@@ -26,22 +26,22 @@ def save_tensors(path: Path, tensors: dict[str, Tensor]) -> str:
 
 
 def load_tensors(path: Path, digest: str, prefix: str = "") -> dict[str, Tensor]:
-    """Read tensors whose names begin with `prefix`, without it; no others take memory.
+    """Read the tensors whose names begin with `prefix`, and remove it from the names. Other tensors are not loaded.
 
-    Raises: RunError where the file is missing or not what was written.
+    Raises: RunError if the file is missing, cannot be read, or does not have this SHA-256.
     """
     try:
         if sha256(path) != digest:
-            raise RunError("a checkpoint must be as it was written", "its SHA-256 is another", where=str(path))
+            raise RunError("a checkpoint must be as it was written", "its SHA-256 differs", where=str(path))
         with safe_open(path, "pt") as file:
-            names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 (it is no dict)
+            names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 (it is not a dict)
             return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
     except (OSError, SafetensorError) as error:
         raise RunError("a checkpoint must be readable", str(error), where=str(path)) from error
 
 
 def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Names with a prefix.
+    """The same tensors, with a prefix before each name.
 
     >>> list(prefixed("towers.", {"w": Tensor()}))
     ['towers.w']
@@ -50,5 +50,5 @@ def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def unprefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors whose names have the prefix, without it."""
+    """The tensors whose names begin with `prefix`, which is removed from the names."""
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}

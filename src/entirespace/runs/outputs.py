@@ -1,7 +1,7 @@
-"""What a run says of N impressions, and which pCTR multiplies which pCVR: this file decides it, and no other does.
+"""The outputs of a run for N impressions. This file alone decides which pCTR is multiplied by which pCVR.
 
-pctr     for a bid: the method's own; where it has none, the reference CTR network's
-pctcvr   for a bid: the method's own; where it has none, the pctr above x pCVR (Eq. 1)
+pctr     for a bid: the method's own pCTR, or that of the reference CTR network if the method has none
+pctcvr   for a bid: the method's own pCTCVR, or pctr (as above) x pCVR if the method has none (Eq. 1)
 the paper's CTCVR task:  (pCTR of the reference CTR network) x pCVR, for every method (section 3.1, "Metric")
 """
 
@@ -19,15 +19,16 @@ from ..tables import text_table
 
 @dataclass(frozen=True)
 class Predictions:
-    """Probabilities of N impressions, in their order; `str()` says how many ids were unseen.
+    """Probabilities of N impressions, in the order of the input; `str()` shows how many ids were unseen, by field.
 
-    `pctr` is the run's own where the method has one, else the reference CTR network's. Shape: float32 (N,) each.
+    `pctr` is the method's own pCTR, or that of the reference CTR network if the method has none.
+    Shape: float32 (N,) each.
     """
 
     pctr: np.ndarray
     pcvr: np.ndarray
     pctcvr: np.ndarray
-    unseen: Mapping[str, Unseen] = field(default_factory=dict)  # field -> its ids, and how many the run never saw
+    unseen: Mapping[str, Unseen] = field(default_factory=dict)  # field -> how many ids, and how many of them are unseen
 
     def __str__(self) -> str:
         return f"{len(self.pcvr):,} impressions\n{unseen_text(self.unseen)}"
@@ -35,27 +36,30 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a run says of N impressions. Shape: float32 (N,) each; None where it says nothing."""
+    """The outputs of a run for N impressions. Shape: float32 (N,) each; None where there is no such output."""
 
     own: Mapping[str, np.ndarray] = field(default_factory=dict)
-    """What the method's own network says, by the names of `Method.predict`."""
+    """The outputs of the method's own network, by the names that `Method.predict` gives: "pctr", "pcvr", "pctcvr"."""
     reference_pctr: np.ndarray | None = None
-    """What the reference CTR network says, where it was asked."""
+    """The pCTR of the reference CTR network, if it was computed."""
 
     def beside(self, reference_pctr: np.ndarray | None) -> Outputs:
-        """The same, with the pCTR of the reference CTR network. Shape: float32 (N,)."""
+        """The same outputs, with the pCTR of the reference CTR network. Shape: float32 (N,)."""
         return replace(self, reference_pctr=reference_pctr)
 
     @property
     def pctr(self) -> np.ndarray | None:
+        """The method's own pCTR, or that of the reference CTR network if the method has none."""
         return self.own.get("pctr", self.reference_pctr)
 
     @property
     def pcvr(self) -> np.ndarray | None:
+        """The method's pCVR."""
         return self.own.get("pcvr")
 
     @cached_property
     def pctcvr(self) -> np.ndarray | None:
+        """The method's own pCTCVR, or `pctr` x `pcvr` if the method has none."""
         return self._own_pctcvr if self._own_pctcvr is not None else _product(self.pctr, self.pcvr)
 
     @cached_property
@@ -63,12 +67,12 @@ class Outputs:
         return self.own["pctcvr"] if "pctcvr" in self.own else _product(self.own.get("pctr"), self.pcvr)
 
     def bid(self) -> dict[str, np.ndarray]:
-        """The probabilities that a bid is made of, by what they are of."""
+        """The probabilities to bid with, by "ctr", "cvr" and "ctcvr"; those that are None are left out."""
         return _known({"ctr": self.pctr, "cvr": self.pcvr, "ctcvr": self.pctcvr})
 
     @cached_property
     def tasks(self) -> dict[str, np.ndarray]:
-        """The probabilities that the paper's protocol measures, by task."""
+        """The probabilities that the paper's protocol measures, by task; those that are None are left out."""
         return _known(
             {
                 "ctr": self.own.get("pctr"),
@@ -81,7 +85,7 @@ class Outputs:
 
 
 def unseen_text(unseen: Mapping[str, Unseen]) -> str:
-    """A table of the ids that a run never saw, by field."""
+    """A table of ids and unseen ids, one line for each field."""
     rows = [
         [name, f"{u.ids:,}", f"{u.unseen:,}", f"{100 * u.unseen / u.ids:.2f}" if u.ids else "-"]
         for name, u in unseen.items()
@@ -94,5 +98,5 @@ def _known(p: Mapping[str, np.ndarray | None]) -> dict[str, np.ndarray]:
 
 
 def _product(pctr: np.ndarray | None, pcvr: np.ndarray | None) -> np.ndarray | None:
-    """Eq. (1), where both factors are known."""
+    """Eq. (1); None if a factor is None."""
     return None if pctr is None or pcvr is None else pctr * pcvr

@@ -1,4 +1,4 @@
-"""run.json: what a run was made from, how far it has come, and what its tensor files must be."""
+"""run.json: what a run was trained from, how far its training is, and the SHA-256 of its tensor files."""
 
 from __future__ import annotations
 
@@ -18,14 +18,17 @@ RUN, METRICS, WEIGHTS, REFERENCE = "run.json", "metrics.jsonl", "weights.safeten
 
 
 class TensorFile(Model):
-    """A file of tensors in the run's folder."""
+    """A file of tensors in the run's folder: its name and its SHA-256."""
 
     file: str
     sha256: str
 
 
 class TrainedOn(Model):
-    """The dataset of the training part, and the counts that the intercepts started from."""
+    """The dataset that the run was trained on, and the counts of its training part.
+
+    The intercepts of the heads start at the base rates of these counts.
+    """
 
     path: str
     digest: str
@@ -34,7 +37,7 @@ class TrainedOn(Model):
 
 
 class PositionRecord(Model):
-    """`Position` in JSON, which has no infinity: no best loss yet is null."""
+    """`Position` as JSON. JSON has no infinity, so `best` is null before the first validation."""
 
     epoch: int
     batch: int
@@ -45,21 +48,21 @@ class PositionRecord(Model):
 
 
 class RunRecord(Record):
-    """run.json."""
+    """The content of run.json."""
 
     FORMAT: ClassVar = "entirespace-run/2"
 
     method: dict[str, Any]
-    """The method as plain values. A name module:Class is a class of one's own, which is never imported from here."""
+    """The method's name and parameters. The name module:Class is a user's own class; it is never imported from here."""
     seed: int
     config: dict[str, Any]
     dataset: TrainedOn
     layout: str
     """Digest of the layout in layout.json and vocabulary/."""
     reference: str | None
-    """SHA-256 of the weights of the reference CTR network in reference/; null: the run was trained without one."""
+    """SHA-256 of the weights of the reference CTR network in reference/; null if the run was trained without one."""
     start: str | None
-    """SHA-256 of the weights that training started from (`train --from`); null: fresh ones."""
+    """SHA-256 of the weights that training started from (`train --from`); null if it started from random weights."""
     status: Literal["training", "finished"]
     position: PositionRecord
     last: TensorFile | None = None
@@ -71,35 +74,35 @@ class RunRecord(Record):
 
     @staticmethod
     def open(folder: Path) -> RunRecord:
-        """The record of the run in a folder. Raises: RunError where there is none, or it is damaged."""
-        missing = "there is none: this is another folder, or training has not come to its first checkpoint"
+        """The record of the run in a folder. Raises: RunError if there is none, or if it is damaged."""
+        missing = "there is none: it is not a run's folder, or training stopped before its first checkpoint"
         do = "Train again, or copy the whole folder of the run again"
         must = "a run's files must be as they were written"
         return RunRecord.read(folder / RUN, RunError, what="a run", must=must, missing=missing, do=do)
 
     @staticmethod
     def finished(folder: Path) -> RunRecord:
-        """The record of a finished run. Raises: RunError as `open`, and where it is not finished."""
+        """The record of a finished run. Raises: RunError as `open`, and if the run is not finished."""
         record = RunRecord.open(folder)
         if record.status != "finished":
             raise RunError(
                 "a run must be finished",
                 f"it is at epoch {record.position.epoch + 1}",
                 where=str(folder),
-                do="Give the same `entirespace train` command again: it goes on where it stopped",
+                do="Run the same `entirespace train` command again: it resumes where it stopped",
             )
         return record
 
 
 @dataclass
 class Position:
-    """How far training has come: all that a resumed run needs beside tensors."""
+    """How far training is: with the tensors, all that is needed to resume."""
 
     epoch: int = 0  # epochs done
-    batch: int = 0  # batches done in the present epoch
-    step: int = 0  # batches done in all
-    best: float = math.inf  # the lowest validation loss
-    worse: int = 0  # validations since then
+    batch: int = 0  # batches done in the current epoch
+    step: int = 0  # batches done in all epochs
+    best: float = math.inf  # the lowest validation loss so far
+    worse: int = 0  # validations since the one with the lowest loss
     finished: bool = False
 
     def record(self) -> PositionRecord:
@@ -118,17 +121,20 @@ def weights_sha256(folder: Path) -> str:
 
 
 def link_run(source: Path, out: Path) -> None:
-    """Give another folder what a finished run is read from, by hard links where the file system has them."""
+    """Put the files of a finished run into the folder `out`: as hard links, or as copies if links are not possible.
+
+    Raises: OSError if a file is missing or `out` cannot be written.
+    """
     if out.exists() and out.resolve() == source.resolve():
         return
     shutil.rmtree(out, ignore_errors=True)
     link_layout(source, out)
-    for name in (WEIGHTS, RUN):  # run.json last: it says that the others are there
+    for name in (WEIGHTS, RUN):  # run.json last: where it is, the other files are complete
         try:
             os.link(source / name, out / name)
-        except OSError:  # another disk, or one without links
+        except OSError:  # another disk, or a file system without hard links
             shutil.copyfile(source / name, out / name)
 
 
 PARTS_OF_A_RUN = (LAYOUT, VOCABULARY, REFERENCE, METRICS)
-"""What may stand in a run's folder before its first checkpoint."""
+"""Files and folders that a run's folder may have before its first checkpoint."""

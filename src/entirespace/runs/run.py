@@ -1,12 +1,12 @@
-"""A run: one method trained on one dataset from one seed; a folder that stands alone.
+"""A run: one method trained on one dataset from one seed, in a folder that can be used without the dataset.
 
-run.json             what it was made from, how far it is, and the SHA-256 of the tensors (runs/record.py)
-layout.json          with vocabulary/: what makes rows of raw values; hard links to the dataset's files
+run.json             what it was trained from, how far training is, and the SHA-256 of the tensors (runs/record.py)
+layout.json          with vocabulary/: the encoders, which turn raw values into embedding rows (links to the dataset's)
 metrics.jsonl        one line for each log step and each validation
 step-N.safetensors   while training: weights and the optimizers' state
 weights.safetensors  when finished: the best weights
-calibration.json     its calibrators, if it was calibrated
-reference/           the run of the reference CTR network: a run of its own, by hard links if it was trained elsewhere
+calibration.json     the calibrators, if the run was calibrated
+reference/           the run of the reference CTR network (hard links if it was trained elsewhere)
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ if TYPE_CHECKING:
 
 PREDICT_ROWS = 8192
 Data = Impressions | Part | Dataset | Any
-"""A part; a dataset prepared with the layout of the run (all its parts in order); or a data frame of raw rows."""
+"""A part; a dataset prepared with the layout of the run (all its parts, in order); or a data frame of raw rows."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A trained run."""
+    """A trained run: `predict` and `evaluate` use it, `calibrate` gives a calibrated one, `open` reads one."""
 
     folder: Path
     method: Method
@@ -61,17 +61,17 @@ class Run:
     reference: Run | None
     calibration: Calibration = field(default_factory=Calibration)
     without_reference: str = "the run was trained without one"  # why `reference` is None
-    keep: Any = None  # the temporary folder of a run without a folder of its own: gone with the run
+    keep: Any = None  # the temporary folder of a run that was fitted without `out`; deleted together with the run
 
     @staticmethod
     def open(folder: Path | str, *, reference: Run | None = None, method: Method | None = None) -> Run:
-        """A finished run; its dataset is not needed. Nothing is imported by a name in its record.
+        """Open a finished run. Its dataset is not needed, and nothing is imported by a name in its record.
 
         Args:
             reference: the run of the reference CTR network, if it is not the one in the run's folder.
-            method: the run's method; needed if its class is one's own.
+            method: the run's method; needed only if its class is your own.
 
-        Raises: RunError where there is no run, it is not finished or damaged, or it is of another method.
+        Raises: RunError if the folder holds no run, an unfinished or a damaged one, or the run of another method.
         """
         folder = Path(folder)
         record = RunRecord.finished(folder)
@@ -79,53 +79,53 @@ class Run:
         method = _method(record.method, method, str(folder / RUN))
         layout = Layout.open(folder)
         if layout.digest != record.layout:
-            came = f"its digest is {layout.digest[:12]}, not {record.layout[:12]}"
-            raise RunError("a run's layout must be the one that it was trained with", came, where=str(folder))
+            came = f"the layout's digest is {layout.digest[:12]}, not {record.layout[:12]}"
+            raise RunError("a run must have the layout that it was trained with", came, where=str(folder))
         counts = Counts(record.dataset.impressions, record.dataset.reached)
         network = build_network(method, layout, counts, config, record.seed)
         assert record.weights is not None
         weights = load_tensors(folder / record.weights.file, record.weights.sha256, "network.")
         network.load_state_dict(weights)
-        lost = Run.without_reference
+        why_none = Run.without_reference
         if reference is None and record.reference is not None:
-            reference, lost = _own_reference(folder, record.reference)
-        run = Run(folder, method, record.seed, config, layout, network, reference, without_reference=lost)
+            reference, why_none = _own_reference(folder, record.reference)
+        run = Run(folder, method, record.seed, config, layout, network, reference, without_reference=why_none)
         return run.ready()
 
     def ready(self) -> Run:
-        """The run as it is read: on a device that is there, with the calibration of its folder.
+        """The run in evaluation mode, on a device that this machine has, with the calibration of its folder.
 
-        Raises: RunError where the reference is no CTR network's run, or the calibration belongs to other weights.
+        Raises: RunError if the reference predicts no pCTR, or if the calibrators were fitted to other weights.
         """
         if self.reference is not None and "pctr" not in self.reference.method.predicts:
-            came = f"{self.reference.folder} is one of {self.reference.method.label}"
+            came = f"{self.reference.folder} is a run of {self.reference.method.label}"
             raise RunError("the reference must be a run of a CTR network", came, where=str(self.folder))
-        # a run trained on a GPU is read on any machine
+        # a run that was trained on a GPU can be used on any machine
         self.network.to(self.config.training.device if torch.cuda.is_available() else "cpu").eval()
         return replace(self, calibration=load_calibration(self.folder, weights_of(self)))
 
     @cached_property
     def encoders(self) -> Encoders:
-        """What makes rows of raw values."""
+        """The encoders, which turn raw values into embedding rows."""
         return Encoders.open(self.folder)
 
     def predict(
         self, data: Data, *, tables: Mapping[str, Any] | None = None, progress: Progress = SILENT
     ) -> Predictions:
-        """pCTR, pCVR and pCTCVR of every impression, calibrated if the run is.
+        """pCTR, pCVR and pCTCVR of every impression, calibrated if the run is calibrated.
 
         Args:
             data: a part; a dataset prepared with the run's layout; or a data frame of raw rows (polars, pandas or
                 Arrow), whose labels are not needed.
-            tables: for a data frame: side tables by name, as data frames; absent: their columns stand in it already.
+            tables: for a data frame: the side tables, name -> data frame. Absent: `data` has their columns already.
 
-        Raises: RunError for a dataset of another layout. DataError where a frame lacks a column or holds what is no id
-        or number.
+        Raises: RunError for a dataset of another layout, or a method without pCVR. DataError if a frame lacks a column
+        or has a value that is not a valid id or number.
         """
         impressions = self.impressions(data, tables)
         outputs = self.outputs(impressions, progress)
         if outputs.pcvr is None:
-            raise RunError("a run must have a pCVR to predict it", f"{self.method.label} has none")
+            raise RunError("the run's method must predict pCVR", f"{self.method.label} does not")
         if outputs.pctr is None:
             outputs = outputs.beside(self.reference_pctr(impressions, progress))
         outputs = self.calibration.apply(outputs)
@@ -135,21 +135,21 @@ class Run:
         return Predictions(outputs.pctr, outputs.pcvr, outputs.pctcvr, impressions.unseen)
 
     def impressions(self, data: Data, tables: Mapping[str, Any] | None = None) -> Impressions:
-        """Data as rows of the run's layout. Raises: as `predict`."""
+        """Encode data as rows of the run's layout. Raises: as `predict`."""
         found = Impressions.of(data, lambda: self.encoders, tables)
         if found.layout != self.layout.digest:
             raise RunError(
-                "a run reads impressions of its own layout, whose vocabularies it knows",
-                f"{found.where} has another (digest {found.layout[:12]}, the run's {self.layout.digest[:12]})",
+                "the data must be prepared with the layout of the run",
+                f"{found.where} has another layout ({found.layout[:12]}, not {self.layout.digest[:12]})",
                 where=str(self.folder),
                 do="Prepare the log with `prepare SCHEMA RAW DATASET --encoders RUN`",
             )
         return found
 
     def scores(self, data: Data, progress: Progress = SILENT) -> Outputs:
-        """All that is measured of the run: its own outputs beside the reference CTR network's, calibrated if it is.
+        """The run's own outputs and the reference CTR network's pCTR, calibrated if the run is: all that is measured.
 
-        Raises: RunError for another layout, or where a method with a pCVR has no reference CTR network beside it.
+        Raises: RunError for another layout, or if the method has a pCVR and the run has no reference CTR network.
         """
         outputs = self.outputs(data, progress)
         if outputs.pcvr is not None:
@@ -157,18 +157,21 @@ class Run:
         return self.calibration.apply(outputs)
 
     def needed_reference(self) -> Run:
-        """The reference CTR network's run. Raises: RunError where there is none."""
+        """The run of the reference CTR network. Raises: RunError if there is none."""
         if self.reference is None:
             raise RunError(
-                "the CTCVR task needs the reference CTR network's run",
+                "the CTCVR task needs the run of the reference CTR network",
                 self.without_reference,
                 where=str(self.folder),
-                do="Name the network's run: --reference RUN on the command line, reference= in fit and load",
+                do="Give that run: --reference RUN on the command line, reference= in fit and load",
             )
         return self.reference
 
     def outputs(self, data: Data, progress: Progress = SILENT) -> Outputs:
-        """What the method's own network says, uncalibrated. Raises: RunError for another layout."""
+        """The outputs of the method's own network, uncalibrated. Shape: float32 (N,) each.
+
+        Raises: RunError for another layout.
+        """
         impressions = self.impressions(data)
         pieces: dict[str, list[np.ndarray]] = {name: [] for name in self.method.predicts}
         progress.start(f"scoring {impressions.name} with {self.method.label}", len(impressions), "impressions")
@@ -181,14 +184,14 @@ class Run:
         return Outputs({name: np.concatenate([empty, *values]) for name, values in pieces.items()})
 
     def reference_pctr(self, data: Data, progress: Progress = SILENT) -> np.ndarray:
-        """The pCTR of the run's reference CTR network, uncalibrated. Shape: float32 (N,).
+        """The pCTR of the reference CTR network, uncalibrated. Shape: float32 (N,).
 
-        Raises: RunError where there is no such network's run.
+        Raises: RunError if the run has no reference, or for another layout.
         """
         return self.needed_reference().own_pctr(data, progress)
 
     def own_pctr(self, data: Data, progress: Progress = SILENT) -> np.ndarray:
-        """The method's own pCTR, uncalibrated. Shape: float32 (N,). Raises: RunError where it has none."""
+        """The method's own pCTR, uncalibrated. Shape: float32 (N,). Raises: RunError if the method has none."""
         pctr = self.outputs(data, progress).pctr
         if pctr is None:
             raise RunError("a reference CTR network must predict pCTR", f"{self.method.label} does not")
@@ -196,7 +199,7 @@ class Run:
 
     @torch.inference_mode()
     def pctr(self, batch: Batch) -> Tensor:
-        """The method's own pCTR of a batch. Shape: float32 (B,)."""
+        """The method's own pCTR of a batch, uncalibrated. Shape: float32 (B,)."""
         return value_of(self.method.predict(self.network(batch))["pctr"])
 
     @torch.inference_mode()
@@ -206,7 +209,13 @@ class Run:
             yield self.network(batch.to(device))
 
     def evaluate(self, part: Part, by: Sequence[str] = ()) -> Evaluation:
-        """AUC, log loss and calibration on a part (paper, section 3.1, "Metric"), and by the values of fields."""
+        """AUC, log loss and calibration on a part (paper, section 3.1, "Metric").
+
+        Args:
+            by: fields; calibration is also measured for each value of these fields.
+
+        Raises: RunError as `scores`. ConfigError for a field that is unknown or has several values per impression.
+        """
         from ..experiments.protocol import evaluate
 
         return evaluate(self, part, by=by)
@@ -223,12 +232,13 @@ class Run:
         """This run with calibrators fitted on the validation part.
 
         Args:
-            kind: "platt", "isotonic", or "none", which takes them away. Absent: the calibrators that the run has.
-            negatives_kept: the share r of un-clicked impressions that the log holds: pCTR and pCTCVR are corrected
-                to the full space. Absent: as the run has it.
-            save: store them in the run's folder. Absent: only the run that is returned has them.
+            kind: "platt", "isotonic", or "none" to remove the calibrators. Absent: keep those that the run has.
+            negatives_kept: the share r, in (0, 1], of un-clicked impressions that the log holds. pCTR and pCTCVR are
+                corrected to the entire space. Absent: keep the share that the run has.
+            save: also store the calibration in the run's folder. Otherwise only the returned run has it.
 
-        Raises: ConfigError for another part than validation. RunError where it has too little to fit on.
+        Raises: ConfigError for a part other than validation, an unknown kind or a share outside (0, 1]. RunError if
+        the validation part has too few positives or negatives to fit on.
         """
         found = calibrate(self, validation, kind, negatives_kept, progress)
         if save and found == Calibration():
@@ -243,31 +253,31 @@ load = Run.open
 
 
 def _method(spec: dict[str, Any], given: Method | None, where: str) -> Method:
-    """The method of a record: the one that is handed in, or one of entirespace."""
+    """The method of a record: the one that the caller gave, or a method of this package."""
     if given is None:
         return from_spec(spec, where)
     if (mine := json.loads(json.dumps(given.spec()))) != spec:
-        raise RunError("the method that is handed in must be the run's", f"{mine}, not {spec}", where=where)
+        raise RunError("the given method must be the method of the run", f"{mine}, not {spec}", where=where)
     return given
 
 
 def _own_reference(folder: Path, sha256: str) -> tuple[Run | None, str]:
-    """The reference CTR network's run in a run's folder; or None, and why it is not there."""
+    """The reference run in a run's folder and ""; or None and the reason why it cannot be used."""
     place = folder / REFERENCE
     if not (place / RUN).exists():
-        return None, f"it was at {place}, and is not there any more"
+        return None, f"{place} is missing"
     if weights_sha256(place) != sha256:
-        return None, f"the run at {place} is another than the one it was trained with"
+        return None, f"{place} is not the run that it was trained with"
     return Run.open(place), ""
 
 
 def weights_of(run: Run) -> list[str]:
-    """SHA-256 of the weights of a run and of its reference: what calibrators were fitted to."""
+    """SHA-256 of the weights of a run and of its reference, if it has one; calibrators are fitted to these weights."""
     return [weights_sha256(r.folder) for r in (run, run.reference) if r is not None]
 
 
 def build_network(method: Method, layout: Layout, counts: Counts, config: Config, seed: int) -> Network:
-    """The untrained network of a method: its intercepts stand at the base rates of the training part."""
+    """The untrained network of a method. Its intercepts start at the base rates of `counts`, the training part's."""
     return Network(
         method.heads,
         layout.offsets,

@@ -1,4 +1,4 @@
-"""Fit a method on a dataset; the reference CTR network; runs on disk."""
+"""Fitting: a method on a training part (`fit`), and the reference CTR network (`reference_ctr`)."""
 
 from ..runs.outputs import Predictions
 from ..runs.run import Run

@@ -1,12 +1,12 @@
-"""The gradient of an embedding layer on the CPU: the gradients of many ids, summed into their rows.
+"""The gradient of an embedding layer on the CPU: for each row, the sum of the gradients of the ids that read it.
 
     lookup   x_j = rows[position_j]                             d rows_u = sum of d x_j over position_j = u
     pool     x_b = sum over j in bag b of w_j rows[position_j]  d rows_u = sum of w_j d x_bag(j) over the same
 
-For the forward pass torch's own operations are as fast as memory allows. In the backward pass its index_add runs on
-one thread, and embedding_bag sorts. Here each thread owns some rows (blocks of 64 rows, assigned in turn), lists the
-ids of its rows and adds up their gradients. The terms of a row are added in the order of the ids, whatever the number
-of threads, so training repeats to the last bit.
+The forward pass uses torch's own operations, which are as fast as the memory. Torch's backward pass is slow: index_add
+runs on one thread, and embedding_bag sorts the ids. Here each thread owns some rows (blocks of 64 rows, assigned in
+turn), lists the ids of its rows and adds up their gradients. The gradients of a row are added in the order of the ids
+for any number of threads, so training repeats bit for bit.
 """
 
 from __future__ import annotations
@@ -30,7 +30,11 @@ BLOCK = 6  # log2 of the consecutive rows that one thread owns; neighbouring row
 
 @functools.cache
 def spread_kernel(width: int, dtype: str) -> Callable[..., None]:
-    """out[position[j]] += weights[j] * grad[bag of j], for rows of `width` "float32" or "float64"."""
+    """The compiled kernel out[position[j]] += weights[j] * grad[bag of j], for rows of `width` numbers.
+
+    Args:
+        dtype: "float32" or "float64".
+    """
     real: Any = np.float32 if dtype == "float32" else np.float64
 
     @numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz"})
@@ -40,7 +44,7 @@ def spread_kernel(width: int, dtype: str) -> Callable[..., None]:
         listed = 0
         for bag in range(len(grad)):
             start, stop = (offsets[bag], offsets[bag + 1]) if len(offsets) else (bag, bag + 1)
-            for j in range(start, stop):  # without a branch: the next id overwrites one that another thread owns
+            for j in range(start, stop):  # no branch: an id that another thread owns is overwritten by the next one
                 mine[listed], bags[listed] = j, bag
                 listed += (np.uint64(position[j]) >> block) % owners == owner
         for i in range(listed):
@@ -59,9 +63,9 @@ def spread_kernel(width: int, dtype: str) -> Callable[..., None]:
 def spread(
     grad: Tensor, position: Tensor, out: Tensor, offsets: Tensor | None = None, weights: Tensor | None = None
 ) -> None:
-    """Add to `out` the gradient of `pool`, or without offsets the gradient of `lookup`.
+    """Add the gradient of `pool` to `out`, or the gradient of `lookup` if `offsets` is None.
 
-    Shape: grad (bags, D), position int64 (n,), offsets int64 (bags + 1,), weights (n,), out (U, D).
+    Shape: grad (bags, D), position int64 (n,), offsets int64 (bags + 1,), weights (n,), out (U, D); float32 or float64.
     """
     kernel = spread_kernel(grad.shape[1], str(grad.dtype).removeprefix("torch."))
     bounds = position.new_empty(0) if offsets is None else offsets
@@ -100,7 +104,7 @@ class _Pool(torch.autograd.Function):
 
 
 class KernelLookups:
-    """`network.embedding.Lookups` on the CPU: torch's operations forward, the kernel above for the gradient.
+    """`network.embedding.Lookups` on the CPU: torch's operations, with the kernel above for their gradient.
 
     >>> rows = torch.eye(2, requires_grad=True)
     >>> KernelLookups().lookup(rows, torch.tensor([1, 0, 1])).sum().backward()
@@ -109,7 +113,12 @@ class KernelLookups:
     """
 
     def lookup(self, rows: Tensor, position: Tensor) -> Tensor:
+        """rows[position]. Shape: rows (U, D), position int64 (n,) -> (n, D)."""
         return _Lookup.apply(rows, position)  # pyright: ignore[reportReturnType]
 
     def pool(self, rows: Tensor, position: Tensor, offsets: Tensor, weights: Tensor | None) -> Tensor:
+        """The weighted sum of the rows of each bag.
+
+        Shape: rows (U, D), position int64 (n,), offsets int64 (bags + 1,), weights (n,) -> (bags, D).
+        """
         return _Pool.apply(rows, position, offsets, weights)  # pyright: ignore[reportReturnType]

@@ -1,4 +1,4 @@
-"""The trainer: it sees heads, samples and losses, never a method's name."""
+"""Fit a method: epochs, validation, early stopping and checkpoints. No code here depends on a method's name."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ from ..runs.run import Run
 from .learner import Learner
 from .tracking import MLFLOW, TENSORBOARD, UNTRACKED, Tracker
 
-REFERENCE_PCTR = "reference_pctr"  # of `Method.reads`: the pCTR of the reference CTR network
+REFERENCE_PCTR = "reference_pctr"  # the name in `Method.reads` of the reference CTR network's pCTR
 LOG_SECONDS = 5.0  # between two lines of metrics
-BEFORE_RUN = {*PARTS_OF_A_RUN, TENSORBOARD, MLFLOW}  # may stand in the folder before its first checkpoint
+BEFORE_RUN = {*PARTS_OF_A_RUN, TENSORBOARD, MLFLOW}  # names that a run's folder may have before its first checkpoint
 
 
 def fit(
@@ -64,22 +64,25 @@ def fit(
 ) -> Run:
     """Fit a method on a training part.
 
-    Training stops when `patience` looks at the validation part have not lowered the method's own loss there, and
-    goes back to the weights of the best look. It repeats bit for bit on one machine and number of threads.
+    Training stops after `patience` validations without a lower validation loss, and returns to the weights with the
+    lowest one. The validation loss is the method's own loss. The same machine and number of threads give the same
+    weights, bit for bit.
 
     Args:
-        seed: of weights, sampling and order.
-        validation: absent, the dataset's own; a dataset without one trains for all epochs.
+        seed: of the initial weights, the sampling and the order of the impressions.
+        validation: absent: the validation part of the dataset. If it is empty, training makes all epochs.
         reference: the run of the reference CTR network. A method that learns from it (UNBIAS) must have it, and a
-            method without a CTR of its own needs it to predict pCTCVR. Short for given={"reference_pctr": run}.
-        given: what the method reads beside its heads (`Method.reads`), by name: a run gives its pCTR.
-        start: a run whose weights training starts from, mapped by field and id: yesterday's model, today's log. Rows of
-            new ids start fresh, and so does Adam.
-        out: the run's folder; an interrupted run in it goes on. Absent: a temporary folder, gone with the run.
-        tracker: is told the scalars that metrics.jsonl is told; what it raises ends training.
+            method without a pCTR needs it to predict pCTCVR. If the method reads "reference_pctr", this is short for
+            given={"reference_pctr": run}.
+        given: the runs whose pCTR the method reads, by the names in `Method.reads`.
+        start: a run whose weights training starts from, mapped by field and id, such as yesterday's model for today's
+            log. The rows of new ids, and Adam's moments, start as in any training.
+        out: the run's folder; an interrupted training in it is resumed. Absent: a temporary folder, which is deleted
+            together with the run.
+        tracker: receives the scalars that metrics.jsonl receives. An error that it raises ends training.
 
-    Raises: ConfigError where `given` is not what the method reads; RunError for a folder with another run in it, or for
-    a loss that is no longer finite.
+    Raises: ConfigError if `given` lacks what the method reads, or has more. RunError if the folder holds another run or
+    other files, or if the loss is no longer finite.
     """
     config = config or Config()
     given = _given(method, train.dataset, reference, given or {})
@@ -94,23 +97,28 @@ def fit(
 
 
 def _given(method: Method, dataset: Dataset, reference: Run | None, given: Mapping[str, Run]) -> dict[str, Run]:
-    """What the method reads, by name. Raises: ConfigError where it is not what the method reads."""
+    """The runs that the method reads, by name.
+
+    Raises: ConfigError if one is missing, is not read by the method, or predicts no pCTR. RunError for a run of another
+    layout than the dataset's.
+    """
     for name in given:
         if name not in method.reads:
-            does = f"it reads {', '.join(method.reads)}" if method.reads else "it reads nothing beside its heads"
-            raise ConfigError(f"what is given must be read by {method.label}", f"'{name}'", do=f"Leave it out: {does}")
+            does = f"it reads {', '.join(method.reads)}" if method.reads else "it reads none"
+            must = f"every run in `given` must be read by {method.label}"
+            raise ConfigError(must, f"'{name}'", do=f"Leave it out: {does}")
     if reference is not None and REFERENCE_PCTR in method.reads:
         given = {REFERENCE_PCTR: reference, **given}
     for name in method.reads:
         if name not in given:
             what = "the reference CTR network" if name == REFERENCE_PCTR else name
-            how = "Train one with reference_ctr(...) and hand it to fit as reference="
-            do = how if name == REFERENCE_PCTR else f"Hand it to fit as given={{'{name}': ...}}"
+            how = "Train one with reference_ctr(...) and give it to fit as reference="
+            do = how if name == REFERENCE_PCTR else f"Give it to fit as given={{'{name}': ...}}"
             raise ConfigError(f"{method.label} learns from {what}", "none was given", do=do)
     for name, run in given.items():
         run.impressions(dataset)
         if "pctr" not in run.method.predicts:
-            came = f"a run of {run.method.label}, which has none"
+            came = f"a run of {run.method.label}, which does not"
             raise ConfigError(f"the run given as {name} must predict pCTR", came, do="Give the run of a CTR network")
     return dict(given)
 
@@ -136,7 +144,7 @@ class _Trainer:
         self._reference, self._start = reference, start
         data = train.dataset
         self._record = RunRecord(
-            method=json.loads(json.dumps(method.spec())),  # as it is read back: lists for tuples
+            method=json.loads(json.dumps(method.spec())),  # as JSON gives it back: tuples become lists
             seed=seed,
             config=config.model_dump(mode="json"),
             dataset=TrainedOn(
@@ -152,12 +160,12 @@ class _Trainer:
             position=Position().record(),
         )
         self._position = Position()
-        self._last: TensorFile | None = None  # what an interrupted training goes on from
+        self._last: TensorFile | None = None  # the checkpoint to resume from
         self._best: TensorFile | None = None  # the best weights so far
 
     def run(self) -> Run:
-        """Train from the start, or from where the folder says; nothing to do where it is finished."""
-        if not self._resume():
+        """Train from the start or from the folder's checkpoint. A finished run is only opened."""
+        if not self._prepare_folder():
             return Run.open(self._out, reference=self._reference, method=self._method)
         settings = self._config.training
         if settings.threads is not None:
@@ -202,23 +210,23 @@ class _Trainer:
             if now - since > LOG_SECONDS:
                 self._log({"loss": sums[0] / sums[1], "impressions_per_second": logged / (now - since), **scalars()})
                 since, logged = now, 0
-            # the look at the end of the epoch comes below, after its last batch
+            # the validation at the end of the epoch comes below, after the last batch
             if position.batch % check_every == 0 and position.batch < self._batches_per_epoch():
-                self._look()
+                self._validate()
                 if position.finished:
                     break
             elif now - self._saved_at > 60 * settings.checkpoint_minutes:
                 self._save()
         else:
             position.epoch, position.batch = position.epoch + 1, 0
-            self._look(sums[0] / sums[1] if sums[1] else math.nan)
+            self._validate(sums[0] / sums[1] if sums[1] else math.nan)
         state = f"loss {sums[0] / max(1, sums[1]):.5f}"
         if len(self._validation):
-            state += f", validation {self._looked:.5f}" + (" (best so far)" if position.worse == 0 else "")
+            state += f", validation {self._latest_loss:.5f}" + (" (best so far)" if position.worse == 0 else "")
         self._progress.done(state)
 
     def _step(self, batch: Batch) -> tuple[float, Any]:
-        """One step of both optimizers; the batch's loss, and the method's own scalars on demand."""
+        """One step of both optimizers: the loss of the batch, and a function that computes the method's own scalars."""
         loss, p = self._learner.step(batch)
         value = loss.item()
         if not math.isfinite(value):
@@ -255,21 +263,21 @@ class _Trainer:
 
     # The validation part
 
-    def _look(self, train_loss: float | None = None) -> None:
-        """Look at the validation part: keep the weights if they are the best, stop if they have not been for long."""
+    def _validate(self, train_loss: float | None = None) -> None:
+        """Compute the validation loss; keep the weights if it is the lowest, stop after `patience` higher ones."""
         position = self._position
         self._learner.finish()
-        self._looked = self._validation_loss() if len(self._validation) else math.nan
-        better = not self._looked >= position.best  # without a validation part the last weights are the best
+        self._latest_loss = self._validation_loss() if len(self._validation) else math.nan
+        better = not self._latest_loss >= position.best  # without a validation part the last weights are the best
         position.worse = 0 if better else position.worse + 1
-        position.best = self._looked if better else position.best
+        position.best = self._latest_loss if better else position.best
         position.finished = position.worse >= self._config.training.patience
-        line = {"validation_loss": self._looked, "best": better}
+        line = {"validation_loss": self._latest_loss, "best": better}
         self._log(line if train_loss is None else {"loss": train_loss, **line})
         self._save(best=better)
 
     def _validation_loss(self) -> float:
-        """The method's own loss on its own samples of the validation part, the same samples at every look."""
+        """The method's loss on its samples of the validation part; each validation uses the same samples."""
         total, count = 0.0, 0
         for batch in self._batches(self._validation, np.random.default_rng([self._seed, 0])):
             total += self._learner.loss(batch) * len(batch)
@@ -314,7 +322,7 @@ class _Trainer:
         record.write(self._out / RUN)
 
     def _finish(self) -> Run:
-        """Keep the best weights alone; the run with them."""
+        """Write the best weights, remove the checkpoints, and return the run with these weights."""
         assert self._best is not None
         weights = load_tensors(self._out / self._best.file, self._best.sha256, "network.")
         digest = save_tensors(self._out / WEIGHTS, prefixed("network.", weights))
@@ -324,12 +332,15 @@ class _Trainer:
             path.unlink()
         network = self._learner.network
         network.load_state_dict(weights)
-        network.lookups = TORCH  # as in a run that is opened
+        network.lookups = TORCH  # as in a run that is opened from its folder
         layout = Layout.open(self._out)
         return Run(self._out, self._method, self._seed, self._config, layout, network, self._reference).ready()
 
-    def _resume(self) -> bool:
-        """Take up what the folder holds. Returns False where it is finished. Raises: RunError for another run."""
+    def _prepare_folder(self) -> bool:
+        """Set up a new folder, or read the position of the run in it. False if that run is finished.
+
+        Raises: RunError if the folder holds other files, or a run of another method, seed, configuration or dataset.
+        """
         if not (self._out / RUN).exists():
             refuse_foreign(self._out)
             self._out.mkdir(parents=True, exist_ok=True)
@@ -346,27 +357,28 @@ class _Trainer:
                 one, other = one["digest"], other["digest"]
             if one != other:
                 raise RunError(
-                    f"the run in this folder must be of the same {key} to go on",
-                    f"it is of {_difference(other, one)}",
+                    f"the run in this folder must have the same {key} to be resumed",
+                    f"it has {key} {_difference(other, one)}",
                     where=str(self._out),
                     do="Choose another folder, or delete this one",
                 )
         if there.status == "finished":
-            self._progress.say(f"{self._out}: finished already; nothing to do")
+            self._progress.say(f"{self._out}: already finished, nothing to do")
             return False
         self._position, self._last, self._best = Position.of(there.position), there.last, there.best
         _cut_metrics(self._out / METRICS, self._position.step)
-        self._progress.say(f"{self._out}: going on at epoch {self._position.epoch + 1}, step {self._position.step:,}")
+        self._progress.say(f"{self._out}: resuming at epoch {self._position.epoch + 1}, step {self._position.step:,}")
         return True
 
 
 def refuse_foreign(out: Path) -> None:
-    """Raises: RunError where a folder without a run holds other files."""
+    """Raises: RunError if `out` is a file, or a folder with other files and no run."""
     if (out / RUN).exists() or not out.exists():
         return
     if out.is_file() or any(p.name not in BEFORE_RUN for p in out.iterdir()):
         came = "it is a file" if out.is_file() else "it holds other files"
-        raise RunError("a run's folder must be new, empty or hold a run", came, where=str(out))
+        do = "Choose another folder"
+        raise RunError("a run's folder must be new, empty or hold a run", came, where=str(out), do=do)
 
 
 def _difference(theirs: Any, mine: Any, path: str = "") -> str:
@@ -383,7 +395,7 @@ def _difference(theirs: Any, mine: Any, path: str = "") -> str:
 
 
 def _cut_metrics(path: Path, step: int) -> None:
-    """Forget lines of steps that are trained again. A half-written last line goes, too."""
+    """Remove the lines after `step`, whose steps are trained again, and a last line that is incomplete."""
     if not path.exists():
         return
     kept = []

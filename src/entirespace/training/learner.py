@@ -1,4 +1,4 @@
-"""One step of learning: a method's loss on a batch, Adam on the towers and on the embedding rows it touched."""
+"""One training step: a method's loss on a batch, then Adam on the towers and on the embedding rows of the batch."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ from .start import start_from
 class Learner:
     """A network and its optimizers, on the device and in the precision that the configuration names.
 
-    Precision is put on from outside: under "bf16" torch's autocast rounds what the hidden layers multiply; embeddings,
-    logits, losses and all of Adam stay float32.
+    With "bf16", torch's autocast rounds the factors of the hidden layers' products. Embeddings, logits, losses and
+    Adam stay float32.
 
-    start: a run whose weights training starts from, instead of fresh ones.
-    Raises: ConfigError where the device is not there; RunError where `start` is of another shape.
+    Args:
+        start: a run whose weights training starts from. Absent: random weights from `seed`.
+
+    Raises: ConfigError if the device is not available. RunError if `start` has another network or other fields.
     """
 
     def __init__(self, method: Method, dataset: Dataset, config: Config, seed: int, start: Run | None = None) -> None:
@@ -35,9 +37,9 @@ class Learner:
         self.method, self.device = method, training.device
         if self.device == "cuda" and not torch.cuda.is_available():
             raise ConfigError(
-                "training.device must be there",
-                "cuda, where torch finds no GPU",
-                do="Take device = cpu, or install a build of torch with CUDA",
+                "training.device must be available",
+                "cuda, but torch finds no GPU",
+                do="Use device = cpu, or install a build of torch with CUDA",
             )
         network = build_network(method, dataset.layout, dataset.train.counts, config, seed)
         if start is not None:
@@ -54,7 +56,10 @@ class Learner:
         self._cast = torch.autocast(self.device, torch.bfloat16, enabled=training.precision == "bf16")
 
     def step(self, batch: Batch) -> tuple[Tensor, Heads]:
-        """One step of both optimizers; the batch's loss and probabilities before it. Shape: loss ()."""
+        """One step of both optimizers. Returns the loss and the probabilities from before the step.
+
+        Shape: loss float32 (), in nats for the built-in methods; each head (B,).
+        """
         gathered = {name: rows.gather(batch.rows).requires_grad_() for name, rows in self._rows.items()}
         with self._cast:
             p = self.network(batch, gathered)
@@ -69,18 +74,18 @@ class Learner:
         return loss.detach(), p
 
     def loss(self, batch: Batch) -> float:
-        """The method's loss on a batch, in nats, without a step. The rows must be up to date: `finish`."""
+        """The method's loss on a batch, without a step. Call `finish` first, so that all rows are up to date."""
         with torch.inference_mode(), self._cast:
             p = self.network(batch)
         return self.method.loss(p, batch).item()
 
     def finish(self) -> None:
-        """Bring all embedding rows up to date: before anything but `step` reads the network."""
+        """Bring all embedding rows up to date. Needed before anything except `step` reads the network."""
         for rows in self._rows.values():
             rows.finish()
 
     def state(self) -> dict[str, Tensor]:
-        """Weights and the optimizers' state, for a checkpoint; those of the weights begin with "network."."""
+        """Weights and the optimizers' state, for a checkpoint. The names of the weights begin with "network."."""
         tensors = prefixed("network.", self.network.state_dict())
         for name, rows in self._rows.items():
             tensors |= prefixed(f"rows.{name}.", rows.state())
@@ -89,7 +94,7 @@ class Learner:
         return tensors
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Go on from another learner's `state()`."""
+        """Restore the `state()` of another learner. Raises: ValueError as `RowAdam.load`."""
         self.network.load_state_dict(unprefixed("network.", tensors))
         for name, rows in self._rows.items():
             rows.load(unprefixed(f"rows.{name}.", tensors))

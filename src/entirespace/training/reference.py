@@ -24,14 +24,17 @@ def reference_ctr(
     tracker: Tracker = UNTRACKED,
     progress: Progress = SILENT,
 ) -> Run:
-    """Train the reference CTR network: every method's pCVR is multiplied by its pCTR (paper, section 3.1, "Metric").
+    """Train the reference CTR network, whose pCTR multiplies every method's pCVR (paper, section 3.1, "Metric").
 
-    It starts from a seed of its own: else it would be DIVISION's CTR network, bit for bit, and not independent.
+    It is trained from another seed, `reference_seed(seed)`. With the same seed it would be equal to DIVISION's CTR
+    network, bit for bit, and not independent of it.
+
+    Args and Raises: as `fit`.
     """
-    own = reference_seed(seed)
-    return fit(CTR(), train, seed=own, config=config, start=start, out=out, tracker=tracker, progress=progress)
+    ctr_seed = reference_seed(seed)
+    return fit(CTR(), train, seed=ctr_seed, config=config, start=start, out=out, tracker=tracker, progress=progress)
 
 
 def reference_seed(seed: int) -> int:
-    """The reference network's own seed, below 2^31."""
+    """The seed of the reference CTR network that belongs to `seed`: a number below 2^31."""
     return int.from_bytes(hashlib.sha256(f"reference {seed}".encode()).digest()[:4], "little") >> 1

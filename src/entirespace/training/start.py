@@ -14,16 +14,16 @@ from ..runs.run import Run
 
 
 def start_from(network: Network, data: Dataset, run: Run) -> None:
-    """Take over a run's weights, in place.
+    """Copy a run's weights into a network, in place.
 
-    An id takes the row that it had; an id that the run never saw, or a field that it did not have, keeps its fresh
-    row. Numbers take their rows if their knots are the same. Everything else is taken as it is.
+    The row of an id is copied to the row of the same id. An id that the run does not know keeps its initial row, and so
+    do the rows of a number whose knots changed and of a hashed field whose size changed. All other weights are copied.
 
-    Raises: RunError where the two networks are not of one shape.
+    Raises: RunError if the run has other fields, or a network of another shape.
     """
     mine, theirs = network.state_dict(), run.network.state_dict()
     names = [f.name for f in data.layout.fields]
-    must = "the run to start from must have the network and the fields of this training"
+    must = "the run to start from must have the same fields and the same network as this training"
     if names != [f.name for f in run.layout.fields]:
         came = f"its fields are {', '.join(f.name for f in run.layout.fields)}, not {', '.join(names)}"
         raise RunError(must, came, where=str(run.folder))
@@ -31,8 +31,9 @@ def start_from(network: Network, data: Dataset, run: Run) -> None:
     for key in sorted({*mine, *theirs}):
         shapes = [tuple(state[key].shape[1 if key in tables else 0 :]) for state in (mine, theirs) if key in state]
         if len(shapes) != 2 or shapes[0] != shapes[1]:
-            came = f"{key} is {' and '.join(map(str, shapes))}" if len(shapes) == 2 else f"only one of them has {key}"
-            raise RunError(must, came, where=str(run.folder), do="Give the method and the configuration of that run")
+            both, one = f"{key} has the shapes {' and '.join(map(str, shapes))}", f"only one of them has {key}"
+            do = "Use the method and the configuration of that run"
+            raise RunError(must, both if len(shapes) == 2 else one, where=str(run.folder), do=do)
     with torch.no_grad():
         for key, weight in mine.items():
             if key in tables:
@@ -42,7 +43,7 @@ def start_from(network: Network, data: Dataset, run: Run) -> None:
 
 
 def _take_rows(weight: Tensor, earlier: Tensor, data: Dataset, run: Run) -> None:
-    """Copy the rows of the ids that both layouts know. Shape: (rows, D), (rows of the run, D)."""
+    """Copy the rows of the ids that both layouts know. Shape: weight (rows, D), earlier (rows of the run, D)."""
     if data.layout.digest == run.layout.digest:
         weight.copy_(earlier)
         return
@@ -54,9 +55,9 @@ def _take_rows(weight: Tensor, earlier: Tensor, data: Dataset, run: Run) -> None
 
 
 def earlier_rows(encoder: Encoder, earlier: Encoder) -> np.ndarray:
-    """The row that each row of an encoder had in an earlier one; -1: none. Row 0, "unseen", had row 0.
+    """For each row of an encoder, the row of the same id in an earlier encoder; -1 if there is none.
 
-    Shape: -> int64 (encoder.size,).
+    Row 0, "unseen", is row 0 in both. Shape: -> int64 (encoder.size,).
 
     >>> import polars as pl
     >>> old, new = (Vocabulary(pl.Series(ids), np.ones(2)) for ids in (["a", "b"], ["b", "c"]))

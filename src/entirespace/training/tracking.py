@@ -1,6 +1,6 @@
-"""Where the scalars of a run go besides metrics.jsonl: TensorBoard, MLflow, or nowhere.
+"""Trackers, which send the scalars of a training to TensorBoard or MLflow in addition to metrics.jsonl.
 
-The trainer only knows the `Tracker` interface; the caller of `fit` chooses the service.
+The trainer only knows the interface `Tracker`; the caller of `fit` chooses the tracker.
 """
 
 from __future__ import annotations
@@ -22,23 +22,28 @@ TENSORBOARD, MLFLOW = "tensorboard", "mlflow.json"  # in the run's folder
 
 
 class Tracker(Protocol):
-    """Receives the scalars that metrics.jsonl receives: `start`, then `log` often, then `close`. One run at a time."""
+    """Receives the scalars that metrics.jsonl receives: `start` once, `log` often, `close` once. One run at a time."""
 
     def start(self, run: Path, about: Mapping[str, Any], step: int) -> None:
-        """Training begins after `step`: 0, or the step of the checkpoint it resumes from; later steps are repeated.
+        """Training begins after `step`: 0, or the step of the checkpoint that is resumed; later steps are repeated.
 
-        run: the folder. about: method, seed, config and dataset, as in run.json.
+        Args:
+            run: the run's folder.
+            about: method, seed, config and dataset, as in run.json.
         """
         ...
 
-    def log(self, step: int, scalars: Mapping[str, float]) -> None: ...
+    def log(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Scalars after a step, by name."""
+        ...
+
     def close(self, finished: bool) -> None:
         """Training has ended; `finished` is False if it was interrupted."""
         ...
 
 
 class Untracked:
-    """Scalars go to metrics.jsonl only: the library's default."""
+    """No tracker: scalars go to metrics.jsonl only. The library's default."""
 
     def start(self, run: Path, about: Mapping[str, Any], step: int) -> None: ...
     def log(self, step: int, scalars: Mapping[str, float]) -> None: ...
@@ -49,7 +54,7 @@ UNTRACKED = Untracked()
 
 
 class TensorBoard:
-    """Event files in RUN/tensorboard: `tensorboard --logdir RUN` shows them, with those of RUN/reference.
+    """Event files in RUN/tensorboard; `tensorboard --logdir RUN` shows them, with those of RUN/reference.
 
     Raises: ConfigError if tensorboard is not installed.
     """
@@ -61,8 +66,8 @@ class TensorBoard:
         writer = import_module("torch.utils.tensorboard").SummaryWriter
         folder = run / TENSORBOARD
         if step == 0:
-            shutil.rmtree(folder, ignore_errors=True)  # left by a training that stopped before its first checkpoint
-        # TensorBoard ignores what the folder's older files have for purge_step and later
+            shutil.rmtree(folder, ignore_errors=True)  # files of a training that stopped before its first checkpoint
+        # TensorBoard ignores the values of older files at purge_step and later steps
         self._writer = writer(folder, purge_step=step + 1 if step else None)
 
     def log(self, step: int, scalars: Mapping[str, float]) -> None:
@@ -75,10 +80,11 @@ class TensorBoard:
 
 
 class MLflow:
-    """A run under MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME, with the flattened configuration and the scalars.
+    """An MLflow run with the configuration and the scalars, at MLFLOW_TRACKING_URI under MLFLOW_EXPERIMENT_NAME.
 
-    A resumed training continues the same MLflow run, whose id is in RUN/mlflow.json. MLflow deletes nothing, so a
-    step that is trained again has its scalars there twice.
+    A resumed training continues the same MLflow run, whose id is in RUN/mlflow.json. MLflow cannot delete scalars, so
+    the steps that are trained again have two values each.
+
     Raises: ConfigError if mlflow is not installed.
     """
 
@@ -104,7 +110,7 @@ class MLflow:
 
 
 def tracker(kind: Kind | None = None) -> Tracker:
-    """The tracker of that name; by default TensorBoard if it is installed, else none.
+    """The tracker of this kind. By default TensorBoard if it is installed, otherwise none.
 
     Raises: ConfigError if the package that it needs is not installed.
     """

@@ -1,4 +1,4 @@
-"""The two-node rule against the plain sum over all missed steps, in every corner."""
+"""The two-node rule against the plain sum over all missed steps, also in extreme cases."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def tick(clock: Coasting, lr: float) -> None:
 @pytest.mark.parametrize("begun", [1, 8, 50, 120, 130, 200, 300, 1000, 10_000, 1_000_000])
 @pytest.mark.parametrize("gap", [1, 2, 3, 20, 100, 1000])
 def test_error_of_the_rule(begun: int, gap: int) -> None:
-    """Replayed steps and two nodes give the sum of all missed moves, to 7e-6 of lr."""
+    """Replayed steps and two nodes give the sum of all missed updates, with an error below 7e-6 lr."""
     betas = (0.9, 0.999)
     clock = Coasting(betas, eps=1.0)
     clock.now = clock.base = begun
@@ -85,7 +85,7 @@ def test_the_kernel_keeps_the_same_tables(betas: tuple[float, float]) -> None:
 
 
 def test_the_tables_do_not_lose_digits_at_a_million_steps() -> None:
-    """The nodes of a settled gap are the same whenever it began, sqrt(1 - b2^t) having come to 1."""
+    """Late in training sqrt(1 - b2^t) is 1, so the nodes of a long gap do not depend on where it begins."""
     nodes = []
     for begun in (100_000, 1_000_000):
         clock = Coasting((0.9, 0.999), 1e-8)

@@ -104,7 +104,7 @@ def test_other_eps(log: Log, eps: float) -> None:
 
 
 def test_float32_is_as_near_the_truth_as_torchs_float32(log: Log) -> None:
-    """Both against the same steps in float64: rounding differs, its size does not."""
+    """Both are compared with the same steps in float64: their rounding errors are of the same size."""
     schedule = SCHEDULES["constant"]
     truth = log.dense(schedule)[-1]
     torchs = _distance(log.dense(schedule, torch.float32)[-1], truth)
@@ -118,7 +118,7 @@ def test_float32_is_as_near_the_truth_as_torchs_float32(log: Log) -> None:
 
 
 @BOTH
-def test_saved_and_loaded_half_way_it_goes_on_bit_for_bit(log: Log, kernels: bool) -> None:
+def test_a_state_saved_half_way_resumes_bit_for_bit(log: Log, kernels: bool) -> None:
     schedule = SCHEDULES["warm-up"]
     whole = log.caught_up(schedule, log.dense(schedule), kernels=kernels)[1]
     weight = log.start.clone()
@@ -167,8 +167,8 @@ def test_state_of_another_table_is_refused() -> None:
             other.load(state)
 
 
-def test_looking_often_changes_nothing_but_rounding(log: Log) -> None:
-    """`finish` cuts gaps and starts the history anew; catching up twice is catching up once."""
+def test_frequent_finish_changes_only_the_rounding(log: Log) -> None:
+    """`finish` ends all gaps and empties the history; a second `catch_up` changes nothing."""
     schedule = SCHEDULES["cosine"]
     whole = log.caught_up(schedule, log.dense(schedule))[1]
     weight = log.start.clone()
@@ -218,7 +218,7 @@ def test_widths_and_threads(width: int) -> None:
 
 @BOTH
 def test_no_rows(kernels: bool) -> None:
-    """A step that touches nothing still moves the rows of the step before."""
+    """A step without rows still moves the rows of earlier steps."""
     weight = torch.zeros(2, 3)
     adam = RowAdam(weight, lr=0.1, kernels=kernels)
     none = torch.zeros(0, dtype=torch.int64)
@@ -256,6 +256,6 @@ def test_lazy_freezes_rows_between_touches(log: Log, kernels: bool) -> None:
 @pytest.mark.parametrize(
     ("betas", "eps"), [((1.0, 0.999), 1e-8), ((0.9, 0.5), 1e-8), ((0.9, 1.0), 1e-8), ((0.9, 0.999), 0.0)]
 )
-def test_betas_under_which_missed_moves_need_not_end_are_refused(betas: tuple[float, float], eps: float) -> None:
+def test_betas_whose_missed_updates_may_not_decay_are_refused(betas: tuple[float, float], eps: float) -> None:
     with pytest.raises(ValueError, match="Adam needs"):
         RowAdam(torch.zeros(1, 1), lr=0.1, betas=betas, eps=eps)

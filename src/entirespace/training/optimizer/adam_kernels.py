@@ -1,13 +1,13 @@
 """The CPU kernels of `RowAdam`, compiled for one embedding size and precision. `adam_torch` computes the same.
 
-    catch_up   a row after k missed steps: w -= m * sum over terms of A / (sqrt(v) + H), then m *= b1^k,
+    catch_up   apply the k steps that a row missed: w -= m * sum over terms of A / (sqrt(v) + H), then m *= b1^k,
                v *= b2^k; the terms are the missed steps that are replayed, and the two nodes (see `coasting`)
     step       m = b1 m + (1 - b1) g,  v = b2 v + (1 - b2) g^2,  w -= c m / (sqrt(v) + e)
-    advance    one step of the clock: adds a mass to each open start, and updates its two nodes
+    advance    one step of the clock: adds a mass to each recent start, and updates its two nodes
 
-The state of a row is packed in one array: m (D), v (D), and in the last word `last`, read through an integer view of
-the same memory. Rows are used in random order, so row i + AHEAD is prefetched while row i is computed: 2-3 times
-faster.
+The state of a row is one array of 2 D + 1 words: m (D), v (D) and, in the last word, `last`, the step of its last use.
+`last` is read through an integer view of the same memory. Rows are used in random order, so row i + AHEAD is
+prefetched while row i is computed, which is 2 to 3 times faster.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ AHEAD = 16  # rows; 8 and 32 are no faster
 
 @functools.cache
 def kernels(width: int, dtype: str) -> tuple[Callable[..., None], Callable[..., None]]:
-    """`catch_up` and `step` for rows of `width` floats of dtype "float32" or "float64".
+    """The compiled `catch_up` and `step` for rows of `width` numbers of dtype "float32" or "float64".
 
-    The compiler unrolls the loops because it knows the width: a row of 18 in the cache takes 17 ns, else 70.
+    The compiler knows the width and unrolls the loops: a row of 18 numbers in the cache takes 17 ns instead of 70 ns.
     """
     real: Any = np.float32 if dtype == "float32" else np.float64
-    # "contract" allows fused multiply-add but reorders no sum, so results do not depend on the slices
+    # "contract" allows fused multiply-add and does not reorder sums, so results do not depend on the slices
     compiled = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz"})
 
     @compiled
@@ -48,7 +48,7 @@ def kernels(width: int, dtype: str) -> tuple[Callable[..., None], Callable[..., 
             begun = np.int64(last[row])
             gap = now - begun
             last[row] = now
-            if gap > 0 and begun > 0:  # a row that was never used has missed nothing
+            if gap > 0 and begun > 0:  # a row that was never used has m = v = 0: no step moves it
                 first = begun - base
                 for d in range(width):
                     root[d] = np.sqrt(mv[width + d])
@@ -97,7 +97,7 @@ def kernels(width: int, dtype: str) -> tuple[Callable[..., None], Callable[..., 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def advance(history, sums, powers, base, now, late, early, c, e):
-    """Add the mass c r^j at e b2^(-j/2) of step `now` to each start j steps back, as `Coasting.advance` does."""
+    """Add the mass c r^j at e b2^(-j/2) of step `now` to each start j steps ago, as `Coasting.advance` does."""
     window = len(sums)
     history[now - base, 0], history[now - base, 1] = c, e
     for begun in range(max(base, now - window), now):

@@ -1,6 +1,7 @@
-"""The kernels of `RowAdam` in torch operations, for any device; tests compare `adam_kernels` with them.
+"""The kernels of `RowAdam` in torch operations, for any device. Tests compare `adam_kernels` with them.
 
-A row's `state` is m (D), v (D) and, in the last word, `last`, which is an integer view of the same memory.
+The state of a row is 2 D + 1 words: m (D), v (D) and, in the last word, `last`, the step of its last use, which is read
+through an integer view of the same memory.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from .coasting import A1, A2, H1, H2, C, Coasting, E
 
 
 def catch_up(rows: Tensor, weight: Tensor, state: Tensor, last: Tensor, clock: Coasting) -> Tensor:
-    """Bring rows up to date and return their weights. Shape: rows (U,) -> (U, D)."""
+    """Apply the steps that rows missed, in place, and return their weights. Shape: rows int64 (U,) -> (U, D)."""
     width = weight.shape[1]
     w, mv = weight[rows], state[rows]
     m, v = mv[:, :width], mv[:, width:-1]
     root = v.sqrt()
     begun = last[rows].long()
-    gap = torch.where(begun > 0, clock.now - begun, 0)  # a row that was never used has missed nothing
+    gap = torch.where(begun > 0, clock.now - begun, 0)  # a never used row has m = v = 0: no step moves it
     replays = torch.minimum(clock.replays(begun), gap)
     first = (begun - clock.base).clamp(min=0)
 
@@ -43,7 +44,7 @@ def catch_up(rows: Tensor, weight: Tensor, state: Tensor, last: Tensor, clock: C
 
 
 def step(rows: Tensor, grad: Tensor, weight: Tensor, state: Tensor, last: Tensor, clock: Coasting, lr: float) -> None:
-    """Step clock.now of Adam for rows with gradients. Shape: rows (U,), grad (U, D)."""
+    """Step `clock.now` of Adam for the rows with gradients, in place. Shape: rows int64 (U,), grad (U, D)."""
     width, (b1, b2) = weight.shape[1], clock.betas
     c, e = clock.coefficients(lr, clock.now)
     mv = state[rows]

@@ -1,4 +1,4 @@
-"""How far dense Adam moves a row in steps that give it no gradient: the sums behind `RowAdam`.
+"""The sums behind `RowAdam`: how far dense Adam moves a row in the steps in which the row has no gradient.
 
 Dense Adam (Kingma & Ba 2015, Algorithm 1; torch.optim.Adam) at step t, gradient g and learning rate lr_t:
 
@@ -15,18 +15,18 @@ Neither a_j nor h_j depends on the row. The missed updates sum to m S(sqrt(v)), 
 a_j / (s + h_j): the Stieltjes transform of masses a_j at points h_j. Two facts make it cheap:
 
 1. a_j falls like 0.9^j, so the sum can stop after 374 steps (`Coasting.window`) for any gap, and the h_j that
-   matter are close together. So S(s) is about A1 / (s + H1) + A2 / (s + H2), the Gauss rule with two nodes, which
-   has the first four moments of the masses. Two divisions replace any number of missed steps, and are exact for one
-   or two. (With one node, at the mean of h, it is the better known G / (s + H/G).)
-2. All masses are positive, so the moments of a start l are running sums, without cancellation or underflow at
-   any t: step t adds one mass to each of the starts t-374 .. t-1, and earlier starts no longer change. This also
-   covers a learning rate schedule, since c_t is the value at its own step.
+   matter are close together. So S(s) is approximately A1 / (s + H1) + A2 / (s + H2). This is the Gauss rule with two
+   nodes, whose first four moments equal those of the masses. Two divisions replace any number of missed steps; for one
+   or two missed steps the result is exact. (With one node, at the mean of h, it is the better known G / (s + H/G).)
+2. All masses are positive, so the moments can be kept as running sums for each start l (the step after which a gap
+   begins), without cancellation or underflow at any t. Step t adds one mass to each of the starts t-374 .. t-1;
+   earlier starts no longer change. A learning rate schedule is also covered, because c_t uses the lr of step t.
 
-In two cases the h_j are further apart: near the start of training, while sqrt(1 - b2^t) still grows (`early`), and
-with unusual betas (`late`). There the first missed steps of a gap are replayed one by one, and the rule covers the
-later ones. The error that remains in the sum of missed updates of a gap, in units of lr, over all gaps and
-sqrt(v)/eps, with betas (0.9, 0.999): 6e-6 if the gap begins before step 300, 7e-7 if at step 300, 5e-9 from step 5000
-on. (One node after 16 replayed steps: 3e-3, 1e-4, 2e-5.)
+In two cases the h_j are further apart: early in training, while sqrt(1 - b2^t) still grows (`early`), and with unusual
+betas (`late`). Then the first missed steps of a gap are replayed one by one, and the rule covers the later ones. With
+betas (0.9, 0.999), the remaining error in the sum of the missed updates of a gap, in units of lr, over all gaps and
+all sqrt(v)/eps, is at most 6e-6 if the gap begins before step 300, 7e-7 if it begins at step 300, and 5e-9 from step
+5000 on. (One node after 16 replayed steps: 3e-3, 1e-4, 2e-5.)
 """
 
 from __future__ import annotations
@@ -37,20 +37,21 @@ import torch
 from torch import Tensor
 
 C, E, A1, H1, A2, H2 = range(6)
-"""Columns of `Coasting.history`: c_t and e_t of step t; the two nodes of the gaps that began after step t."""
+"""Columns of `Coasting.history`: c_t and e_t of step t, then the two nodes of the gaps that begin after step t."""
 ROOM = 1024  # initial rows of history; doubled when full
-TOLERANCE = 1e-6  # largest error of the rule late in training, in units of lr; `late` is chosen to meet it
+TOLERANCE = 1e-6  # largest error of the rule late in training, in units of lr; it determines `late`
 
 
 class Coasting:
-    """The step counter (clock) of one table's Adam, and the sums needed to catch up rows that missed steps.
+    """The step counter (clock) of one table's Adam, and the sums that apply missed steps to rows.
 
-    history: float64 (steps since base + 1, 6), see the columns above; row i belongs to step base + i.
-    sums: float64 (window, 5), row l % window for the start l: the sums of a, a x, a x^2, a x^3, and h0, where
-        x = h/h0 - 1 measures h relative to its first value, so that the moments keep their digits.
+    now, base: the current step, and the step of the last `restart`.
+    history: float64 (at least now - base + 1, 6), with the columns above; row i belongs to step base + i.
+    sums: float64 (window, 5), row l % window for the start l: the sums of a, a x, a x^2, a x^3, and h0. x = h/h0 - 1
+        is h relative to its first value; so the moments keep their precision.
     powers: float64 (window + 1, 4), row k for a gap of k steps: b1^k, b2^k, (b1/sqrt(b2))^k, b2^(-k/2).
 
-    Raises ValueError unless 0 <= b1 < sqrt(b2) < 1 and eps > 0: otherwise missed updates need not decay.
+    Raises: ValueError unless 0 <= b1 < sqrt(b2) < 1 and eps > 0; otherwise missed updates may not decay.
     """
 
     def __init__(self, betas: tuple[float, float], eps: float, device: torch.device | str = "cpu") -> None:
@@ -59,7 +60,7 @@ class Coasting:
             raise ValueError(f"Adam needs 0 <= b1 < sqrt(b2) < 1 and eps > 0, however: {b1=}, {b2=}, {eps=}")
         self.betas, self.eps = (float(b1), float(b2)), float(eps)
         ratio = b1 / math.sqrt(b2)
-        # masses below 1e-17 of the first are below the last digit of a float64
+        # a mass below 1e-17 of the first one does not change a float64 sum
         self.window = math.ceil(math.log(1e-17) / math.log(ratio)) if b1 else 1
         self.early = round(12.8 / (1 - ratio)) if b1 else 0
         self.late = replays_late(self.betas, self.window)
@@ -69,23 +70,26 @@ class Coasting:
         self.restart()
 
     def restart(self) -> None:
-        """Forget all starts, when every row is up to date: new gaps begin at `now`."""
+        """Discard all starts. Call it when every row is up to date: the next gaps begin at `now`."""
         self.base = self.now
         self.history = self.room(ROOM)
         self.sums = self.powers.new_zeros(self.window, 5)
 
     def room(self, steps: int) -> Tensor:
-        """Empty rows of `history`, whose nodes have no mass."""
+        """Empty rows of `history`, whose nodes have mass 0. Shape: float64 (steps, 6)."""
         history = self.powers.new_zeros(steps, 6)
         history[:, [H1, H2]] = self.eps
         return history
 
     def replays(self, begun: Tensor) -> Tensor:
-        """How many missed steps after step `begun` are replayed one by one before the rule takes over."""
+        """How many missed steps after step `begun` are replayed one by one; the rule covers the later ones.
+
+        Shape: int64 (n,) -> int64 (n,).
+        """
         return self.late + (self.early - begun).clamp(min=0) // 4
 
     def coefficients(self, lr: float, step: int) -> tuple[float, float]:
-        """c_t and e_t of step t."""
+        """c_t and e_t of a step t >= 1."""
         b1, b2 = self.betas
         root = math.sqrt(-math.expm1(step * math.log(b2)))
         return lr * root / (1 - b1**step), self.eps * root
@@ -97,7 +101,7 @@ class Coasting:
             self.history = torch.cat([self.history, self.room(len(self.history))])
 
     def advance(self, lr: float) -> None:
-        """Add the masses of step `now` to the open starts. The kernel is `adam_kernels.advance`."""
+        """Add the masses of step `now` to the recent starts. `adam_kernels.advance` does the same, compiled."""
         c, e = self.coefficients(lr, self.now)
         self.history[self.now - self.base, C] = c
         self.history[self.now - self.base, E] = e
@@ -118,8 +122,8 @@ def two_nodes(sums: Tensor) -> Tensor:
     """The Gauss rule with two nodes for given moments (`Coasting.sums`). Shape: (n, 5) -> (n, 4), A1 H1 A2 H2.
 
     With the mean of x, variance V, third central moment T and g = T / 2V, the nodes are at
-    mean + g -+ sqrt(g^2 + V), with masses inversely proportional to their distances from the mean. Without
-    variance there is one node, at the mean.
+    mean + g -+ sqrt(g^2 + V), with masses inversely proportional to their distances from the mean. If V is 0,
+    there is one node, at the mean.
     """
     total, origin = sums[:, 0], sums[:, 4]
     mean, square, cube = (sums[:, i] / torch.where(total > 0, total, 1) for i in (1, 2, 3))
@@ -136,7 +140,7 @@ def two_nodes(sums: Tensor) -> Tensor:
 def replays_late(betas: tuple[float, float], window: int) -> int:
     """How many missed steps to replay so that the rule's error late in training is below TOLERANCE * lr.
 
-    It is the worst case over sqrt(v)/eps for the longest gap, where a row moves about lr (1 - b1)/sqrt(1 - b2)
+    The error is the worst over sqrt(v)/eps for the longest gap, for a row that moves about lr (1 - b1)/sqrt(1 - b2)
     per step.
 
     >>> replays_late((0.9, 0.999), 374), replays_late((0.9, 0.99), 391)

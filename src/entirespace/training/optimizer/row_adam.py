@@ -1,8 +1,8 @@
 """Adam for embedding tables: the results of dense Adam at the cost of the rows that a batch uses.
 
-Dense Adam updates every row at every step, also rows without a gradient, until their m has decayed. Updating only the
-rows in use ("lazy", as torch.optim.SparseAdam and others do) is another optimizer, with other AUCs. `RowAdam` updates
-only the rows in use, too, but applies the steps that a row missed before it is next read. `coasting` derives how.
+Dense Adam updates every row at every step, also a row without a gradient, as long as its m is not 0. An Adam that skips
+those rows ("lazy", such as torch.optim.SparseAdam) is a different optimizer, with different AUCs. `RowAdam` also
+updates only the rows of the batch, but first applies the steps that these rows missed. `coasting` has the derivation.
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ class RowAdam:
 
     Args:
         weight: float32 or float64 (V, D), contiguous; changed in place, so it must not be moved while training.
-        lr: the learning rate of steps that are given none.
-        lazy: do not apply missed steps. Half the cost, but another optimizer.
+        lr: the learning rate of steps that do not give another one.
+        lazy: do not apply missed steps. Half the cost, but a different optimizer.
         kernels: use the compiled CPU kernels; by default if the weight is on the CPU.
 
-    Memory: 2 D + 1 words per row, and 48 bytes per step since the last `finish`.
+    Memory: 2 D + 1 words of the weight's precision per row, and 48 bytes per step since the last `finish`.
+
+    Raises: ValueError as `Coasting`.
 
     >>> weight = torch.zeros(4, 2)
     >>> adam = RowAdam(weight, lr=0.1)
@@ -59,7 +61,7 @@ class RowAdam:
         self.weight, self.lr, self.lazy = weight.detach(), lr, lazy
         self.clock = Coasting(betas, eps, weight.device)
         self.packed = torch.zeros(rows, 2 * width + 1, dtype=weight.dtype, device=weight.device)
-        # `last` is the last word of each row's state, read as an integer: one memory access fetches the whole state
+        # `last` is the last word of each row's state, viewed as an integer, so one memory access reads all of it
         self.last = self.packed.view(torch.int32 if weight.dtype == torch.float32 else torch.int64)[:, -1]
         self._fast = weight.device.type == "cpu" if kernels is None else kernels
         if self._fast:
@@ -67,12 +69,12 @@ class RowAdam:
             self._arrays = self.weight.numpy(), self.packed.numpy(), self.last.numpy()
 
     def catch_up(self, rows: Tensor) -> None:
-        """Bring these rows' weight, m and v up to the current step. Shape: rows int64 (U,), distinct."""
+        """Bring weight, m and v of these rows up to the current step. Shape: rows int64 (U,), distinct."""
         if not self.lazy:
             self._caught_up(rows, self.weight.new_empty(0, self.weight.shape[1]))
 
     def gather(self, rows: Tensor) -> Tensor:
-        """`catch_up(rows)` and a copy of `weight[rows]` in one. Shape: int64 (U,), distinct -> (U, D)."""
+        """`catch_up(rows)`, then a copy of `weight[rows]`. Shape: int64 (U,), distinct -> (U, D)."""
         if self.lazy:
             return self.weight[rows]
         return self._caught_up(rows, self.weight.new_empty(len(rows), self.weight.shape[1]))
@@ -89,7 +91,8 @@ class RowAdam:
     def step(self, rows: Tensor, grad: Tensor, lr: float | None = None) -> None:
         """One step of Adam: these rows with their gradient, all others with gradient zero.
 
-        Shape: rows int64 (U,), distinct and caught up; grad (U, D), summed over the batch's uses of a row.
+        Shape: rows int64 (U,), distinct and up to date (`gather`); grad (U, D), summed over all uses of a row in the
+        batch.
         """
         clock, lr = self.clock, self.lr if lr is None else lr
         clock.tick()
@@ -112,9 +115,9 @@ class RowAdam:
         self.clock.restart()
 
     def state(self) -> dict[str, Tensor]:
-        """Tensors for a checkpoint: with the weight, all that is needed to resume bit for bit. They are not copies.
+        """Tensors for a checkpoint. With the weight, they are all that is needed to resume bit for bit.
 
-        rows (V, 2 D + 1) is m, v and the step of the last use; history and sums are small after `finish`.
+        They are not copies. rows (V, 2 D + 1) is m, v and the step of the last use. history is small after `finish`.
         """
         clock = self.clock
         return {
@@ -128,7 +131,7 @@ class RowAdam:
     def load(self, state: dict[str, Tensor]) -> None:
         """Restore the `state()` of another RowAdam; the caller restores the weight.
 
-        Raises ValueError if its shape, precision, betas or eps differ.
+        Raises: ValueError if its shape, precision, betas or eps differ.
         """
         clock, rows, kept = self.clock, state["rows"], state["history"]
         constants = tuple(state["constants"].tolist())
