@@ -11,10 +11,10 @@ fitted to; calibrators of other weights are refused.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 import numpy as np
 
@@ -22,12 +22,8 @@ from ..config import digest, nearest
 from ..core.calibrators import Calibrator, Kind, Sampling, fit_calibrator, from_dict
 from ..dataset.dataset import Part
 from ..errors import ConfigError, RunError
-from ..progress import SILENT, Progress
 from ..records import save_json
 from .outputs import Outputs
-
-if TYPE_CHECKING:
-    from .run import Run
 
 FORMAT = "entirespace-calibration/1"
 CALIBRATION = "calibration.json"
@@ -78,15 +74,17 @@ class Calibration:
 
 
 def calibrate(
-    run: Run,
+    current: Calibration,
+    outputs: Callable[[], Outputs],
     validation: Part,
     kind: Kind | None = None,
     negatives_kept: float | None = None,
-    progress: Progress = SILENT,
 ) -> Calibration:
-    """Fit a run's calibrators on the validation part.
+    """Fit calibrators on the validation part.
 
     Args:
+        current: what the run has.
+        outputs: gives what the run and its reference CTR network, if it has one, predict for the part, uncalibrated.
         kind: None keeps the calibrators that the run has.
         negatives_kept: None keeps the rate that the run has.
 
@@ -94,7 +92,7 @@ def calibrate(
     validation part has too few positives or negatives to fit on.
     """
     if negatives_kept is None:
-        negatives_kept = run.calibration.negatives_kept
+        negatives_kept = current.negatives_kept
     if kind is not None and kind not in get_args(Kind):
         raise ConfigError("the kind of calibrator must be known", f"{kind!r}", do=nearest(kind, get_args(Kind)))
     if not 0 < negatives_kept <= 1:
@@ -102,20 +100,18 @@ def calibrate(
     if validation.name != "validation":
         raise ConfigError("calibrators must be fitted on the validation part", f"the {validation.name} part was given")
     if kind is None:
-        return replace(run.calibration, negatives_kept=negatives_kept)
+        return replace(current, negatives_kept=negatives_kept)
     if kind == "none":
         return Calibration("none", negatives_kept)
-    outputs = run.outputs(validation, progress)
-    if run.reference is not None:
-        outputs = outputs.beside(run.reference_pctr(validation, progress))
+    predicted = outputs()
     y, z = validation.column("click"), validation.column("conversion")
     fitted: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    if "pctr" in outputs.own:
-        fitted["pctr"] = outputs.own["pctr"], y
-    if outputs.reference_pctr is not None:
-        fitted["pctr_reference"] = outputs.reference_pctr, y
-    if outputs.pcvr is not None:
-        fitted["pcvr"] = outputs.pcvr[y], z[y]
+    if "pctr" in predicted.own:
+        fitted["pctr"] = predicted.own["pctr"], y
+    if predicted.reference_pctr is not None:
+        fitted["pctr_reference"] = predicted.reference_pctr, y
+    if predicted.pcvr is not None:
+        fitted["pcvr"] = predicted.pcvr[y], z[y]
     found: dict[str, Calibrator] = {}
     for name, (p, label) in fitted.items():
         try:

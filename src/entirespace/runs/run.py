@@ -240,7 +240,12 @@ class Run:
         Raises: ConfigError for a part other than validation, an unknown kind or a share outside (0, 1]. RunError if
         the validation part has too few positives or negatives to fit on.
         """
-        found = calibrate(self, validation, kind, negatives_kept, progress)
+
+        def outputs() -> Outputs:
+            own = self.outputs(validation, progress)
+            return own if self.reference is None else own.beside(self.reference_pctr(validation, progress))
+
+        found = calibrate(self.calibration, outputs, validation, kind, negatives_kept)
         if save and found == Calibration():
             (self.folder / CALIBRATION).unlink(missing_ok=True)
         elif save:
