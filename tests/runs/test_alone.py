@@ -90,7 +90,7 @@ def test_a_later_log_is_predicted_and_evaluated(dataset, made, simulated_log, tm
     assert made.evaluate(tomorrow.test).tasks["cvr"].impressions == tomorrow.test.counts["click"]
     (tmp_path / "other").mkdir()
     other = later(simulated_log, tmp_path / "other")
-    with pytest.raises(RunError, match=r"reads impressions of its own layout.*--encoders RUN"):
+    with pytest.raises(RunError, match=r"must be prepared with the layout of the run.*--encoders RUN"):
         made.predict(other.test)
 
 
@@ -161,7 +161,7 @@ def test_ids_are_mapped_between_two_layouts(rng):
 
 def test_a_run_of_another_shape_is_no_start(dataset, made, quick, tmp_path):
     wider = quick.model_copy(update={"network": quick.network.model_copy(update={"embedding_size": 5})})
-    with pytest.raises(RunError, match="the run to start from must have the network and the fields"):
+    with pytest.raises(RunError, match="the run to start from must have the same fields and the same network"):
         es.fit(es.BASE(), dataset.train, config=wider, start=made)
     with pytest.raises(RunError, match="only one of them has"):
         es.fit(es.DIVISION(), dataset.train, config=quick, start=made)
