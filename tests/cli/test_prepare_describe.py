@@ -78,7 +78,7 @@ def test_what_was_met_is_in_the_report(run, raw):
         "impressions: 23 rows read, 21 kept, 1 left out, 1 quarantined",
         "  1 quarantined: bad_label, a label is neither 0 nor 1",
         "    log.csv, line 23: y=1 z=2 t=5 uid=u1 item=i1",
-        "  1 left out: conversion_without_click, conversion = 1 where click = 0; read as z := y & z",
+        "  1 left out: conversion_without_click, conversion = 1 but click = 0; a kept row gets conversion = 0",
         "    log.csv, line 22",
         "  1 kept: out_of_time_order, an earlier row has a later time",
         "    log.csv, line 24",

@@ -259,8 +259,8 @@ def test_any_tool_reads_the_files(made):
 # --- not whole ----------------------------------------------------------------------------------------
 
 
-def refused(path: Path, said: str) -> None:
-    with pytest.raises(DataError, match=said):
+def refused(path: Path, message: str) -> None:
+    with pytest.raises(DataError, match=message):
         open_dataset(path)
 
 
@@ -272,7 +272,7 @@ def test_no_dataset_at_all(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", r"manifest\.json: a dataset's files must be as `prepare` wrote them"),
         ("{", r"manifest\.json: a dataset's files must be as `prepare` wrote them"),
@@ -288,9 +288,9 @@ def test_no_dataset_at_all(tmp_path):
         ('{"format": "entirespace-dataset/2"}', r"manifest\.json: .* however: its checksum is another"),
     ],
 )
-def test_a_manifest_that_is_none(tmp_path, text, said):
+def test_a_manifest_that_is_none(tmp_path, text, message):
     (tmp_path / "manifest.json").write_text(text)
-    refused(tmp_path, said)
+    refused(tmp_path, message)
 
 
 def test_a_manifest_that_was_changed_is_refused(made):
@@ -312,7 +312,7 @@ def test_a_manifest_that_was_changed_is_refused(made):
 def test_a_missing_a_shorter_and_a_longer_file(made):
     name = made.manifest.parts["test"].files[1]
     data = (made.path / name).read_bytes()
-    for content, said in (
+    for content, message in (
         (data[:-1], r"bytes, not"),
         (data + b"x", r"bytes, not"),
         (None, "the file is missing"),
@@ -321,7 +321,7 @@ def test_a_missing_a_shorter_and_a_longer_file(made):
             (made.path / name).unlink()
         else:
             (made.path / name).write_bytes(content)
-        refused(made.path, rf"{name}: a dataset's files must be as `prepare` wrote them, however: .*{said}")
+        refused(made.path, rf"{name}: a dataset's files must be as `prepare` wrote them, however: .*{message}")
     with pytest.raises(DataError, match=f"{name}.*No such file"):  # opened before it went
         made.verify()
 

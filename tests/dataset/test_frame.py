@@ -106,5 +106,5 @@ def test_what_is_refused(frames):
     dated = impressions.with_columns(day=pl.lit("2024-01-01").str.to_date())
     with pytest.raises(ConfigError, match="the kind of column 'day' of the impressions must follow from its type"):
         es.from_frame(dated, **OPTIONS)
-    with pytest.raises(ConfigError, match="role 'user' is no field"):
+    with pytest.raises(ConfigError, match="role 'user' is not a field"):
         es.from_frame(impressions, fields=["tab"], **OPTIONS)

@@ -58,7 +58,7 @@ def test_rows_of_one_time_are_not_torn_apart_and_keep_the_order_of_the_log(log, 
 
 
 @pytest.mark.parametrize(
-    ("schema", "log_rows", "said"),
+    ("schema", "log_rows", "message"),
     [
         (PLAIN, ["a,1,0,0"] * 9, r"the train part is empty \(train 0, validation 0, test 9\)\. Is the column of time constant"),
         (PLAIN, ["a,1,0,0", "a,2,0,0"], r"the train part is empty \(train 0, validation 1, test 1\)"),
@@ -69,9 +69,9 @@ def test_rows_of_one_time_are_not_torn_apart_and_keep_the_order_of_the_log(log, 
         (PLAIN, [], "of 0 rows not one can be used"),
     ],
 )  # fmt: skip
-def test_a_part_without_a_row_and_a_log_without_one(log, schema, log_rows, said):
+def test_a_part_without_a_row_and_a_log_without_one(log, schema, log_rows, message):
     log.write("log.csv", rows(*log_rows))
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         log.prepare(schema)
     assert not log.out.exists()
 

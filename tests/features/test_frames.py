@@ -229,15 +229,15 @@ def test_a_log_without_outcomes_has_none(made, log, rng):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         ('hour = { from = "h" }\n', "", "field 'hour' is missing"),
         ("hour = {", "day = {", "the layout has no field 'day'"),
         ("hour = {", 'hour = { kind = "ids",', "field 'hour' is of kind ids in impressions, not id in impressions"),
     ],
 )
-def test_a_schema_of_other_fields_is_refused(made, log, old, new, said):
+def test_a_schema_of_other_fields_is_refused(made, log, old, new, message):
     dataset, _, _ = made
     log.out = log.out.with_name("later")
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=message):
         log.prepare(SCHEMA.replace(old, new), known=dataset.encoders)

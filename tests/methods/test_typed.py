@@ -158,8 +158,8 @@ def test_a_table_gives_the_parameters_of_the_family_of_its_name(method: Method):
 
 
 def test_a_table_of_a_method_that_is_not_compared():
-    said = r"one of the methods that are compared, however: AMAN\(rate=0.3\) is not among BASE, ESMM\. Name AMAN"
-    with pytest.raises(ConfigError, match=said):
+    message = r"one of the methods that are compared, however: AMAN\(rate=0.3\) is not among BASE, ESMM\. Name AMAN"
+    with pytest.raises(ConfigError, match=message):
         families(["BASE", "ESMM"], {"name": "AMAN", "rate": 0.3})
     with pytest.raises(ConfigError, match="is not among"):
         families(["AMAN(rate=0.5)"], {"name": "AMAN", "rate": 0.3})

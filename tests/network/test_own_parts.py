@@ -249,7 +249,7 @@ def test_a_dump_is_read_back(quick: Config, network: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("network", "said"),
+    ("network", "message"),
     [
         (
             {"tower": {"kind": "x"}},
@@ -262,10 +262,10 @@ def test_a_dump_is_read_back(quick: Config, network: dict[str, object]) -> None:
         ({"trunk": {"kind": "experts", "widht": 1}}, "'network.trunk.widht'. Did you mean 'width'?"),
     ],
 )
-def test_what_is_wrong_is_said_of_its_kind(quick: Config, network: dict[str, object], said: str) -> None:
+def test_what_is_wrong_is_said_of_its_kind(quick: Config, network: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError) as raised:
         config(quick, **network)
-    assert said in str(raised.value)
+    assert message in str(raised.value)
 
 
 def test_another_kind_starts_from_its_own_defaults(quick: Config) -> None:
