@@ -23,7 +23,7 @@ dataset (digest DIGEST)
  validation       1       1             1        0             0       0       -         0
  test             4       3            10        5             2      50      40        20
 
-4 fields, 16 rows of the embedding (one a field is for unseen ids)
+4 fields, 16 rows of the embedding (one per field is for unseen ids)
  field   table         kind            rows   ids per impression   unseen in test %
 ────────────────────────────────────────────────────────────────────────────────────
  item    impressions   id                 4                 1.00               0.00
@@ -115,7 +115,7 @@ def test_raw_ali_ccp(run, tmp_path, monkeypatch):
     assert [made["parts"][p]["impressions"] for p in ("train", "validation", "test")] == [150, 50, 200]
     assert made["truth"] is True
     assert len(made["fields"]) == 23
-    assert "the truth of every impression is known" in run("describe", "dataset").out
+    assert "the true probabilities of every impression are known" in run("describe", "dataset").out
     rare = json.loads(run("prepare", "aliccp", "raw", "rare", "--min-count", "3", "--json").out)
     assert sum(f["rows"] for f in rare["fields"]) < sum(f["rows"] for f in made["fields"])
 
