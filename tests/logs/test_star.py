@@ -343,9 +343,7 @@ def test_too_many_bad_rows_are_an_early_error_with_their_reasons(log, monkeypatc
         log.read(PLAIN, max_bad=0.5)
     assert "at most 50 % of the rows of table 'impressions' may be bad" in str(raised.value)
     assert "bad_label (a label is neither 0 nor 1). First: log.csv, line 2: y=5 z=0 t=1 a=x" in str(raised.value)
-    assert (
-        log.audit.rows_read("impressions") < 4000
-    )  # reading can stop as soon as the bad rows exceed the limit of the whole table
+    assert log.audit.rows_read("impressions") < 4000  # stops when the bad rows exceed the limit of the whole table
 
 
 @pytest.mark.parametrize(("bad", "fine"), [(1, True), (2, False)])

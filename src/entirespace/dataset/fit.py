@@ -29,9 +29,7 @@ class Fitted:
 
     encoders: Encoders
     links: Mapping[str, np.ndarray]  # side table -> int64 (parts, rows + 1): impressions of each part with each row
-    rows: dict[str, np.ndarray] = field(
-        default_factory=dict
-    )  # field of ids -> int32 (C,), the embedding row of each code
+    rows: dict[str, np.ndarray] = field(default_factory=dict)  # field of ids -> int32 (C,), the row of each code
 
     def encode(self, f: Field, bags: Ragged, times: np.ndarray) -> tuple[Ragged, np.ndarray]:
         """(embedding rows or positions of a field, numbers of ids and of unseen ids in each part).

@@ -67,9 +67,7 @@ def bags(frame: pl.DataFrame, field: Field) -> tuple[Bags, np.ndarray, np.ndarra
     weights = _lists(frame[field.weights], field.separator)
     mismatch = weights.list.len().fill_null(0).to_numpy() != lengths
     values = weights.list.explode(empty_as_null=False, keep_nulls=False)
-    values = values.cast(pl.Float64, strict=False).cast(
-        pl.Float32
-    )  # too large for float32 becomes infinite, which is refused below
+    values = values.cast(pl.Float64, strict=False).cast(pl.Float32)  # too large becomes infinite: refused below
     good = (values.is_finite() & (values >= 0)).fill_null(False).to_numpy()
     owner = np.repeat(np.arange(len(frame)), weights.list.len().fill_null(0).to_numpy())
     bad = none.copy()

@@ -23,9 +23,8 @@ from .lines import header, parse, whole_lines
 BLOCK_BYTES = 16 * 1024 * 1024
 PARQUET_ROWS = 131_072
 
-BadLine = Callable[
-    [int, str], None
-]  # called with (line number from 1, its text) for each line that cannot be read as a row
+BadLine = Callable[[int, str], None]
+"""Called with (line number from 1, text) for each line that cannot be read as a row."""
 
 
 @dataclass(frozen=True)
