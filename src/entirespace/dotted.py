@@ -1,4 +1,4 @@
-"""Nested tables by dotted names: `network.tower.hidden` is the value hidden of the table tower of the table network."""
+"""Dotted names for values in nested tables: `network.tower.hidden` is table["network"]["tower"]["hidden"]."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested tables by dotted names.
+    """Nested tables as one flat table with dotted names.
 
     >>> flat({"seed": 0, "network": {"tower": {"kind": "mlp"}}})
     {'seed': 0, 'network.tower.kind': 'mlp'}
@@ -19,17 +19,20 @@ def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def put(table: dict[str, Any], name: str, value: Any) -> None:
-    """Write the value of a dotted name. Raises: TypeError where a table of the name is a value."""
+    """Set the value of a dotted name, in place; missing tables are created.
+
+    Raises: TypeError if the name goes through something that is not a table.
+    """
     *tables, last = [key.strip() for key in name.split(".")]
     for key in tables:
         table = table.setdefault(key, {})
         if not isinstance(table, dict):
-            raise TypeError(f"'{key}' of '{name}' is no table")
+            raise TypeError(f"'{key}' of '{name}' is not a table")
     table[last] = value
 
 
 def cut(table: Mapping[str, Any], name: str) -> tuple[dict[str, Any], bool]:
-    """The tables without the value of a dotted name, and whether it was there.
+    """(the tables without the value of a dotted name, whether it was there). The argument is not changed.
 
     >>> cut({"network": {"hidden": [80], "size": 4}}, "network.hidden")
     ({'network': {'size': 4}}, True)
@@ -37,12 +40,14 @@ def cut(table: Mapping[str, Any], name: str) -> tuple[dict[str, Any], bool]:
     key, _, inside = name.partition(".")
     if not inside or not isinstance(table.get(key), Mapping):
         return {k: v for k, v in table.items() if inside or k != key}, not inside and key in table
-    rest, found = cut(table[key], inside)
-    return {**table, key: rest}, found
+    remaining, found = cut(table[key], inside)
+    return {**table, key: remaining}, found
 
 
 def merged(data: Mapping[str, Any], over: Any) -> Any:
-    """`over` laid over `data`, table by table. Where the kind changes, the settings of the former kind go.
+    """`data` with the values of `over` in place of its own, table by table.
+
+    A table of `over` with another `kind` replaces the whole table of `data`, because other kinds have other settings.
 
     >>> merged({"a": {"b": 1, "c": 2}}, {"a": {"c": 3}})
     {'a': {'b': 1, 'c': 3}}

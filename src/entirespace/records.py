@@ -1,4 +1,7 @@
-"""Typed JSON files: a format, pydantic content and a checksum, written aside and renamed, so whole or as before."""
+"""Typed JSON files with a format name and a checksum.
+
+A file is written under a temporary name and then renamed, so a crash leaves either the old file or the new one.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from .errors import EntirespaceError
 
 
 class FileRecord(Model):
-    """What a file must be: its size and the SHA-256 of its bytes."""
+    """The size of a file in bytes and the SHA-256 of its content, to notice damage."""
 
     sha256: str
     bytes: int
@@ -27,34 +30,39 @@ class FileRecord(Model):
 
 
 class Record(Model):
-    """A JSON file of a format. `checksum` covers everything else in it."""
+    """The content of a JSON file. In the file, `format` is added, and `checksum`, which covers everything else."""
 
     FORMAT: ClassVar[str]
+    """The name and version of the format."""
 
     @classmethod
     def read(cls, path: Path, error: type[EntirespaceError], *, what: str, must: str, missing: str, do: str) -> Self:
-        """The record at `path`.
+        """Read and check the record at `path`.
 
         Args:
-            error: what is raised where the file is not whole or of another format.
-            what: the kind of folder that holds it ("a dataset").
-            must: what must hold of its files.
-            missing: what it means that there is no file.
-            do: what the user can do then.
+            error: the class of the error to raise.
+            what: the kind of folder that holds the file ("a dataset"), for the error.
+            must: what must hold of the files in that folder, for the error.
+            missing: the explanation to give if the file does not exist.
+            do: the advice to give.
+
+        Raises: `error` if the file is missing, damaged, or of another format.
         """
         try:
             content = json.loads(path.read_bytes())
         except FileNotFoundError as cause:
-            raise error(f"{what} holds {path.name}, written last", missing, where=str(path.parent), do=do) from cause
+            raise error(
+                f"{what} must hold {path.name}, which is written last", missing, where=str(path.parent), do=do
+            ) from cause
         except OSError as cause:
             raise error(must, str(cause.strerror), where=str(path)) from cause
         except (ValueError, RecursionError) as cause:
             raise error(must, str(cause), where=str(path), do=do) from cause
-        form = content.get("format") if isinstance(content, dict) else "it is no table"
+        form = content.get("format") if isinstance(content, dict) else "the file holds no JSON object"
         if form != cls.FORMAT:
             raise error(f"{what}'s format must be {cls.FORMAT}", str(form), where=str(path), do=do)
         if content.pop("checksum", None) != digest(content):
-            raise error(must, "its checksum is another", where=str(path), do=do)
+            raise error(must, "its checksum does not match its content", where=str(path), do=do)
         del content["format"]
         try:
             return cls.model_validate(content)
@@ -73,22 +81,22 @@ class Record(Model):
         return {**content, "checksum": digest(content)}
 
     def write(self, path: Path) -> None:
-        """Write it so that `path` is whole or as before."""
+        """Write the file. After a crash, `path` is either the complete new file or as before."""
         save_json(path, self.as_dict())
 
 
 def save_json(path: Path, content: Any) -> None:
-    """Write JSON so that `path` is whole or as before."""
-    aside = path.with_name(path.name + ".partial")
-    aside.write_text(json.dumps(content, indent=1))
-    settle(aside, path)
+    """Write JSON. After a crash, `path` is either the complete new file or as before."""
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_text(json.dumps(content, indent=1))
+    settle(temporary, path)
 
 
-def settle(aside: Path, path: Path) -> None:
-    """Give a file that was written aside its name, once its bytes are on the disk."""
-    with aside.open("rb") as file:
+def settle(temporary: Path, path: Path) -> None:
+    """Flush a complete file to disk, then rename it to `path`, replacing what is there."""
+    with temporary.open("rb") as file:
         os.fsync(file.fileno())
-    aside.rename(path)
+    temporary.rename(path)
 
 
 def sha256(path: Path) -> str:

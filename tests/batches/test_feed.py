@@ -1,5 +1,5 @@
-"""Batches: the same ids and weights as impression by impression, and every epoch what the method's samples say."""
-# ruff: noqa: E501 (schemas and cases a line)
+"""Batches have the ids and weights of their impressions, and epochs have the samples that the method asks for."""
+# ruff: noqa: E501 (one schema or case per line)
 
 from __future__ import annotations
 
@@ -135,11 +135,11 @@ def read(batch: Batch, fields: int) -> list[Impression]:
 
 
 def check(batch: Batch, dataset: Dataset) -> None:
-    """What the network and the optimizer build on."""
+    """What the network and the optimizer assume of a batch."""
     assert batch.rows.dtype == torch.int64
     assert len(set(batch.rows.tolist())) == len(batch.rows)  # each distinct row once
     positions = torch.cat([group.position for group in batch.groups])
-    assert set(positions.tolist()) == set(range(len(batch.rows)))  # and none that is not touched
+    assert set(positions.tolist()) == set(range(len(batch.rows)))  # and no row that is not used
     assert (batch.click.dtype, batch.conversion.dtype) == (torch.bool, torch.bool)
     assert sorted(f for group in batch.groups for f in group.fields) == list(range(len(dataset.fields)))
     for group in batch.groups:
@@ -158,7 +158,7 @@ def check(batch: Batch, dataset: Dataset) -> None:
             assert group.size == len(batch)
         else:
             assert group.expand.dtype == torch.int64
-            assert sorted(set(group.expand.tolist())) == list(range(group.size))  # a side row once, if at all
+            assert sorted(set(group.expand.tolist())) == list(range(group.size))  # each side-table row at most once
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 1000])
@@ -182,7 +182,7 @@ def test_a_batch_of_any_rows_with_repeats(star, plain):
         assert read(batch, len(star.fields)) == [expected[r] for r in rows]
 
 
-def test_side_rows_stand_once_in_a_batch_however_many_impressions_share_them(star):
+def test_a_side_table_row_occurs_once_in_a_batch(star):
     chunk = next(star.train.chunks())
     batch = Feed.of(star).batch(chunk.take(np.repeat(np.arange(len(chunk)), 5)))
     for group in batch.groups:
@@ -195,7 +195,7 @@ def test_side_rows_stand_once_in_a_batch_however_many_impressions_share_them(sta
     assert sizes["user"] < len(batch)
 
 
-def test_weights_are_ones_only_where_there_are_none(star):
+def test_missing_weights_are_1(star):
     batch = next(iter(Feed.of(star).in_order(star.train.chunks(), 50)))
     weighted = {f for g in batch.groups if g.weights is not None for f in g.fields}
     names = {star.fields[f].name for f in weighted}
@@ -245,7 +245,7 @@ def test_samples_that_take_nothing_make_no_batch(star):
     assert epoch(star, lambda labels, rng: np.zeros(len(labels), np.int64), shuffle_rows=1) == []
 
 
-def test_an_epoch_hangs_on_the_generator_alone(star):
+def test_an_epoch_depends_only_on_the_generator(star):
     def half(labels: Labels, rng: np.random.Generator) -> np.ndarray:
         return (rng.random(len(labels)) < 0.5).astype(np.int64)
 
@@ -254,7 +254,7 @@ def test_an_epoch_hangs_on_the_generator_alone(star):
     assert epoch(star, half, seed=2, shuffle_rows=20) != one
 
 
-def test_a_shuffle_is_whole_where_all_rows_are_held(star, plain, monkeypatch):
+def test_a_shuffle_of_all_rows_is_uniform(star, plain, monkeypatch):
     """An impression's place in the epoch is uniform: over 100 epochs its mean is the middle, +-4 deviations."""
     expected = slow(plain, star, "train")
     number = {impression: i for i, impression in enumerate(expected)}
@@ -297,7 +297,7 @@ def test_blocks_share_a_row_of_the_widest_side_table(star):
 
 
 @given(st.lists(st.integers(0, 4), max_size=60), st.integers(2, 6), st.integers(0, 99))
-def test_blocks_are_runs_of_one_link_of_bounded_length(link, most, seed):
+def test_blocks_share_a_side_table_row_and_have_bounded_length(link, most, seed):
     links = np.array(link, np.int32)
     order = blocks(links, most, np.random.default_rng(seed))
     assert sorted(order.tolist()) == list(range(len(link)))
@@ -307,7 +307,7 @@ def test_blocks_are_runs_of_one_link_of_bounded_length(link, most, seed):
     assert np.count_nonzero(np.diff(shown)) <= max(0, pieces - 1)
 
 
-def test_a_block_is_any_of_its_rows_impressions_anywhere():
+def test_blocks_are_random_among_the_impressions_of_a_row():
     """In 400 draws of five impressions in blocks of two, each pair shares a block about as often as any other."""
     pairs: Counter[tuple[int, int]] = Counter()
     first: Counter[int] = Counter()
@@ -330,7 +330,7 @@ def test_distinct_rows_in_order_of_appearance(calls):
 
 
 @given(st.lists(st.lists(st.lists(st.integers(0, 9), max_size=3), max_size=4), min_size=1, max_size=4), st.booleans())
-def test_chunks_one_after_the_other(pieces, weighted):
+def test_concatenated_chunks(pieces, weighted):
     columns = []
     for bags in pieces:
         flat = np.array([i for bag in bags for i in bag], np.int32)
@@ -355,7 +355,7 @@ def test_chunks_one_after_the_other(pieces, weighted):
         assert b.weights.tolist() == (b.values / 2).tolist()
 
 
-def test_a_batch_goes_to_a_device_as_it_is(star):
+def test_a_batch_moves_to_a_device_unchanged(star):
     batch = next(iter(Feed.of(star).in_order(star.train.chunks(), 9)))
     moved = batch.to("cpu")
     assert read(moved, len(star.fields)) == read(batch, len(star.fields))

@@ -47,7 +47,7 @@ COMMANDS = {
     "a share above 1": (f"{PREPARE} --max-bad 2", ["'--max-bad'", "less than or equal to 1"]),
     "a share that is no number": (f"{PREPARE} --max-bad lots", ["'--max-bad'", "should be a valid number"]),
     "an unknown way with orphans": (f"{PREPARE} --on-orphan ignore", ["'ignore' is not one of 'keep', 'drop', 'error'"]),
-    "an unknown recipe": ("prepare kuairnd raw dataset", ["a schema file, a recipe's name or the word aliccp", "'kuairnd'", "Did you mean 'kuairand'?"]),
+    "an unknown recipe": ("prepare kuairnd raw dataset", ["a schema file, the name of a recipe, or aliccp", "'kuairnd'", "Did you mean 'kuairand'?"]),
     "an option of aliccp with a schema": (f"{PREPARE} --min-count 3", ["--min-count and --validation are for aliccp"]),
     "another option of aliccp with a schema": (f"{PREPARE} --validation 0.2", ["a schema file has its own values"]),
     "too few training impressions for aliccp": ("prepare aliccp raw dataset --min-count 0", ["'--min-count'", "greater than or equal to 1"]),
@@ -94,16 +94,16 @@ SCHEMAS = {
     "an unknown kind": ('kind = "number"', 'kind = "float"', ["'tables.user.fields.age.kind' must be valid, however: 'float'", "'id', 'ids' or 'number'"]),
     "a bucket only": ("buckets = 3", "buckets = 1", ["'tables.user.fields.age.buckets' must be valid, however: 1"]),
     "no label": (', conversion = "z"', "", ["'impressions.labels.conversion' must be given, however: it is missing"]),
-    "a role that is no field": ('user = "uid"', 'user = "user_id"', ["role 'user_id' is no field"]),
+    "a role that is no field": ('user = "uid"', 'user = "user_id"', ["role 'user_id' is not a field"]),
     "no fields at all": ("item = {}\n[roles]\nuser = \"uid\"\nitem = \"item\"\n", "[tables.user.none]\n", ["every key must be known, however: 'tables.user.none'"]),
-    "a field that stands in two tables": ("item = {}", "item = {}\nage = {}", ["field 'age' stands in two tables", 'from = "age"']),
-    "a field with the name of a column of the dataset": ("item = {}", "item = {}\nclick = {}", ["field 'click' of the impressions has the name of one of the dataset's own columns", 'from = "click"']),
+    "a field that is in two tables": ("item = {}", "item = {}\nage = {}", ["field 'age' is in two tables", 'from = "age"']),
+    "a field with the name of a column of the dataset": ("item = {}", "item = {}\nclick = {}", ["field 'click' of the impressions has the name of a column that `prepare` writes", 'from = "click"']),
     "a share of all": ("[roles]", "[split]\ntrain = 1.0\n[roles]", ["'split' must be valid", "a share between 0 and 1 in train"]),
     "a pattern that matches nothing": ('"log*"', '"clicks*.csv"', ["raw: a file must match 'clicks*.csv', however: none does; the folder holds log.csv, schema.toml, users.csv"]),
-    "a column that is not there": ('order = "t"', 'order = "time"', ["log.csv: the file must have the column that the schema's [impressions] names for order", "no column 'time'; it has uid, item, t, y, z", "Mend the schema"]),
+    "a column that is not there": ('order = "t"', 'order = "time"', ["log.csv: the file must have the column that the schema's [impressions] names for order", "no column 'time'; it has uid, item, t, y, z", "Correct the schema"]),
     "a side column that is not there": ("age = {", "height = {", ["users.csv: the file must have", "[tables.user] names for fields.height", "it has uid, age, likes, how"]),
-    "files that no one has for test": ("[roles]", "[split]\nby = 'file'\ntrain = ['log*']\ntest = ['test*']\n[roles]", ["the test part is empty (train 18, validation 2, test 0)", "the patterns of the files that train and test"]),
-    "values that no row has": ("[roles]", "[split]\nby = 'column'\ncolumn = 'item'\ntrain = ['a']\ntest = ['b']\n[roles]", ["of 20 rows not one can be used: 20 are other_part"]),
+    "files that no one has for test": ("[roles]", "[split]\nby = 'file'\ntrain = ['log*']\ntest = ['test*']\n[roles]", ["the test part is empty (train 18, validation 2, test 0)", "they list the file patterns for each part"]),
+    "values that no row has": ("[roles]", "[split]\nby = 'column'\ncolumn = 'item'\ntrain = ['a']\ntest = ['b']\n[roles]", ["none of 20 rows can be used: 20 other_part"]),
     "an address that leads nowhere": ('"log*"', '"gopher://x/log*"', ["gopher://x/log*: the address must be reachable"]),
 }  # fmt: skip
 
@@ -121,12 +121,12 @@ def test_a_bad_schema(run, raw, old, new, said):
 
 LOGS: dict[str, tuple[dict[str, str | bytes], list[str]]] = {
     "an empty file": ({"log.csv": ""}, ["log.csv: a CSV file must begin with a line of column names, however: the file is empty"]),
-    "a header only": ({"log.csv": HEAD}, ["a log must hold impressions, however: of 0 rows not one can be used"]),
+    "a header only": ({"log.csv": HEAD}, ["a log must hold impressions, however: none of 0 rows can be used"]),
     "another delimiter": ({"log.csv": (HEAD + GOOD).replace(",", ";")}, ["log.csv: the file must have the column", "it has uid;item;t;y;z", 'delimiter = "..."']),
     "UTF-16": ({"log.csv": (HEAD + GOOD).encode("utf-16")}, ["log.csv: a CSV file must be text in UTF-8", "Convert it"]),
     "old line ends": ({"log.csv": (HEAD + GOOD).replace("\n", "\r")}, ["log.csv: the lines of a CSV file must end in LF or CR LF", "Convert them"]),
     "a column in one of two files": ({"log_2.csv": "uid,item,t,y\nu1,i1,99,0\n"}, ["log_2.csv: the file must have the column", "for conversion", "no column 'z'; it has uid, item, t, y"]),
-    "a column that stands twice": ({"log.csv": "uid,item,t,y,z,y\n"}, ["log.csv: a column's name must stand once in a file, however: 'y' stands twice"]),
+    "a column that occurs twice": ({"log.csv": "uid,item,t,y,z,y\n"}, ["log.csv: each column of a file must have a different name, however: 'y' occurs twice"]),
     "lines of another length": ({"log.csv": HEAD + GOOD + "u1,i1,2\n" + TEN}, ["at most 0.1 % of the rows of table 'impressions' may be bad", "1 of 12", "1 unparsable_line", "First: log.csv, line 3: u1,i1,2", "--max-bad 0.09"]),
     "an open quote": ({"log.csv": HEAD + GOOD + 'u1,"i1,2,1,0\n' + TEN}, ["1 of 12", "1 unparsable_line", 'log.csv, line 3: u1,"i1,2,1,0']),
     "a blank line": ({"log.csv": HEAD + GOOD + "\n" + TEN}, ["1 of 12", "1 unparsable_line", "First: log.csv, line 3"]),
@@ -135,7 +135,7 @@ LOGS: dict[str, tuple[dict[str, str | bytes], list[str]]] = {
     "an empty label": ({"log.csv": HEAD + GOOD + "u1,i1,2,1,\n" + TEN}, ["1 bad_label", "log.csv, line 3: y=1 z= t=2"]),
     "a time that is none": ({"log.csv": HEAD + GOOD + "u1,i1,noon,1,0\n" + TEN}, ["1 bad_key (the row's key or time is missing)", "log.csv, line 3: y=1 z=0 t=noon"]),
     "not one time": ({"log.csv": HEAD + "u1,i1,noon,1,0\n" * 5}, ["5 of 5", "5 bad_key"]),
-    "one time only": ({"log.csv": HEAD + GOOD * 9}, ["[split]: each part must hold impressions, however: the train part is empty", "Is the column of time constant?"]),
+    "one time only": ({"log.csv": HEAD + GOOD * 9}, ["[split]: each part must hold impressions, however: the train part is empty", "Is the time column constant?"]),
     "two rows": ({"log.csv": HEAD + GOOD + "u1,i1,2,0,0\n"}, ["the train part is empty (train 0, validation 1, test 1)"]),
     "a file that is not gzip": ({"log.csv.gz": HEAD + GOOD}, ["log.csv.gz: the file must be readable"]),
     "a gzip file cut short": ({"log.csv.gz": gzip.compress((HEAD + GOOD * 999).encode())[:-20]}, ["log.csv.gz: the file must be readable"]),
@@ -143,7 +143,7 @@ LOGS: dict[str, tuple[dict[str, str | bytes], list[str]]] = {
     "a missing side table": ({"users.csv": b"\0"}, ["users.csv: the file must have the column that the schema's [tables.user] names for key"]),
     "a key that stands twice": ({"users.csv": "uid,age,likes,how\nu1,1,a,1\nu1,2,a,1\n"}, ["rows of table 'user' may be bad", "1 duplicate_key", "users.csv, line 3: uid=u1 age=2"]),
     "a side row without a key": ({"users.csv": "uid,age,likes,how\n,1,a,1\n"}, ["1 bad_key", "users.csv, line 2: uid= age=1"]),
-    "a number that is none": ({"users.csv": "uid,age,likes,how\nu1,old,a,1\n"}, ["1 bad_value (a value is not of its column's kind)", "users.csv, line 2: uid=u1 age=old"]),
+    "a number field with text": ({"users.csv": "uid,age,likes,how\nu1,old,a,1\n"}, ["1 bad_value (the value of a number field is not a number)", "users.csv, line 2: uid=u1 age=old"]),
     "a weight of NaN": ({"users.csv": "uid,age,likes,how\nu1,1,a|b,1|nan\n"}, ["1 bad_weight (a weight is NaN, infinite or negative)", "users.csv, line 2", "how=1|nan"]),
     "a negative weight": ({"users.csv": "uid,age,likes,how\nu1,1,a|b,1|-1\n"}, ["1 bad_weight", "how=1|-1"]),
     "an infinite weight": ({"users.csv": "uid,age,likes,how\nu1,1,a|b,1|1e999\n"}, ["1 bad_weight", "how=1|1e999"]),
@@ -181,7 +181,7 @@ def test_lists_where_one_id_must_be(run, raw):
         PREPARE,
         1,
         (
-            "log.parquet: the column for fields.item must hold one value a row",
+            "log.parquet: the column for fields.item must hold one value per row",
             "column 'item' holds List(String)",
             'kind = "ids" reads lists',
         ),
@@ -193,17 +193,17 @@ def test_lists_where_one_id_must_be(run, raw):
 PLACES = {
     "no schema file": ("prepare none.toml raw dataset", ["none.toml: the file must be readable, however: No such file or directory"]),
     "no raw folder": ("prepare raw/schema.toml rwa dataset", ["rwa: a file must match 'users.csv', however: no such folder"]),
-    "no raw folder of Ali-CCP": ("prepare aliccp rwa dataset", ["rwa: RAW must be the folder with the raw log, however: no such folder"]),
+    "no raw folder of Ali-CCP": ("prepare aliccp rwa dataset", ["rwa: RAW must be the folder of the raw log, however: there is no such folder"]),
     "another folder for Ali-CCP": ("prepare aliccp raw dataset", ["raw Ali-CCP must hold sample_skeleton_train.csv and common_features_train.csv", "log.csv, schema.toml, users.csv"]),
-    "a dataset's folder that holds something": ("prepare raw/schema.toml raw raw", ["raw: the dataset's folder must be new or empty", "it is no dataset, and holds log.csv, schema.toml, users.csv", "Name another"]),
-    "something else to replace": ("prepare raw/schema.toml raw raw --force", ["it is no dataset", "Name another"]),
+    "a dataset's folder that holds something": ("prepare raw/schema.toml raw raw", ["raw: the dataset's folder must be new or empty", "it is not a dataset, and holds log.csv, schema.toml, users.csv", "Name another"]),
+    "something else to replace": ("prepare raw/schema.toml raw raw --force", ["it is not a dataset", "Name another"]),
     "a file in place of the dataset's folder": ("prepare raw/schema.toml raw raw/log.csv", ["raw/log.csv: the dataset's folder must be new or empty, however: it is a file"]),
     "a file to replace": ("prepare raw/schema.toml raw raw/log.csv --force", ["raw/log.csv", "it is a file"]),
     "a folder inside a file": ("prepare raw/schema.toml raw raw/log.csv/dataset", ["raw/log.csv/dataset: the dataset's folder must be new or empty, however: raw/log.csv is a file"]),
-    "no dataset": ("describe dataset", ["dataset: a dataset is a folder, however: no such folder", "`entirespace prepare` makes one"]),
-    "a folder that is no dataset": ("describe raw", ["raw: a dataset holds manifest.json, written last, however: there is none", "`entirespace prepare` makes a dataset from raw logs"]),
-    "no dataset to train on": ("train BASE dataset -o run", ["dataset: a dataset is a folder"]),
-    "no dataset to compare on": ("compare dataset -o report", ["dataset: a dataset is a folder"]),
+    "no dataset": ("describe dataset", ["dataset: a dataset must be a folder, however: there is no such folder", "`entirespace prepare` makes one"]),
+    "a folder that is no dataset": ("describe raw", ["raw: a dataset must hold manifest.json, which is written last, however: there is none", "`entirespace prepare` makes a dataset from raw logs"]),
+    "no dataset to train on": ("train BASE dataset -o run", ["dataset: a dataset must be a folder"]),
+    "no dataset to compare on": ("compare dataset -o report", ["dataset: a dataset must be a folder"]),
     "no configuration": ("config ESMM --config none.toml", ["none.toml: the file must be readable"]),
 }  # fmt: skip
 
@@ -249,7 +249,7 @@ def test_a_damaged_dataset(run, raw):
         "dataset/impressions/test-00000.parquet: a dataset's files must be as `prepare` wrote them",
         "Prepare the dataset again",
     )
-    refused(run, "describe dataset --verify", 1, (*damaged, "its SHA-256 is another"))
+    refused(run, "describe dataset --verify", 1, (*damaged, "its SHA-256 is not the one in the manifest"))
     path.write_bytes(data[:-1])
     refused(run, "describe dataset", 1, (*damaged, "bytes, not"))
     path.unlink()

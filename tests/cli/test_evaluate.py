@@ -131,7 +131,7 @@ def test_a_run_of_ones_own_class_is_opened_by_the_class_that_was_typed(
     sys.modules.pop("evilmod")
     ran = run("evaluate", folder, dataset.path, "-q")
     assert ran.code == 1
-    assert "'evilmod:Mine' is a class of one's own" in ran.err
+    assert "'evilmod:Mine' is another class" in ran.err
     assert "--method module:Class" in ran.err
     assert not seen.exists()
     ran = run("evaluate", folder, dataset.path, "--method", "evilmod:Mine", "-q")

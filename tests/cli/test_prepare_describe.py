@@ -23,7 +23,7 @@ dataset (digest DIGEST)
  validation       1       1             1        0             0       0       -         0
  test             4       3            10        5             2      50      40        20
 
-4 fields, 16 rows of the embedding (one a field is for unseen ids)
+4 fields, 16 rows of the embedding (one per field is for unseen ids)
  field   table         kind            rows   ids per impression   unseen in test %
 ────────────────────────────────────────────────────────────────────────────────────
  item    impressions   id                 4                 1.00               0.00
@@ -78,7 +78,7 @@ def test_what_was_met_is_in_the_report(run, raw):
         "impressions: 23 rows read, 21 kept, 1 left out, 1 quarantined",
         "  1 quarantined: bad_label, a label is neither 0 nor 1",
         "    log.csv, line 23: y=1 z=2 t=5 uid=u1 item=i1",
-        "  1 left out: conversion_without_click, conversion = 1 where click = 0; read as z := y & z",
+        "  1 left out: conversion_without_click, conversion = 1 but click = 0; a kept row gets conversion = 0",
         "    log.csv, line 22",
         "  1 kept: out_of_time_order, an earlier row has a later time",
         "    log.csv, line 24",
@@ -115,7 +115,7 @@ def test_raw_ali_ccp(run, tmp_path, monkeypatch):
     assert [made["parts"][p]["impressions"] for p in ("train", "validation", "test")] == [150, 50, 200]
     assert made["truth"] is True
     assert len(made["fields"]) == 23
-    assert "the truth of every impression is known" in run("describe", "dataset").out
+    assert "the true probabilities of every impression are known" in run("describe", "dataset").out
     rare = json.loads(run("prepare", "aliccp", "raw", "rare", "--min-count", "3", "--json").out)
     assert sum(f["rows"] for f in rare["fields"]) < sum(f["rows"] for f in made["fields"])
 

@@ -155,7 +155,7 @@ def test_a_row_that_cannot_be_read(run, flat, tmp_path):
         ("t,uid,item,price,name,pcvr\n1,u1,3,0.5,d,1\n", (), "the rows must have no column 'pcvr', which is added"),
         ("t,uid,item,name\n1,u1,3,d\n", (), "must have the column 'price'"),
         ("", (), "a CSV file must begin with a line of column names"),
-        ("t,t\n1,2\n", (), "a column's name must stand once in a file, however: 't'"),
+        ("t,t\n1,2\n", (), "each column of a file must have a different name, however: 't' occurs twice"),
         (BAD, ("--side", "usr=users.csv"), "a side table must be one of the layout's, however: 'usr'; it has user"),
         (BAD, ("--side", "user"), "--side must read NAME=FILE"),
         (BAD, ("--delimiter", "||"), "--delimiter must be one ASCII character"),
@@ -182,7 +182,7 @@ def test_an_output_that_is_there_is_not_replaced(run, flat, tmp_path):
     assert (tmp_path / "out.csv").read_text() == "precious"
     assert run(*command, "--force").code == 0
     ran = run("score", made.folder, "rows.dat", "-o", "new.csv", "-q")
-    assert "a file's ending must say its format" in ran.err
+    assert "the file's ending must give its format" in ran.err
 
 
 def test_json_values_of_several_types_are_text(run, flat, tmp_path):

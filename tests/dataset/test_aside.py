@@ -1,4 +1,4 @@
-"""The hidden folder in which a dataset is made: removed at the end, and where its process died; never another's."""
+"""The hidden folder in which a dataset is made: removed at the end or after its process died, never while in use."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_nothing_is_left_whether_it_was_moved_or_not(tmp_path):
+def test_no_folder_is_left_whether_it_was_renamed_or_not(tmp_path):
     out = tmp_path / "out"
     with folder_beside(out) as work:
         assert work.parent == tmp_path
@@ -38,7 +38,7 @@ def test_nothing_is_left_whether_it_was_moved_or_not(tmp_path):
     assert names(tmp_path) == ["out"]
 
 
-def test_two_at_a_time_in_one_process_leave_each_other_alone(tmp_path):
+def test_two_folders_in_one_process_do_not_interfere(tmp_path):
     with folder_beside(tmp_path / "out") as first, folder_beside(tmp_path / "out") as second:
         assert first != second
         assert first.is_dir()
@@ -46,7 +46,7 @@ def test_two_at_a_time_in_one_process_leave_each_other_alone(tmp_path):
     assert names(tmp_path) == []
 
 
-def test_the_folder_of_a_process_stays_while_it_lives_and_goes_when_it_died(tmp_path):
+def test_the_folder_of_a_running_process_stays_and_that_of_a_dead_one_is_removed(tmp_path):
     out = tmp_path / "out"
     with subprocess.Popen([sys.executable, "-c", HOLDS, str(out)], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -73,7 +73,7 @@ def test_a_lock_without_its_folder_is_removed_too(tmp_path):
     assert names(tmp_path) == [".out.a.b.lock", ".outs.abc.lock"]
 
 
-def test_where_locks_do_not_work_nothing_of_others_is_removed(tmp_path, monkeypatch):
+def test_without_working_locks_no_folder_of_another_process_is_removed(tmp_path, monkeypatch):
     def refuse(self, **options):
         raise OSError(95, "locks are not supported")
 

@@ -1,4 +1,4 @@
-"""A dataset on disk: what is read back, out of core, and every way in which it may not be whole."""
+"""A dataset on disk: reading it back, and every way in which it can be incomplete or damaged."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def bags(ragged: Ragged, i: int) -> list[tuple[int, float]]:
 
 
 def buckets(dataset: Dataset, name: str, bag: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Of a number's position its bucket."""
+    """A number's position replaced by its bucket."""
     number = next(f for f in dataset.fields if f.name == name).kind == "number"
     return [(int(value) if number else value, weight) for value, weight in bag]
 
@@ -113,7 +113,7 @@ def test_bags_to_arrow_and_back(rows, weighted, cut):
     ids = to_arrow(Ragged(values, offsets))
     assert ids.to_pylist() == rows
     cut = min(cut, len(rows))
-    back = from_arrow(ids[cut:], to_arrow(Ragged(weights, offsets))[cut:] if weighted else None)  # a slice, too
+    back = from_arrow(ids[cut:], to_arrow(Ragged(weights, offsets))[cut:] if weighted else None)  # also from a slice
     assert back.offsets is not None
     assert back.offsets.tolist() == (offsets[cut:] - offsets[cut]).tolist()
     assert back.values.tolist() == values[offsets[cut] :].tolist()
@@ -123,7 +123,7 @@ def test_bags_to_arrow_and_back(rows, weighted, cut):
 
 
 def test_shares_of_a_part_are_nested_repeat_and_keep_rows_whole(dataset):
-    """Of 6,000 rows: each share's size within four deviations, a smaller share inside a larger, labels counted."""
+    """Of 6,000 rows: shares have their size within 4 deviations and contain the smaller ones; labels are counted."""
     whole = list(zip(dataset.train.column("order").tolist(), dataset.train.column("click").tolist(), strict=True))
     before: set[tuple[int, bool]] = set()
     for share in (0.02, 0.1, 0.5, 1.0):
@@ -198,7 +198,7 @@ def test_columns_of_a_part(made):
     np.testing.assert_array_equal(pcvr, (np.arange(30, 60) / 1000).astype(np.float32))
 
 
-def test_a_log_without_truth_has_none(log):
+def test_truth_is_none_for_a_log_without_it(log):
     write(log)
     assert log.prepare(SCHEMA.partition("[truth]")[0]).train.truth() is None
 
@@ -256,27 +256,27 @@ def test_any_tool_reads_the_files(made):
     }
 
 
-# --- not whole ----------------------------------------------------------------------------------------
+# --- damaged ----------------------------------------------------------------------------------------
 
 
-def refused(path: Path, said: str) -> None:
-    with pytest.raises(DataError, match=said):
+def refused(path: Path, message: str) -> None:
+    with pytest.raises(DataError, match=message):
         open_dataset(path)
 
 
-def test_no_dataset_at_all(tmp_path):
-    refused(tmp_path / "none", "a dataset is a folder, however: no such folder")
+def test_a_folder_without_a_manifest_is_refused(tmp_path):
+    refused(tmp_path / "none", "a dataset must be a folder, however: there is no such folder")
     (tmp_path / "file").write_text("x")
-    refused(tmp_path / "file", "a dataset is a folder")
-    refused(tmp_path, r"a dataset holds manifest\.json, written last, however: there is none")
+    refused(tmp_path / "file", "a dataset must be a folder")
+    refused(tmp_path, r"a dataset must hold manifest\.json, which is written last, however: there is none")
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", r"manifest\.json: a dataset's files must be as `prepare` wrote them"),
         ("{", r"manifest\.json: a dataset's files must be as `prepare` wrote them"),
-        ("[]", r"a dataset's format must be entirespace-dataset/2, however: it is no table"),
+        ("[]", r"a dataset's format must be entirespace-dataset/2, however: the file holds no JSON object"),
         (
             "{}",
             r"a dataset's format must be entirespace-dataset/2, however: None\. Prepare the dataset again",
@@ -285,12 +285,12 @@ def test_no_dataset_at_all(tmp_path):
             '{"format": "entirespace-dataset/3"}',
             r"format must be entirespace-dataset/2, however: entirespace-dataset/3",
         ),
-        ('{"format": "entirespace-dataset/2"}', r"manifest\.json: .* however: its checksum is another"),
+        ('{"format": "entirespace-dataset/2"}', r"manifest\.json: .* however: its checksum does not match its content"),
     ],
 )
-def test_a_manifest_that_is_none(tmp_path, text, said):
+def test_an_invalid_manifest_is_refused(tmp_path, text, message):
     (tmp_path / "manifest.json").write_text(text)
-    refused(tmp_path, said)
+    refused(tmp_path, message)
 
 
 def test_a_manifest_that_was_changed_is_refused(made):
@@ -303,16 +303,16 @@ def test_a_manifest_that_was_changed_is_refused(made):
     ):
         assert old in text
         path.write_text(text.replace(old, new, 1))
-        refused(made.path, "its checksum is another")
+        refused(made.path, "its checksum does not match its content")
     path.write_text(text)
     manifest = json.loads(text)
     assert manifest.pop("checksum") == digest(manifest)
 
 
-def test_a_missing_a_shorter_and_a_longer_file(made):
+def test_a_missing_shorter_or_longer_file_is_refused(made):
     name = made.manifest.parts["test"].files[1]
     data = (made.path / name).read_bytes()
-    for content, said in (
+    for content, message in (
         (data[:-1], r"bytes, not"),
         (data + b"x", r"bytes, not"),
         (None, "the file is missing"),
@@ -321,8 +321,8 @@ def test_a_missing_a_shorter_and_a_longer_file(made):
             (made.path / name).unlink()
         else:
             (made.path / name).write_bytes(content)
-        refused(made.path, rf"{name}: a dataset's files must be as `prepare` wrote them, however: .*{said}")
-    with pytest.raises(DataError, match=f"{name}.*No such file"):  # opened before it went
+        refused(made.path, rf"{name}: a dataset's files must be as `prepare` wrote them, however: .*{message}")
+    with pytest.raises(DataError, match=f"{name}.*No such file"):  # opened before it was deleted
         made.verify()
 
 
@@ -338,14 +338,16 @@ def test_every_flipped_bit_is_noticed_before_it_is_read(made, tmp_path):
             (folder / name).write_bytes(flipped)
             with pytest.raises(DataError, match=rf"{name}: a dataset's files must be as `prepare` wrote them"):
                 everything(Dataset(folder))
-            with pytest.raises(DataError, match=rf"{name}.*its SHA-256 is another\. Prepare the dataset again"):
+            with pytest.raises(
+                DataError, match=rf"{name}.*its SHA-256 is not the one in the manifest\. Prepare the dataset again"
+            ):
                 Dataset(folder).verify()
         (folder / name).write_bytes(data)
     assert everything(Dataset(folder)) == good
     Dataset(folder).verify()
 
 
-def test_a_page_that_goes_bad_after_it_was_compared_is_noticed_by_its_checksum(made):
+def test_damage_after_the_file_was_compared_is_noticed_by_the_page_checksum(made):
     name = made.manifest.parts["test"].files[0]
     list(made.test.chunks())
     data = bytearray((made.path / name).read_bytes())
@@ -356,7 +358,7 @@ def test_a_page_that_goes_bad_after_it_was_compared_is_noticed_by_its_checksum(m
         list(made.test.chunks())
 
 
-def test_a_file_is_compared_once(made, monkeypatch):
+def test_the_sha256_of_a_file_is_compared_only_once(made, monkeypatch):
     compared = []
     sha256 = "entirespace.dataset.dataset.sha256"
     monkeypatch.setattr(

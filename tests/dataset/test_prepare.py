@@ -1,5 +1,5 @@
-"""Raw logs to a dataset: by hand, and real logs."""
-# ruff: noqa: E501 (a case a line)
+"""Preparing datasets from small logs with known results, and from real logs."""
+# ruff: noqa: E501 (one case per line)
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 PARTS = ("train", "validation", "test")
 
 
-def test_fractions_of_a_second_decide_who_trains(log, plain):
+def test_fractions_of_a_second_count_in_the_split(log, plain):
     late, early = [f"l,1650900000.{i},0,0" for i in (75, 8, 9)], [f"e,1650900000.{i},0,0" for i in (25, 3, 5)]
     log.write("log.csv", rows(*late, *early, "e,1650900000,0,0", "l,1650900001,0,0"))
     got = plain(log.prepare(PLAIN + "[split]\nvalidation = 0.0\n").path)
@@ -29,8 +29,8 @@ def test_fractions_of_a_second_decide_who_trains(log, plain):
     assert [r["order"] for r in got.part("test")][-1] == 1650900001_000000
 
 
-def test_only_the_training_part_teaches_a_vocabulary(log, plain):
-    # a b b | v | c c c, b: the validation and test parts know more, and teach nothing
+def test_a_vocabulary_is_fitted_on_the_training_part_only(log, plain):
+    # a b b | v | c c c, b: the validation and test parts have more ids, which get no row
     log.write(
         "log.csv",
         rows("b,1,0,0", "a,2,0,0", "b,3,1,1", "v,4,0,0", "c,5,0,0", "c,6,0,0", "b,7,0,0", "c,8,1,0"),
@@ -42,7 +42,7 @@ def test_only_the_training_part_teaches_a_vocabulary(log, plain):
     assert got.raw_ids("test", "a") == [[None], [None], ["b"], [None]]
 
 
-def test_one_row_a_part(log, plain):
+def test_one_row_per_part(log, plain):
     log.write("log.csv", rows("a,3,1,0", "b,1,0,0", "c,2,1,1"))
     got = plain(log.prepare(PLAIN).path)
     assert [r["order"] for part in PARTS for r in got.part(part)] == [1, 2, 3]
@@ -50,7 +50,7 @@ def test_one_row_a_part(log, plain):
     assert got.reasons["impressions"] == {"out_of_time_order": 2}
 
 
-def test_rows_of_one_time_are_not_torn_apart_and_keep_the_order_of_the_log(log, plain):
+def test_rows_with_equal_times_are_in_one_part_and_in_log_order(log, plain):
     times = [5, 1, 5, 1, 5, 2, 9, 5]
     log.write("log.csv", rows(*(f"r{i},{t},0,0" for i, t in enumerate(times))))
     got = plain(log.prepare(PLAIN).path)
@@ -58,20 +58,20 @@ def test_rows_of_one_time_are_not_torn_apart_and_keep_the_order_of_the_log(log, 
 
 
 @pytest.mark.parametrize(
-    ("schema", "log_rows", "said"),
+    ("schema", "log_rows", "message"),
     [
-        (PLAIN, ["a,1,0,0"] * 9, r"the train part is empty \(train 0, validation 0, test 9\)\. Is the column of time constant"),
+        (PLAIN, ["a,1,0,0"] * 9, r"the train part is empty \(train 0, validation 0, test 9\)\. Is the time column constant"),
         (PLAIN, ["a,1,0,0", "a,2,0,0"], r"the train part is empty \(train 0, validation 1, test 1\)"),
-        (PLAIN + "[split]\nby = 'file'\ntrain = ['log*']\ntest = ['test*']", ["a,1,0,0", "a,2,0,0"], r"the test part is empty .*patterns of the files"),
-        (PLAIN + "[split]\nby = 'column'\ncolumn = 'a'\ntrain = ['x']\ntest = ['a']", ["a,1,0,0"], r"the train part is empty .*values of the column"),
-        (PLAIN + "[split]\nby = 'column'\ncolumn = 'a'\ntrain = ['x']\ntest = ['y']", ["a,1,0,0"] * 2, r"of 2 rows not one can be used: 2 are other_part"),
-        (PLAIN, ["a,1,0,7", "a,,0,0"], r"of 2 rows not one can be used: 1 are bad_label .*; 1 are bad_key"),
-        (PLAIN, [], "of 0 rows not one can be used"),
+        (PLAIN + "[split]\nby = 'file'\ntrain = ['log*']\ntest = ['test*']", ["a,1,0,0", "a,2,0,0"], r"the test part is empty .*file patterns for each part"),
+        (PLAIN + "[split]\nby = 'column'\ncolumn = 'a'\ntrain = ['x']\ntest = ['a']", ["a,1,0,0"], r"the train part is empty .*values of the column for each part"),
+        (PLAIN + "[split]\nby = 'column'\ncolumn = 'a'\ntrain = ['x']\ntest = ['y']", ["a,1,0,0"] * 2, r"none of 2 rows can be used: 2 other_part"),
+        (PLAIN, ["a,1,0,7", "a,,0,0"], r"none of 2 rows can be used: 1 bad_label .*; 1 bad_key"),
+        (PLAIN, [], "none of 0 rows can be used"),
     ],
 )  # fmt: skip
-def test_a_part_without_a_row_and_a_log_without_one(log, schema, log_rows, said):
+def test_an_empty_part_or_log_is_refused(log, schema, log_rows, message):
     log.write("log.csv", rows(*log_rows))
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         log.prepare(schema)
     assert not log.out.exists()
 
@@ -94,7 +94,7 @@ def test_parts_by_column_validate_on_the_last_of_the_training_part(log, plain):
     assert got.manifest["audit"]["tables"]["impressions"]["kept"] == 8
 
 
-def test_copies_are_left_out_and_what_was_before_is_noted(log, plain):
+def test_copies_are_left_out_and_the_counts_before_are_noted(log, plain):
     log.write(
         "log.csv",
         rows("a,1,1,1", "b,2,0,1", "a,1,1,1", "a,1,1,0", "c,3,1,0", "d,4,0,0", "b,2,0,0", "e,5,0,0"),
@@ -106,12 +106,12 @@ def test_copies_are_left_out_and_what_was_before_is_noted(log, plain):
     (note,) = (n for n in got.manifest["audit"]["notes"] if n.startswith("before"))
     assert note == (
         "before copies were left out: 8 impressions, 4 clicks, 2 conversions; "
-        "copies with other labels than the one they repeat: 1"
+        "copies whose labels differ from the first row: 1"
     )
 
 
 def test_many_copies_are_found_in_pieces(log, plain, monkeypatch, rng):
-    """Fingerprints are sorted piece by piece: 500,000 rows each, here of 40."""
+    """Fingerprints are sorted in pieces, of 500,000 rows usually, of 40 here."""
     monkeypatch.setattr("entirespace.dataset.assign.FINGERPRINTS", 40)
     ids = rng.integers(0, 150, 1000)
     log.write("log.parquet", {"a": ids, "t": np.arange(1000), "y": [0] * 1000, "z": [0] * 1000})
@@ -121,7 +121,7 @@ def test_many_copies_are_found_in_pieces(log, plain, monkeypatch, rng):
     assert got == sorted(first.tolist())
 
 
-def test_bags_keep_every_id_its_weight_and_its_place(log, plain):
+def test_bags_keep_all_ids_with_weights_in_order(log, plain):
     schema = (
         HEAD
         + '[impressions.fields]\nb = { kind = "ids", separator = "|", weights = "w" }\nc = { kind = "ids", from = "b" }\n'
@@ -129,7 +129,7 @@ def test_bags_keep_every_id_its_weight_and_its_place(log, plain):
     bags = [("7|7|8", "0.1|0.2|1"), ("", ""), ("8|7|8", "1|1|1"), ("7", "0"), ("9|7", "3|4")]
     log.write("log.csv", "b,w,t,y,z\n" + "".join(f"{b},{w},{t},0,0\n" for t, (b, w) in enumerate(bags)))
     got = plain(log.prepare(schema + "[split]\ntrain = 0.8\nvalidation = 0.25").path)
-    assert got.vocabulary["b"] == {"id": ["7", "8"], "count": [3, 3]}  # an id counts as often as it stands
+    assert got.vocabulary["b"] == {"id": ["7", "8"], "count": [3, 3]}  # an id is counted each time it occurs
     one = [r["b"] for part in PARTS for r in got.part(part)]
     f = np.float32
     assert one == [
@@ -143,7 +143,7 @@ def test_bags_keep_every_id_its_weight_and_its_place(log, plain):
     assert [r["c"] for r in got.part("train")] == [[(1, 1.0)], [], [(2, 1.0)]]
 
 
-def test_a_bag_that_always_holds_one_id_without_a_weight_takes_no_more_room(log, plain):
+def test_a_bag_field_with_one_id_per_row_and_no_weights_is_stored_as_a_flat_column(log, plain):
     fields = '[impressions.fields]\nb = { kind = "ids", weights = "w" }\n'
     log.write("log.csv", "b,w,t,y,z\n" + "".join(f"x,1,{t},0,0\n" for t in range(4)))
     got = plain(log.prepare(HEAD + fields).path)
@@ -164,9 +164,9 @@ age = { kind = "number", buckets = 2 }
 """
 
 
-def test_a_side_row_counts_as_often_as_training_points_to_it(log, plain):
+def test_an_id_of_a_side_table_is_counted_once_per_training_impression(log, plain):
     log.write("user.csv", "uid,tags,age\nu1,a|b,10\nu2,a,20\nu3,c,30\nu4,d,40\n")
-    of = ["u1", "u1", "u2", "u9", "u1", "u3", "u3", "u9"]  # u3 is pointed to by the test part only
+    of = ["u1", "u1", "u2", "u9", "u1", "u3", "u3", "u9"]  # only test impressions have u3
     log.write("log.csv", "uid,t,y,z\n" + "".join(f"{u},{t},0,0\n" for t, u in enumerate(of)))
     dataset = log.prepare(HEAD + SIDE + '[split]\nvalidation = 0.0\n[roles]\nuser = "uid"')
     got = plain(dataset.path)
@@ -185,7 +185,7 @@ def test_a_side_row_counts_as_often_as_training_points_to_it(log, plain):
         {"uid": 0, "tags": [0], "age": 2},
     ]
     assert got.manifest["tables"]["user"]["rows"] == 5
-    # u2 and u3 share row 0 of the embedding, but are two users; u9 has no side row and is none
+    # u2 and u3 share row 0 of the embedding, but are two users; u9 has no side-table row, so it is no user
     assert dataset.train.column("user").tolist() == [1, 1, 2, -1]
     assert (got.manifest["users"], got.manifest["parts"]["test"]["users"]) == (3, 2)
     fields = {f["name"]: f for f in got.manifest["fields"]}
@@ -236,15 +236,15 @@ def test_kuairand_agrees_with_its_readme(shared_data, log, plain):
     assert (table["read"], table["kept"], table["quarantined"]) == (228_329, 222_444, 0)
     reasons = got.reasons["impressions"]
     assert (reasons.pop("duplicate_impression"), reasons.pop("conversion_without_click")) == (5_885, 703)
-    assert reasons == {"out_of_time_order": 62}  # counted apart, by numpy
+    assert reasons == {"out_of_time_order": 62}  # counted separately with numpy
     (note,) = (n for n in audit["notes"] if n.startswith("before"))
     assert note == (
         "before copies were left out: 228,329 impressions, 100,900 clicks, 3,212 conversions; "
-        "copies with other labels than the one they repeat: 1"
+        "copies whose labels differ from the first row: 1"
     )
     assert (got.manifest["users"], got.manifest["items"]) == (25_156, 6_361)
     assert sum(len(part) for part in (dataset.train, dataset.validation, dataset.test)) == 222_444
-    assert len(dataset.test) in range(111_222 - 50, 111_222 + 50)  # half, but for rows of one millisecond
+    assert len(dataset.test) in range(111_222 - 50, 111_222 + 50)  # half, except for rows with equal milliseconds
     orders = [dataset.train.column("order"), dataset.validation.column("order"), dataset.test.column("order")]
     assert orders[0].max() < orders[1].min() <= orders[1].max() < orders[2].min()
     sizes = {f["name"]: f["size"] for f in got.manifest["fields"]}
@@ -266,7 +266,7 @@ def test_the_manifest_is_json_that_any_tool_can_read(log):
 
 
 def test_the_recipe_for_kuairand_reads_the_official_names(log, plain):
-    """Several files of the standard log; the random log and the statistics of the whole period are not touched."""
+    """Several files of the standard log; the random log and the statistics of the whole period are not read."""
     head = "user_id,video_id,date,hourmin,time_ms,is_click,is_like,long_view,tab\n"
     for k, name in enumerate(("log_standard_4_08_to_4_21_pure.csv", "log_standard_4_22_to_5_08_pure.csv")):
         lines = [f"u{t % 3},v{t % 2},20220408,1400,{100 * k + t},{t % 2},{t % 2},1,1" for t in range(20)]

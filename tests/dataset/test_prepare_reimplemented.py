@@ -1,4 +1,4 @@
-"""Raw logs to a dataset, against a plain re-implementation."""
+"""`prepare` compared with a plain re-implementation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from entirespace.features.codes import hash_buckets
 
 PARTS = ("train", "validation", "test")
 
-# A random star log, and the slow, obvious way to prepare it
+# A random star log, and a slow, simple way to prepare it
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Case:
             tags, w = bag("abcdef")
             row = {
                 "uid": r.choice(["", "nobody", *[f"u{k}" for k in range(7)]]),  # u7 and u8 are never seen
-                "item": r.choice("pqrstuvw") if i > 60 else r.choice("pqr"),  # some ids come late
+                "item": r.choice("pqrstuvw") if i > 60 else r.choice("pqr"),  # some ids occur only later
                 "t": str(r.choice([i, i, r.randrange(40)])),
                 "y": r.choice("011"),
                 "z": r.choice("001"),
@@ -114,7 +114,7 @@ def slow_prepare(case: Case) -> dict[str, Any]:
     users = {u["uid"]: u for u in case.users}
 
     def ids(raw: dict[str, str], name: str) -> list[tuple[str, float]]:
-        """What stands in the field, before a vocabulary."""
+        """The raw values of the field, before a vocabulary."""
         user = users.get(raw["uid"])
         if name in ("item", "session"):
             return [(raw[name], 1.0)]
@@ -196,7 +196,7 @@ def write(log: Any, case: Case, kind: str) -> str:
     halves = (case.impressions[:half], case.impressions[half:])
     if kind == "csv":
         for i, rows in enumerate(halves):
-            names = sorted(rows[0]) if i else list(rows[0])  # columns may stand in any order
+            names = sorted(rows[0]) if i else list(rows[0])  # columns may be in any order
             text = [",".join(names), *(",".join(row[n] for n in names) for row in rows)]
             log.write(f"log_{i}.csv" + (".zst" if i else ""), "\n".join(text))
         log.write(
@@ -245,7 +245,7 @@ CASES = [
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 @pytest.mark.parametrize("pieces", ["small", "large"])
 @pytest.mark.parametrize("case", CASES)
-def test_a_dataset_is_what_the_slow_way_makes_of_the_log(log, plain, request, case, pieces, kind):
+def test_a_dataset_equals_the_slow_re_implementation(log, plain, request, case, pieces, kind):
     if pieces == "small":
         request.getfixturevalue("small_pieces")
     schema = write(log, case, kind)
@@ -282,7 +282,7 @@ def test_a_dataset_is_what_the_slow_way_makes_of_the_log(log, plain, request, ca
 
 
 def test_the_cases_are_not_trivial():
-    """Each thing that the random logs are to try is there."""
+    """The random logs contain every case that they should test."""
     made = [slow_prepare(case.values[0]) for case in CASES]
     assert all(m["orphans"] for m in made)
     assert sum(m["copies"] > 0 for m in made) >= 3
@@ -290,10 +290,10 @@ def test_the_cases_are_not_trivial():
     for m in made:
         test = m["parts"]["test"]
         assert any(not r["tags"] for r in test)
-        assert any(r["uid"] == [(0, 1.0)] for r in test)  # no side row
+        assert any(r["uid"] == [(0, 1.0)] for r in test)  # no side-table row
 
 
-def test_a_dataset_is_the_same_bytes_each_time(log, tmp_path):
+def test_preparing_twice_gives_the_same_bytes(log, tmp_path):
     write(log, CASES[1].values[0], "csv")
     schema = CASES[1].values[0].schema(', separator = "|"')
     one, two = log.prepare(schema), log.prepare(schema, out=tmp_path / "again")

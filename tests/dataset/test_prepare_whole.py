@@ -1,4 +1,4 @@
-"""A dataset is whole or not there: errors, interrupts, killed processes, folders that are in use."""
+"""A dataset is complete or absent: after errors, interrupts and killed processes, and with folders in use."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def test_what_fails_leaves_nothing_behind(log):
     dataset.verify()
 
 
-def test_a_new_dataset_replaces_the_old_one_only_when_it_is_whole(log):
+def test_a_new_dataset_replaces_the_old_one_only_when_it_is_complete(log):
     log.write("log.csv", rows("a,1,0,0", "b,2,0,0", "c,3,0,0"))
     old = log.prepare(PLAIN)
     with pytest.raises(DataError, match=r"must be new or empty, however: it holds a dataset\. --force replaces it"):
         log.prepare(PLAIN)
     log.write("log.csv", rows("a,1,9,0"))
-    with pytest.raises(DataError, match="not one can be used"):
+    with pytest.raises(DataError, match="none of 1 rows can be used"):
         log.prepare(PLAIN, force=True)
     assert Dataset(log.out).digest == old.digest
     log.write("log.csv", rows("x,1,0,0", "x,2,0,0", "x,3,0,0", "x,4,0,0"))
@@ -47,8 +47,8 @@ def test_a_new_dataset_replaces_the_old_one_only_when_it_is_whole(log):
     assert left_behind(log.out.parent) == ["dataset", "raw"]
 
 
-def test_an_old_dataset_is_whole_until_the_new_one_stands_there(log, monkeypatch):
-    """Killed while the old one is put away: then there is the old, the new or none, never a half."""
+def test_a_kill_during_replacement_leaves_no_incomplete_dataset(log, monkeypatch):
+    """Killed while the old dataset is moved away: then the old, the new or no dataset is there, never a part of one."""
     log.write("log.csv", rows("a,1,0,0", "b,2,0,0", "c,3,0,0"))
     log.prepare(PLAIN)
     moves = []
@@ -65,11 +65,11 @@ def test_an_old_dataset_is_whole_until_the_new_one_stands_there(log, monkeypatch
 
 
 @pytest.mark.parametrize("force", [False, True])
-def test_what_is_no_dataset_is_never_replaced(log, force):
+def test_a_folder_that_is_not_a_dataset_is_never_replaced(log, force):
     log.write("log.csv", rows("a,1,0,0", "b,2,0,0", "c,3,0,0"))
     log.out.mkdir()
     (log.out / "thesis.tex").write_text("precious")
-    with pytest.raises(DataError, match=r"it is no dataset, and holds thesis\.tex"):
+    with pytest.raises(DataError, match=r"it is not a dataset, and holds thesis\.tex"):
         log.prepare(PLAIN, force=force)
     assert left_behind(log.out) == ["thesis.tex"]
     (log.out / "thesis.tex").unlink()
@@ -80,7 +80,7 @@ def test_what_is_no_dataset_is_never_replaced(log, force):
     assert log.out.read_text() == "a file"
 
 
-def test_an_empty_folder_will_do(log):
+def test_an_empty_folder_is_accepted(log):
     log.write("log.csv", rows("a,1,0,0", "b,2,0,0", "c,3,0,0"))
     log.out.mkdir()
     assert len(log.prepare(PLAIN).train) == 1
@@ -119,7 +119,7 @@ def test_a_killed_preparation_leaves_no_dataset_under_its_name(log, where, there
         assert process.stdout.readline() == b"there\n"
         (work,) = log.out.parent.glob(".dataset.*.partial")
         with folder_beside(log.out):
-            there = work.is_dir()  # of a process that lives
+            there = work.is_dir()  # of a process that is still running
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
     assert there
@@ -132,7 +132,7 @@ def test_a_killed_preparation_leaves_no_dataset_under_its_name(log, where, there
     assert left_behind(log.out.parent) == ["dataset", "raw"]
 
 
-def test_what_belongs_to_another_dataset_is_left_alone(log):
+def test_files_of_another_dataset_are_left_alone(log):
     log.write("log.csv", rows("a,1,0,0", "b,2,0,0", "c,3,0,0"))
     others = [".dataset.abc", ".dataset.b.xyz.partial", "dataset.xyz.partial", ".datasets.xyz.partial"]
     for name in others:
@@ -142,8 +142,8 @@ def test_what_belongs_to_another_dataset_is_left_alone(log):
     assert left_behind(log.out.parent) == sorted([*others, "dataset", "raw"])
 
 
-def test_an_error_in_one_of_the_jobs_ends_the_others(log, monkeypatch):
-    """The disk is full while one part is written: the others are not written to their end first."""
+def test_an_error_in_one_job_stops_the_others(log, monkeypatch):
+    """The disk is full while one part is written: the other parts are not written to the end first."""
     log.write("log.csv", rows(*(f"a,{i},0,0" for i in range(1000))))
     told = []
     from entirespace.dataset import writer as module
@@ -167,7 +167,7 @@ def test_an_error_in_one_of_the_jobs_ends_the_others(log, monkeypatch):
     assert left_behind(log.out.parent) == ["raw"]
 
 
-def test_interrupted_by_the_user_it_tidies_up(log, monkeypatch):
+def test_an_interrupt_by_the_user_leaves_nothing_behind(log, monkeypatch):
     log.write("log.csv", rows("a,1,0,0", "b,2,0,0", "c,3,0,0"))
 
     def interrupt(*_: Any) -> None:

@@ -1,4 +1,4 @@
-"""One simulated log, written as Parquet and as raw Ali-CCP, prepared by two readers: the same dataset."""
+"""One simulated log, written as Parquet and as raw Ali-CCP, and prepared by two readers, gives the same dataset."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from entirespace.simulation.simulate import ALICCP_FIELDS, simulate
 
 PARTS = ("train", "validation", "test")
 # The Parquet log is cut at half of its rows in time, the raw files are its two halves: of 3,000, 1,500 each.
-# (Orphans are kept: where their rows are dropped, the time at which half of the others have passed is another.)
+# (Orphans are kept: if their rows were dropped, half of the remaining rows would be at another time.)
 LOG: dict[str, Any] = {
     "impressions": 3000,
     "users": 150,
@@ -76,7 +76,7 @@ def test_impressions_of_each_part_id_for_id_and_weight_for_weight(pair, plain):
             assert {ALICCP_FIELDS.get(k, k): v for k, v in ours.items()} == theirs
         assert any(len(row["item_id"]) == 1 and len(row["category_history"]) > 3 for row in left)
         assert any(row["click"] for row in left)
-    assert any(not row["user_id"] for row in star.part("train"))  # some sessions do not say whose they are
+    assert any(not row["user_id"] for row in star.part("train"))  # some sessions have no user
 
 
 def test_counts_audit_and_user_grouping(pair, plain):
@@ -96,7 +96,7 @@ def test_counts_audit_and_user_grouping(pair, plain):
     for f in star["fields"]:
         (other,) = (g for g in raw["fields"] if g["name"] == ALICCP_FIELDS[f["name"]])
         assert (f["ids"], f["unseen"]) == (other["ids"], other["unseen"])
-    # the numbers that stand for users are the readers' own; the groups they make are not
+    # each reader numbers users in its own way, but the groups of rows with one user are the same
     for part in PARTS:
         one, two = (getattr(dataset, part).column("user").tolist() for dataset in pair)
         assert len(set(zip(one, two, strict=True))) == len(set(one)) == len(set(two)) > 2

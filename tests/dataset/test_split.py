@@ -1,4 +1,4 @@
-"""The threshold on time: the radix select against sorting, and rows of one time on one side."""
+"""The threshold on time: the radix select compared with sorting, and rows with equal times on one side."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def pieces(values: list[int], cuts: list[int]) -> list[np.ndarray]:
 
 
 @given(st.lists(INT64, min_size=1, max_size=60), st.lists(st.integers(0, 99), max_size=4), st.data())
-def test_kth_is_what_sorting_gives(values, cuts, data):
+def test_kth_equals_sorting(values, cuts, data):
     k = data.draw(st.integers(0, len(values) - 1))
     chunks = pieces(values, cuts)
     assert kth(lambda: chunks, k) == sorted(values)[k]
 
 
-def test_kth_of_many_by_few_passes(rng):
+def test_kth_of_many_values_needs_few_passes(rng):
     values = rng.integers(-(2**63), 2**63 - 1, 200_000)
     passes = 0
 
@@ -48,7 +48,7 @@ def test_kth_of_many_by_few_passes(rng):
         ([1, 2, 3], 0.5, 2),  # round(1.5) is 2
         ([1, 2], 0.5, 1),
         ([1, 2, 3, 4], 0.99, 3),  # the second part is never empty
-        ([1, 2, 2, 2], 0.5, 1),  # rows of one time stay together, in the second part
+        ([1, 2, 2, 2], 0.5, 1),  # rows with equal times stay together, in the second part
         ([2, 2, 2, 3], 0.5, 0),
         ([5, 5, 5], 0.5, 0),
         ([-(2**63), 0, 2**63 - 1, 1], 0.5, 2),
@@ -61,7 +61,7 @@ def test_threshold(times, share, first):
 
 
 @given(st.lists(INT64, min_size=1, max_size=50), st.floats(0.01, 0.99))
-def test_a_threshold_leaves_at_most_the_share_and_a_row_less_only_for_ties(times, share):
+def test_a_threshold_leaves_at_most_the_share_and_fewer_only_for_ties(times, share):
     values = np.array(times, np.int64)
     end = threshold(lambda: [values], len(values), share)
     first = int((values < end).sum())

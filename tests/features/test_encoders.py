@@ -1,4 +1,4 @@
-"""Codes while a log is read; and the rows of the embedding, by vocabulary, hash and bucket."""
+"""Codes while a log is read, and embedding rows by vocabulary, hash and bucket."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_codes_survive_garbage_collection_between_chunks():
     assert codes.ids().to_pylist() == ["", "b", "a", "x0", "x1", "x2", "x3", "x4", "c"]
 
 
-def test_codes_of_two_fields_are_their_own():
+def test_codes_of_two_fields_are_independent():
     one, two = Codes(), Codes()
     assert one.encode(pl.Series(["a", "b"])).tolist() == two.encode(pl.Series(["c", "a"])).tolist() == [1, 2]
     assert two.ids().to_pylist() == ["", "c", "a"]
@@ -76,7 +76,7 @@ def test_codes_of_two_fields_are_their_own():
 # Hashing
 
 
-def test_a_hashed_field_has_a_row_for_each_bucket_and_none_to_learn():
+def test_a_hashed_field_has_a_row_for_each_bucket_and_nothing_to_fit():
     hashed = Hashed(3)
     assert hashed.size == 4
     rows = hashed.encode(pl.Series([f"id{i}" for i in range(100)]))
@@ -99,7 +99,7 @@ def test_the_most_frequent_ids_come_first_and_ties_by_id():
 
 
 @given(st.dictionaries(st.text(max_size=3), st.integers(0, 5), max_size=20), st.integers(1, 4), st.randoms())
-def test_a_vocabulary_does_not_hang_on_the_order_of_codes(counts, min_count, random):
+def test_a_vocabulary_does_not_depend_on_the_order_of_codes(counts, min_count, random):
     field = Field("f", min_count=min_count)
     items = list(counts.items())
     random.shuffle(items)
@@ -160,14 +160,14 @@ def test_buckets_hold_about_the_same_number(rng):
     assert counts[1:].min() == counts[1:].max() == 500
 
 
-def test_a_value_that_most_have_makes_fewer_buckets():
+def test_a_very_frequent_value_gives_fewer_buckets():
     values = np.array([0.0] * 80 + list(range(1, 21)))
     vocabulary = fit_knots(Field("n", kind="number", buckets=10), values)
     assert vocabulary.edges.tolist() == [0.0, 10.0]
     assert buckets_of(vocabulary.encode(np.array([0.0, 0.5, 10.0, 11.0]))).tolist() == [1, 2, 2, 3]
 
 
-def test_a_number_that_is_never_there_in_training():
+def test_a_number_that_is_always_missing_in_training():
     vocabulary = fit_knots(Field("n", kind="number", buckets=5), np.array([math.nan, 3.0]), np.array([2, 0]))
     assert (vocabulary.edges.tolist(), vocabulary.size) == ([], 2)
     assert buckets_of(vocabulary.encode(np.array([math.nan, 1.0]))).tolist() == [0, 1]
@@ -191,12 +191,12 @@ def test_a_position_is_a_bucket_and_a_share_of_it(edges, values):
 
 
 def test_positions_have_no_step_at_the_knots():
-    """What is drawn as a line through the rows: (1 - t) row k + t row k + 1, here with row k = k."""
+    """Linear interpolation between embedding rows, (1 - t) row k + t row k + 1, here with row k = k."""
     positions = Knots(np.array([0.0, 1.0, 10.0])).encode(np.array([-5.0, 0.0, 1e-9, 0.5, 1.0, 1.0 + 1e-9, 10.0, 11.0]))
     assert positions.tolist() == pytest.approx([2, 2, 2, 2.5, 3, 3, 4, 4], abs=1e-6)
 
 
-def test_encoders_come_back_from_their_tables(rng):
+def test_encoders_are_read_back_from_their_tables(rng):
     vocabulary = Vocabulary(pl.Series(["b", "", "ä"]), np.array([3, 2, 1]))
     raw = pl.Series(["", "b", "c", "ä", "b"])
     assert vocabulary.encode(raw).tolist() == [2, 1, 0, 3, 1]
@@ -206,7 +206,7 @@ def test_encoders_come_back_from_their_tables(rng):
     assert (Knots.from_table(Field("n"), knots.to_table()).encode(values) == knots.encode(values)).all()
 
 
-def test_a_vocabulary_grows_behind_its_rows():
+def test_new_ids_get_rows_after_the_known_ones():
     ids, counts = pa.array(["", "a", "b", "new", "newer", "rare"]), np.array([0, 2, 0, 5, 7, 1])
     known = Vocabulary(pl.Series(["b", "a"]), np.array([9, 8]))
     grown, rows = fit_ids(Field("f", min_count=2), ids, counts, known)
@@ -214,7 +214,7 @@ def test_a_vocabulary_grows_behind_its_rows():
     assert rows.tolist() == [0, 2, 1, 4, 3, 0]
 
 
-# Ragged.take, on which every selection of bags stands
+# Ragged.take, which every selection of bags uses
 
 
 @given(st.lists(st.lists(st.integers(0, 9), max_size=4), max_size=8), st.booleans(), st.data())

@@ -1,4 +1,4 @@
-"""What `prepare` writes is what `encode` makes of the same raw rows, row for row; and what a frame may look like."""
+"""`prepare` and `encode` give the same rows for the same raw rows; and which frames are accepted."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def bags(rows: Ragged) -> list[list[tuple[float, float]]]:
     return [pairs[i:j] for i, j in itertools.pairwise(offsets)]
 
 
-def test_what_prepare_writes_is_what_encode_makes_row_for_row(made):
+def test_prepare_and_encode_give_the_same_rows(made):
     dataset, impressions, users = made
     encoder = FrameEncoder(dataset.encoders, {"user": users})
     start = 0
@@ -107,7 +107,7 @@ def test_what_prepare_writes_is_what_encode_makes_row_for_row(made):
     ]
 
 
-def test_integers_lists_and_other_frames_say_the_same(made):
+def test_integers_lists_and_other_frames_give_the_same_rows(made):
     """Ids as numbers, bags as lists, and pandas or Arrow instead of polars."""
     dataset, impressions, users = made
     typed = impressions.with_columns(
@@ -166,11 +166,13 @@ def test_one_row_and_no_row(made):
 
 def test_what_is_refused(made):
     dataset, impressions, users = made
-    with pytest.raises(DataError, match="must have the column 'price', however: there is none; it has u"):
+    with pytest.raises(DataError, match="must have the column 'price', however: it is missing; the columns are u"):
         FrameEncoder(dataset.encoders, {"user": users}).encode(impressions.drop("price"))
     with pytest.raises(DataError, match="side table 'user' must have the column 'uid'"):
         FrameEncoder(dataset.encoders, {"user": users.drop("uid")})
-    with pytest.raises(DataError, match="a side table must be one of the layout's, however: 'usr'; it has user"):
+    with pytest.raises(
+        DataError, match="a side table must be one of the layout's, however: 'usr'; the layout has user"
+    ):
         FrameEncoder(dataset.encoders, {"usr": users})
     with pytest.raises(DataError, match=r"side table 'user', row 3: field 'age' must hold a number, however: 'old'"):
         FrameEncoder(
@@ -188,7 +190,7 @@ def test_what_is_refused(made):
 # A later log with the same layout
 
 
-def test_a_later_log_has_the_rows_of_the_layout(made, log, rng):
+def test_a_later_log_is_encoded_with_the_layout(made, log, rng):
     dataset, _, users = made
     later, _ = raw(rng, 120)
     log.write("log.csv", later)
@@ -202,7 +204,7 @@ def test_a_later_log_has_the_rows_of_the_layout(made, log, rng):
     assert all(bags(chunk.fields[name]) == bags(rows.fields[name]) for name in rows.fields)
 
 
-def test_a_layout_grows_by_the_ids_of_the_training_part(made, log, rng):
+def test_grow_adds_the_new_ids_of_the_training_part(made, log, rng):
     dataset, _, _ = made
     later, _ = raw(rng, 120)
     later = later.with_columns(item=pl.when(pl.int_range(pl.len()) % 2 == 0).then(pl.lit("new")).otherwise("item"))
@@ -216,7 +218,7 @@ def test_a_layout_grows_by_the_ids_of_the_training_part(made, log, rng):
     assert grown.vocabulary("price").equals(dataset.vocabulary("price"))
 
 
-def test_a_log_without_outcomes_has_none(made, log, rng):
+def test_an_unlabelled_log_has_no_labels(made, log, rng):
     dataset, _, _ = made
     log.write("log.csv", raw(rng, 50)[0].drop("y", "z"))
     log.out = log.out.with_name("later")
@@ -229,15 +231,15 @@ def test_a_log_without_outcomes_has_none(made, log, rng):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         ('hour = { from = "h" }\n', "", "field 'hour' is missing"),
         ("hour = {", "day = {", "the layout has no field 'day'"),
         ("hour = {", 'hour = { kind = "ids",', "field 'hour' is of kind ids in impressions, not id in impressions"),
     ],
 )
-def test_a_schema_of_other_fields_is_refused(made, log, old, new, said):
+def test_a_schema_with_other_fields_than_the_layout_is_refused(made, log, old, new, message):
     dataset, _, _ = made
     log.out = log.out.with_name("later")
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=message):
         log.prepare(SCHEMA.replace(old, new), known=dataset.encoders)

@@ -1,4 +1,4 @@
-"""Raw values of a field to raw ids, numbers and bags; and which rows could not be read."""
+"""Columns to raw ids, numbers and bags, and the rows that could not be read."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_number(column, numbers, bad):
 
 
 def bags(columns: dict, **schema) -> tuple[list[list[str]], list[list[float]] | None, list[int], list[int]]:
-    """(ids, weights, rows whose numbers do not match, rows with a bad weight)."""
+    """(ids, weights, rows with another number of weights than ids, rows with a bad weight)."""
     read, mismatch, bad = values.bags(pl.DataFrame(columns), Field("a", kind="ids", **schema))
     ends = np.cumsum(read.lengths)[:-1]
     ids = (
@@ -84,7 +84,7 @@ def test_weights():
     assert bags({"a": ["1", "2"], "w": [0.5, 2]}, weights="w") == ([["1"], ["2"]], [[0.5], [2.0]], [], [])
 
 
-def test_weights_that_do_not_match_in_number():
+def test_another_number_of_weights_than_ids():
     columns = {"a": ["1|2", "1", "", "1|2"], "w": ["1", "1|1", "1", ""]}
     assert bags(columns, separator="|", weights="w")[2:] == ([0, 1, 2, 3], [])
 

@@ -1,4 +1,4 @@
-"""The source of raw Ali-CCP: the genuine lines, faults by line, the two pairs, and the truth beside them."""
+"""The reader of raw Ali-CCP: genuine lines, bad lines, the two pairs of files, and the truth of simulated logs."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_every_id_and_weight_of_the_genuine_common_lines_is_kept(shared_data, tm
     assert text.endswith(b"\n")
 
 
-def test_the_truncated_genuine_lines_are_put_aside_and_completed_ones_are_read(shared_data, tmp_path):
+def test_truncated_genuine_lines_are_quarantined_and_completed_ones_are_read(shared_data, tmp_path):
     truncated = genuine(shared_data, "sample_skeleton_train.5rows.TRUNCATED.csv")
     completed = []
     for line in truncated.splitlines():
@@ -59,16 +59,16 @@ def test_the_truncated_genuine_lines_are_put_aside_and_completed_ones_are_read(s
         completed.append(line + more + b"\n")
     common = genuine(shared_data, "common_features.heads.TRUNCATED.csv")
     log = read(put(tmp_path, (truncated + b"".join(completed), common)))
-    assert log.audit.met("impressions", "wrong_feature_count") == len(completed)
+    assert log.audit.rows_with("impressions", "wrong_feature_count") == len(completed)
     assert log.audit.kept("impressions") == len(completed)
     slow = slow_parse(b"".join(completed), skeleton=True)
     for name in SKELETON_FIELDS:
         assert log.bags(name) == [row.bags[name] for row in slow.rows]
-    assert log.audit.met("common", "wrong_feature_count") == 10
+    assert log.audit.rows_with("common", "wrong_feature_count") == 10
     aside = [row for row in quarantined(tmp_path) if row["table"] == "impressions"]
     assert [(row["file"], row["line"]) for row in aside] == [("sample_skeleton_train.csv", str(i)) for i in range(1, 6)]
     assert aside[0]["text"].startswith("states 9 features, has 2: 1,0,0,bacff91692951881,9,210\\x029052218")
-    assert log.audit.met("impressions", "missing_side_row") == len(completed)
+    assert log.audit.rows_with("impressions", "missing_side_row") == len(completed)
 
 
 def test_the_pairs_become_one_side_table_and_the_impressions_of_both_parts(tmp_path):
@@ -80,7 +80,7 @@ def test_the_pairs_become_one_side_table_and_the_impressions_of_both_parts(tmp_p
     assert log.column(lambda b: b.labels.click) == [True, False, True, False, False, True]
     assert log.column(lambda b: b.labels.conversion) == [True, False, False, False, False, False]
     assert log.bags("205") == [[(50, 1.0), (51, 1.0)], [], [(50, 1.0)], [], [], []]
-    assert log.audit.met("impressions", "missing_side_row") == 2
+    assert log.audit.rows_with("impressions", "missing_side_row") == 2
     example = log.audit.as_dict()["tables"]["impressions"]["reasons"]["missing_side_row"]["examples"]
     assert example == ["sample_skeleton_train.csv, line 3", "sample_skeleton_test.csv, line 2"]
     assert log.audit.rows_read("impressions") == log.audit.kept("impressions") == 6
@@ -121,7 +121,7 @@ def test_weights_are_given_for_the_weighted_fields_and_where_one_is_not_1(tmp_pa
 def test_a_conversion_without_a_click(tmp_path, on_orphan, kept):
     lines = [skeleton_line(A, feature("205", i), click=y, conversion=z) for i, (y, z) in enumerate(["11", "01", "00"])]
     log = read(put(tmp_path, (b"".join(lines), common_line(A))), max_bad=0, on_orphan=on_orphan)
-    assert log.audit.met("impressions", "conversion_without_click") == 1
+    assert log.audit.rows_with("impressions", "conversion_without_click") == 1
     assert log.audit.kept("impressions") == kept
     assert log.column(lambda b: b.labels.conversion) == [True, False, False][:kept]
     assert [bag[0][0] for bag in log.bags("205")] == ([0, 1, 2] if on_orphan == "keep" else [0, 2])
@@ -130,7 +130,7 @@ def test_a_conversion_without_a_click(tmp_path, on_orphan, kept):
     assert reason["examples"] == ["sample_skeleton_train.csv, line 2"]
 
 
-def test_a_conversion_without_a_click_can_end_the_reading(tmp_path):
+def test_a_conversion_without_a_click_can_be_an_error(tmp_path):
     put(tmp_path, (skeleton_line(A) + skeleton_line(A, conversion=1), common_line(A)))
     with pytest.raises(DataError, match=r"sample_skeleton_train.csv, line 2: .*--on-orphan keep"):
         read(tmp_path, on_orphan="error")
@@ -149,7 +149,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("reason", BROKEN)
-def test_a_bad_line_is_put_aside_with_its_place_and_what_is_wrong(tmp_path, reason):
+def test_a_bad_line_is_quarantined_with_its_line_number_and_reason(tmp_path, reason):
     line, shown = BROKEN[reason]
     log = read(put(tmp_path, (skeleton_line(A) + line + skeleton_line(A), common_line(A))))
     (row,) = quarantined(tmp_path)
@@ -164,7 +164,7 @@ def test_a_bad_line_is_put_aside_with_its_place_and_what_is_wrong(tmp_path, reas
 
 
 @pytest.mark.parametrize("reason", BROKEN)
-def test_too_many_bad_lines_end_the_reading_and_say_why(tmp_path, reason):
+def test_too_many_bad_lines_are_an_error_that_lists_the_reasons(tmp_path, reason):
     line, shown = BROKEN[reason]
     put(tmp_path, (skeleton_line(A) * 10 + line, common_line(A)))
     with pytest.raises(DataError) as error:
@@ -174,7 +174,7 @@ def test_too_many_bad_lines_end_the_reading_and_say_why(tmp_path, reason):
     assert "--max-bad 0.1" in str(error.value)
 
 
-def test_the_second_line_of_a_key_is_put_aside(tmp_path):
+def test_the_second_line_with_a_key_is_quarantined(tmp_path):
     common = common_line(A, feature("101", 1)) + common_line(B) + common_line(A, feature("101", 2))
     log = read(put(tmp_path, (skeleton_line(A), common), (skeleton_line(A), common_line(A, feature("101", 3)))))
     assert log.bags("101") == [[(1, 1.0)], [], [(3, 1.0)]]
@@ -187,7 +187,7 @@ def test_line_ends_of_every_kind(tmp_path):
     text = line.replace(b"\n", b"\r\n") + b"\n" + b"\r\n" + skeleton_line(A).replace(b"\n", b"\r\n") + line[:-1]
     log = read(put(tmp_path, (text, common_line(A)[:-1])))
     assert log.bags("205") == [[(5, 1.0)], [], [(5, 1.0)]]
-    assert log.audit.met("impressions", "unparsable_line") == 2  # the empty lines
+    assert log.audit.rows_with("impressions", "unparsable_line") == 2  # the empty lines
     assert log.column(lambda b: b.links["common"]) == [0, 0, 0]
 
 
@@ -197,7 +197,7 @@ def test_an_empty_file_has_no_rows(tmp_path):
     assert log.impressions == []
 
 
-def test_codes_do_not_hang_on_chunks_and_threads(tmp_path):
+def test_codes_do_not_depend_on_chunks_and_threads(tmp_path):
     (tmp_path / "raw.csv").write_bytes(b"".join(skeleton_line(A, feature("205", i * 7919 % 997)) for i in range(3000)))
     codes = []
     for chunk, threads in ((1000, 1), (5000, 2), (1 << 20, 3)):
@@ -214,7 +214,7 @@ def test_a_line_longer_than_a_chunk_is_refused_with_its_number(tmp_path):
         list(texts(tmp_path / "raw.csv", 200))
 
 
-def test_an_error_in_the_block_ahead_comes_in_its_turn():
+def test_an_error_while_reading_ahead_is_raised_after_the_blocks_before_it():
     def blocks():
         yield 1
         raise DataError("must", "came")
@@ -229,7 +229,7 @@ def test_an_error_in_the_block_ahead_comes_in_its_turn():
 
 
 @pytest.mark.parametrize(
-    ("gone", "said"),
+    ("missing", "message"),
     [
         (["sample_skeleton_train.csv"], "no sample_skeleton_train.csv"),
         (["common_features_train.csv"], "no common_features_train.csv"),
@@ -240,22 +240,22 @@ def test_an_error_in_the_block_ahead_comes_in_its_turn():
         ),
     ],
 )
-def test_a_missing_file_is_named(tmp_path, gone, said):
+def test_a_missing_file_is_named(tmp_path, missing, message):
     put(tmp_path, *small())
-    for name in gone:
+    for name in missing:
         (tmp_path / name).unlink()
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         read(tmp_path)
 
 
-def test_the_training_pair_alone_will_do(tmp_path):
+def test_the_test_pair_may_be_missing(tmp_path):
     log = read(put(tmp_path, small()[0]))
     assert not log.source.has_test
     assert log.column(lambda b: b.part) == [0, 0, 0]
     assert any("no test pair" in note for note in log.audit.notes)
 
 
-def test_no_folder_and_a_packed_one(tmp_path):
+def test_a_missing_folder_and_packed_files_are_refused(tmp_path):
     with pytest.raises(DataError, match="must be a folder"):
         read_nothing(tmp_path / "absent")
     (tmp_path / "sample_train.tar.gz").touch()
@@ -277,7 +277,7 @@ def write_truth(file: Path, rows: int, **columns) -> np.ndarray:
     return pctr.astype(np.float32)
 
 
-def test_the_truth_stays_beside_its_line_when_others_are_put_aside(tmp_path):
+def test_the_truth_of_a_row_does_not_shift_when_other_rows_are_quarantined(tmp_path):
     rng = random.Random(1)
     wrong = [rng.random() < 0.3 for _ in range(40)]
     lines = [b"broken\n" if w else skeleton_line(A, feature("205", i)) for i, w in enumerate(wrong)]
@@ -290,7 +290,7 @@ def test_the_truth_stays_beside_its_line_when_others_are_put_aside(tmp_path):
     assert log.column(lambda b: b.truth[1]) == (pctr[ids] / 2).tolist()
 
 
-def test_the_truth_of_another_place(tmp_path):
+def test_the_truth_may_be_in_another_folder(tmp_path):
     put(tmp_path, small()[0])
     pctr = write_truth(tmp_path / "elsewhere.parquet", 3)
     assert read(tmp_path).impressions[0].truth is None
@@ -315,25 +315,25 @@ def test_a_truth_without_its_columns_is_refused(tmp_path):
 
 class Steps:
     def __init__(self) -> None:
-        self.said: list = []
+        self.reported: list = []
 
     def start(self, what, total, unit):
-        self.said.append((what, total, unit))
+        self.reported.append((what, total, unit))
 
     def advance(self, amount, note=""):
-        self.said.append(amount)
+        self.reported.append(amount)
 
     def done(self, note=""):
-        self.said.append(note)
+        self.reported.append(note)
 
     def say(self, line): ...
 
 
-def test_progress_is_told_in_bytes(tmp_path):
+def test_progress_is_reported_in_bytes(tmp_path):
     put(tmp_path, *small())
     steps = Steps()
     read(tmp_path, progress=steps)
-    start, *bytes_read, done = steps.said[len(steps.said) // 2 :]
+    start, *bytes_read, done = steps.reported[len(steps.reported) // 2 :]
     assert start == ("reading impressions", sum(f.stat().st_size for f in tmp_path.glob("sample_*")), "B")
     assert sum(bytes_read) == start[1]
     assert done == "6 rows"

@@ -1,4 +1,4 @@
-"""Lines of raw Ali-CCP, good and broken: the kernel reads what plain Python reads."""
+"""Lines of raw Ali-CCP, good and broken: the kernel gives the same result as plain Python."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from aliccp_lines import (
 from entirespace.logs.aliccp.chunks import Chunks
 from entirespace.logs.aliccp.source import COMMON_FIELDS, SKELETON_FIELDS, WEIGHTED
 
-# The fast reader, in the twin's words
+# The kernel, with its results in the form of the plain Python parser
 
 
 def fast_parse(
@@ -153,7 +153,7 @@ class Lines:
 
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("skeleton", [True, False], ids=["skeleton", "common"])
-def test_the_fast_reader_reads_what_the_slow_one_reads(seed, skeleton, tmp_path):
+def test_the_kernel_equals_plain_python(seed, skeleton, tmp_path):
     text = Lines(seed, skeleton).file(500)
     (tmp_path / "raw.csv").write_bytes(text)
     drop = skeleton and seed % 2 == 0
@@ -166,7 +166,7 @@ def test_the_fast_reader_reads_what_the_slow_one_reads(seed, skeleton, tmp_path)
     assert len(slow.faults) > 100
 
 
-def test_weights_as_the_files_hold_them_are_pythons_to_the_last_bit(tmp_path):
+def test_weights_of_the_real_files_equal_python_float_to_the_last_bit(tmp_path):
     rng = random.Random(0)
     texts_of_weights = [f"{rng.uniform(0, 20):.{rng.randint(1, 7)}f}" for _ in range(2000)]
     texts_of_weights += [f"{rng.randrange(10**15)}e{rng.randint(-22, 22)}" for _ in range(2000)]

@@ -1,4 +1,4 @@
-"""The audit: every row is accounted for, and a hopeless log is refused."""
+"""The audit: every row is counted, and a log with too many bad rows is refused."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def test_rows_read_are_kept_left_out_or_quarantined():
     audit.count("impressions", "missing_value", 0)
     assert audit.rows_read("impressions") == 15
     assert audit.kept("impressions") == 12
-    assert audit.met("impressions", "missing_side_row") == 3
+    assert audit.rows_with("impressions", "missing_side_row") == 3
     table = audit.as_dict()["tables"]["impressions"]
     assert table["read"] == table["kept"] + table["left_out"] + table["quarantined"]
     assert table["reasons"]["conversion_without_click"]["outcome"] == "left out"
     assert "missing_value" not in table["reasons"]
 
 
-def test_an_orphan_conversion_changes_a_row_unless_said_otherwise():
+def test_an_orphan_conversion_counts_as_changed_unless_another_outcome_is_given():
     audit = Audit()
     audit.read("impressions", 1)
     audit.count("impressions", "conversion_without_click")
@@ -36,7 +36,7 @@ def test_an_orphan_conversion_changes_a_row_unless_said_otherwise():
     assert audit.kept("impressions") == 1
 
 
-def test_an_unheard_of_reason_is_a_mistake_of_the_reader():
+def test_an_unknown_reason_is_an_error():
     with pytest.raises(KeyError):
         Audit().count("impressions", "no_such_reason")
 
@@ -56,7 +56,7 @@ def test_the_report_survives_json():
     ]
 
 
-def test_three_examples_a_reason():
+def test_at_most_three_examples_per_reason():
     audit = Audit()
     audit.read("t", 9)
     for line in range(9):
@@ -106,7 +106,7 @@ def test_the_advised_max_bad_is_always_enough(bad):
     assert bad / 1000 <= float(str(error.value).split("--max-bad ")[1].rstrip(".")) <= 1
 
 
-def test_half_way_only_a_log_that_cannot_recover_is_refused():
+def test_early_check_refuses_only_logs_that_must_exceed_max_bad():
     audit = Audit(max_bad=0.01)
     audit.read("t", 1000)
     audit.count("t", "bad_label", 50)  # 5 % so far

@@ -1,4 +1,4 @@
-"""Files to frames: every good row with its line, every other line told of, whatever the form of the file."""
+"""Files to frames: every good row has its line number and every bad line is reported, whatever the file's format."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_csv(tmp_path, monkeypatch, content, rows, lines, bad, block):
     assert read(tmp_path / "log.csv") == (rows, lines, bad)
 
 
-# The slow twin: a line at a time, with the standard library's reader
+# A slow reference: one line at a time, with the standard library's reader
 
 
 def slow_line(line: bytes, columns: int) -> tuple[str, ...] | None:
@@ -98,7 +98,7 @@ LINES = st.lists(st.lists(st.sampled_from([b"1", b"x", b",", b",", b'"', b"\xc3\
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lines=LINES, end=st.sampled_from([b"\n", b"\r\n"]), final=st.booleans(), block=st.integers(1, 40))
-def test_csv_is_what_the_slow_reader_reads(tmp_path, lines, end, final, block):
+def test_csv_equals_the_slow_reference(tmp_path, lines, end, final, block):
     content = end.join([b"a,b", *lines]) + (end if final else b"")
     (tmp_path / "log.csv").write_bytes(content)
     text = content.split(b"\n")[1:]
@@ -129,7 +129,7 @@ def test_another_delimiter(log):
     assert read(path, delimiter="\t")[0] == [("1", "2"), ("3,3", "4")]
 
 
-def test_a_block_holds_whole_lines_and_knows_where_it_is(log, monkeypatch):
+def test_a_block_holds_whole_lines_and_has_their_numbers(log, monkeypatch):
     monkeypatch.setattr(files, "BLOCK_BYTES", 10)
     (file,) = files.find((log.write("log.csv", "a,b\n" + "".join(f"{i},{i}\n" for i in range(20))).name,), log.raw)
     frames = list(files.frames(file, ["a"], delimiter=",", names=None, bad_line=lambda *_: None))
@@ -147,25 +147,25 @@ def test_parquet_rows_keep_their_types_and_number(log, monkeypatch):
     assert rows == [(1, [1]), (None, []), (3, [2, 3])]
 
 
-def test_a_category_is_its_text_and_bytes_are_text(log):
+def test_categories_and_bytes_are_read_as_text(log):
     category = pa.array(["x", "y", "x"]).dictionary_encode()
     path = log.write("log.parquet", pa.table({"a": category, "b": pa.array([b"1", b"\xc3\xa4", None])}))
     assert read(path)[0] == [("x", "1"), ("y", "ä"), ("x", None)]
 
 
-def test_bytes_that_are_no_text(log):
+def test_bytes_that_are_not_utf8_are_refused(log):
     path = log.write("log.parquet", pa.table({"a": pa.array([b"\xff"])}))
     with pytest.raises(DataError, match=r"log\.parquet: the file must be readable, however: .*UTF8"):
         read(path, ("a",))
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         ("log.csv", b"", "the file is empty"),
         ("log.csv", b"\n\n", "the file is empty"),
         ("log.csv", b"\na,b\n1,2\n", "its first line is empty"),
-        ("log.csv", b"a,b\r1,2\r3,4\r", "they end in CR alone"),
+        ("log.csv", b"a,b\r1,2\r3,4\r", "a CR that is not followed by LF"),
         ("log.csv", "a,b\n1,2\n".encode("utf-16"), "must be text in UTF-8"),
         ("log.csv", b"a,\xe4\n1,2\n", "must be text in UTF-8"),
         ("log.csv.gz", b"a,b\n1,2\n", "must be readable"),
@@ -175,9 +175,9 @@ def test_bytes_that_are_no_text(log):
         ("log.parquet", b"a,b\n1,2\n", "must be readable"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_named(tmp_path, name, content, said):
+def test_a_file_that_cannot_be_read_is_named(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(DataError, match=said) as raised:
+    with pytest.raises(DataError, match=message) as raised:
         read(tmp_path / name)
     assert raised.value.where == name
 
@@ -208,14 +208,14 @@ def test_files_come_in_name_order_pattern_by_pattern_and_once(tmp_path):
     assert {f.size for f in found} == {2}
 
 
-def test_an_absolute_pattern_and_one_that_climbs(tmp_path):
+def test_an_absolute_pattern_and_one_with_parent_folders(tmp_path):
     (tmp_path / "raw").mkdir()
     (tmp_path / "log_1.csv").write_text("a\n")
     for pattern in (str(tmp_path / "log_*.csv"), str(tmp_path / "log_1.csv"), "../log_*.csv"):
         assert [f.name for f in files.find((pattern,), tmp_path / "raw")] == ["log_1.csv"], pattern
 
 
-def test_an_address(tmp_path):
+def test_a_remote_address(tmp_path):
     (tmp_path / "log_1.csv").write_text("a,b\n1,2\n")
     (tmp_path / "other.csv").write_text("a,b\n")
     (file,) = files.find((f"file://{tmp_path}/log_*.csv",), Path("/nowhere"))
@@ -225,7 +225,7 @@ def test_an_address(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("patterns", "said"),
+    ("patterns", "message"),
     [
         (("log_*.csv",), r"'log_\*\.csv', however: none does; the folder holds users.csv"),
         (("log.csv", "log.parquet"), r"must match 'log.csv' or 'log.parquet'"),
@@ -234,13 +234,13 @@ def test_an_address(tmp_path):
         (("gopher://x/log.csv",), "the address must be reachable"),
     ],
 )
-def test_no_files(tmp_path, patterns, said):
+def test_a_pattern_without_files_is_refused(tmp_path, patterns, message):
     (tmp_path / "users.csv").write_text("a\n")
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         files.find(patterns, tmp_path)
 
 
-def test_no_folder(tmp_path):
+def test_a_missing_folder_is_refused(tmp_path):
     with pytest.raises(DataError, match="no such folder"):
         files.find(("log.csv",), tmp_path / "raw")
 

@@ -1,5 +1,5 @@
-"""The schema of a log: what it reads, and what it refuses with the place and the remedy."""
-# ruff: noqa: E501 (a case a line)
+"""The schema of a log: what is accepted, and what is refused with its key and what to do."""
+# ruff: noqa: E501 (one case per line)
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_the_fields_come_impressions_first_then_table_by_table():
     assert (full.truth.pctr, full.truth.pcvr) == ("pctr", "pcvr")
 
 
-def test_what_is_left_out_is_the_papers():
+def test_the_defaults_are_the_papers():
     split = schema(BASE).split
     assert (split.by, split.train, split.validation) == ("order", 0.5, 0.1)
 
@@ -94,7 +94,7 @@ def test_the_recipes_are_schemas(recipe):
     assert len(read_schema(recipe).fields()) > 30
 
 
-def test_the_outcomes_of_an_impression_are_no_features_in_the_recipe_for_kuairand():
+def test_the_kuairand_recipe_uses_no_outcome_as_a_field():
     recipe = read_schema(ROOT / "src" / "entirespace" / "recipes" / "kuairand.toml")
     outcomes = {"long_view", "is_like", "is_click", "is_follow", "is_comment", "is_forward", "is_hate"}
     outcomes |= {"is_profile_enter", "play_time_ms"}
@@ -114,7 +114,7 @@ SIDE = '\n[tables.u]\nfiles = ["u.csv"]\nkey = "k"\n[tables.u.fields]\n'
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "'impressions' must be given, however: it is missing"),
         (edited("files", "file"), "every key must be known, however: 'impressions.file'. Did you mean 'files'?"),
@@ -124,58 +124,58 @@ SIDE = '\n[tables.u]\nfiles = ["u.csv"]\nkey = "k"\n[tables.u.fields]\n'
         (edited('"y"', "1"), "'impressions.labels.click' must be valid, however: 1 (input should be a valid string, or"),
         (edited('"y"', '{ from = "x", vals = [1] }'), "'impressions.labels.click.vals'. Did you mean 'values'?"),
         (edited('"y"', '{ from = "x", values = [] }'), "'impressions.labels.click.values' must be valid, however: []"),
-        (edited('"y"', '{ from = "x", values = ["0"] }'), "the level 0 stands in values and in others"),
+        (edited('"y"', '{ from = "x", values = ["0"] }'), "the level 0 is in both values and others"),
         (edited(FIELD, ""), "no fields: name at least one in [impressions.fields]"),
         (edited(FIELD, 'a = { kind = "idd" }'), "'impressions.fields.a.kind' must be valid, however: 'idd' (input should be 'id', 'ids' or 'number')"),
         (edited(FIELD, "a = { knd = 1 }"), "'impressions.fields.a.knd'. Did you mean 'kind'?"),
-        (edited(FIELD, 'a = { separator = "," }'), "separator and weights go with kind = 'ids'"),
-        (edited(FIELD, 'a = { kind = "number", weights = "w" }'), "separator and weights go with kind = 'ids'"),
+        (edited(FIELD, 'a = { separator = "," }'), "separator and weights can only be set with kind = 'ids'"),
+        (edited(FIELD, 'a = { kind = "number", weights = "w" }'), "separator and weights can only be set with kind = 'ids'"),
         (edited(FIELD, 'a = { kind = "ids", separator = "" }'), "'impressions.fields.a.separator' must be valid"),
-        (edited(FIELD, "a = { buckets = 3 }"), "buckets go with kind = 'number'"),
+        (edited(FIELD, "a = { buckets = 3 }"), "buckets can only be set with kind = 'number'"),
         (edited(FIELD, 'a = { kind = "number", buckets = 1 }'), "'impressions.fields.a.buckets' must be valid, however: 1"),
-        (edited(FIELD, 'a = { kind = "number", min_count = 2 }'), "do not go with kind = 'number'"),
-        (edited(FIELD, 'a = { kind = "number", hash = 9 }'), "do not go with kind = 'number'"),
-        (edited(FIELD, "a = { hash = 9, min_count = 2 }"), "min_count does not go with hash"),
+        (edited(FIELD, 'a = { kind = "number", min_count = 2 }'), "cannot be set with kind = 'number'"),
+        (edited(FIELD, 'a = { kind = "number", hash = 9 }'), "cannot be set with kind = 'number'"),
+        (edited(FIELD, "a = { hash = 9, min_count = 2 }"), "min_count cannot be set with hash"),
         (edited(FIELD, "a = { hash = 2147483648 }"), "'impressions.fields.a.hash' must be valid"),
         (edited(FIELD, "a = { min_count = 0 }"), "'impressions.fields.a.min_count' must be valid, however: 0"),
         # a field's name is a column and a file of the dataset
         (edited(FIELD, '"a/b" = {}'), "'impressions.fields.a/b' must be valid, however: 'a/b' (the name of a field"),
-        (edited(FIELD, '"" = {}'), "the name of a field or a table names a file"),
-        (edited(FIELD, '"../a" = {}'), "the name of a field or a table names a file"),
-        (edited(FIELD, '"link.user" = {}'), "names such as link.X"),
-        (edited(FIELD, '"a.weights" = {}'), "names such as link.X"),
-        (edited(FIELD, 'user = { from = "uid" }'), "field 'user' of the impressions has the name of one of the dataset's own columns; name it otherwise and say from = \"uid\""),
+        (edited(FIELD, '"" = {}'), "the name of a field or a table is used as a file name"),
+        (edited(FIELD, '"../a" = {}'), "the name of a field or a table is used as a file name"),
+        (edited(FIELD, '"link.user" = {}'), "link.X, fingerprint.X"),
+        (edited(FIELD, '"a.weights" = {}'), "link.X, fingerprint.X"),
+        (edited(FIELD, 'user = { from = "uid" }'), "field 'user' of the impressions has the name of a column that `prepare` writes; rename the field and add from = \"uid\""),
         *((edited(FIELD, f"{name} = {{}}"), f"field '{name}' of the impressions") for name in ("click", "order", "part", "true_pcvr")),
-        (BASE + SIDE, "no fields in table 'u': name one in [tables.u.fields], or leave it out"),
-        (BASE + SIDE + FIELD, "field 'a' stands in two tables; rename one and say from = \"a\""),
+        (BASE + SIDE, "no fields in table 'u': name one in [tables.u.fields], or delete the table"),
+        (BASE + SIDE + FIELD, "field 'a' is in two tables; rename one of them and add from = \"a\""),
         (BASE + (SIDE + "b = {}").replace('key = "k"', ""), "'tables.u.key' must be given"),
         (BASE + (SIDE + "b = {}").replace("tables.u", "tables.impressions"), "a side table cannot be named 'impressions'"),
-        (BASE + (SIDE + "b = {}").replace("tables.u", 'tables."a/b"'), "names a file"),
-        (BASE + '[roles]\nuser = "b"', "role 'b' is no field. Known: a"),
+        (BASE + (SIDE + "b = {}").replace("tables.u", 'tables."a/b"'), "is used as a file name"),
+        (BASE + '[roles]\nuser = "b"', "role 'b' is not a field. Known: a"),
         (BASE + '[roles]\nusr = "a"', "'roles.usr'. Did you mean 'user'?"),
         (edited(FIELD, 'a = { kind = "number" }') + '[roles]\nitem = "a"', "role 'a' is a number"),
         (BASE + "[split]\ntrain = 1.0", "by = 'order' needs a share between 0 and 1 in train"),
         (BASE + "[split]\ntrain = 'half'", "'split.train' must be valid, however: 'half' (input should be a valid number"),
         (BASE + "[split]\ntrain = ['a']", "by = 'order' needs a share between 0 and 1 in train"),
-        (BASE + "[split]\ntest = ['a']", "column and test go with by = 'column' or 'file'"),
+        (BASE + "[split]\ntest = ['a']", "column and test can only be set with by = 'column' or 'file'"),
         (BASE + "[split]\nvalidation = 1", "'split.validation' must be valid, however: 1"),
         (BASE + "[split]\nby = 'time'", "'split.by' must be valid, however: 'time' (input should be 'order', 'column', 'file' or 'all')"),
         (BASE + "[split]\nby = 'file'", "by = 'file' needs lists in train and test"),
         (BASE + "[split]\nby = 'file'\ntrain = ['a']", "by = 'file' needs lists in train and test"),
-        (BASE + "[split]\nby = 'column'\ntrain = ['a']\ntest = ['b']", "column goes with by = 'column'"),
-        (BASE + "[split]\nby = 'file'\ntrain = ['a']\ntest = ['b']\ncolumn = 'c'", "column goes with by = 'column'"),
-        (BASE + "[split]\nby = 'file'\ntrain = ['a', 'b']\ntest = ['b']", "'b' stands in train and in test"),
+        (BASE + "[split]\nby = 'column'\ntrain = ['a']\ntest = ['b']", "column must be set with by = 'column'"),
+        (BASE + "[split]\nby = 'file'\ntrain = ['a']\ntest = ['b']\ncolumn = 'c'", "column must be set with by = 'column'"),
+        (BASE + "[split]\nby = 'file'\ntrain = ['a', 'b']\ntest = ['b']", "'b' is in both train and test"),
         (BASE.replace("labels", 'delimiter = ""\nlabels'), "'impressions.delimiter' must be valid, however: ''"),
         (BASE.replace("labels", 'delimiter = "||"\nlabels'), "'impressions.delimiter' must be valid, however: '||'"),
         (BASE.replace("labels", 'delimiter = "→"\nlabels'), "delimiter must be an ASCII character"),
         (BASE + "[truth]\nfile = 't.parquet'", "'truth.file'. Did you mean 'files'?"),
     ],
 )  # fmt: skip
-def test_what_is_refused(text, said):
+def test_what_is_refused(text, message):
     with pytest.raises(ConfigError) as raised:
         schema(text)
     assert str(raised.value).startswith("schema.toml: ")
-    assert said in str(raised.value)
+    assert message in str(raised.value)
 
 
 def test_a_side_table_may_have_a_field_named_like_a_column_of_the_impressions():

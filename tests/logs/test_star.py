@@ -1,4 +1,4 @@
-"""The reader of star logs: what becomes of each row, and how it is told."""
+"""The reader of star logs: what happens to each row, and how it is reported."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def reasons(log: Any, table: str = "impressions") -> dict[str, int]:
 
 
 def quarantined(log: Any) -> list[tuple[str, ...]]:
-    """(file, line, table, reason) of each row put aside."""
+    """(file, line, table, reason) of each quarantined row."""
     path = log.raw.parent / "quarantine.csv"
     if not path.exists():
         return []
@@ -69,7 +69,7 @@ def test_parquet_and_csv_files_are_one_log_in_the_order_of_the_patterns(log):
     log.write("log_1.parquet", {"z": [0, 0], "y": [True, False], "a": [7, None], "t": [1, 2]})
     blocks, source = log.read(PLAIN)
     codes = [c for b in blocks["impressions"] for c in b.fields["a"].values.tolist()]
-    assert ids(source, "a", codes) == ["7", "", "7"]  # an id is its text, whatever holds it
+    assert ids(source, "a", codes) == ["7", "", "7"]  # an id is compared as text, whatever its type
     assert joined(blocks["impressions"], "order") == [1, 2, 20]
 
 
@@ -109,7 +109,7 @@ def test_a_bad_row_of_parquet_is_named_by_its_number(log, monkeypatch):
         ("1|2", "1|x", "1", "bad_weight"),
         ("1|2", "1|0.5", "1,5", "bad_value"),
         ("1|2", "1|0.5", "many", "bad_value"),
-        ("1|2", "1", "many", "wrong_feature_count"),  # one reason a row, the first field's
+        ("1|2", "1", "many", "wrong_feature_count"),  # one reason per row: that of the first bad field
     ],
 )
 def test_a_bad_bag_or_number(log, b, w, n, reason):
@@ -155,7 +155,7 @@ def test_a_conversion_without_a_click(log, on_orphan, times, outcome):
     assert log.audit.kept("impressions") == len(times)
 
 
-def test_a_conversion_without_a_click_can_end_the_reading(log):
+def test_a_conversion_without_a_click_can_be_an_error(log):
     log.write("log.csv", "a,t,y,z\nx,1,0,0\nx,2,0,2\n" + "x,3,0,1\n")
     with pytest.raises(DataError, match=r"log\.csv, line 4: a conversion needs a click") as raised:
         log.read(PLAIN, on_orphan="error")
@@ -175,7 +175,7 @@ def test_rows_out_of_time_order_are_kept_and_counted(log, monkeypatch, block):
     assert reasons(log) == {"out_of_time_order": 3}
 
 
-def test_without_a_time_the_rows_have_none(log):
+def test_without_an_order_column_rows_have_no_time(log):
     log.write("log.csv", "a,y,z\nx,0,0\n")
     blocks, _ = log.read(PLAIN.replace('order = "t"\n', ""))
     assert blocks["impressions"][0].order is None
@@ -200,7 +200,7 @@ def test_an_impression_refers_to_its_side_row(log):
     assert "log.csv, line 4" in log.audit.report()
 
 
-def test_a_key_is_its_text_and_may_have_another_name(log):
+def test_keys_are_compared_as_text_and_may_have_another_name(log):
     log.write("user.parquet", {"uid": [7, 8], "age": [1, 2], "likes": [["x"], []], "how": [[1.0], []]})
     log.write("log.csv", "who,a,t,y,z\n8,x,1,0,0\n07,x,2,0,0\n7,x,3,0,0\n")
     blocks, _ = log.read(STAR.replace('key = "uid"', 'key = "uid"\non = "who"').replace(', separator = "|"', ""))
@@ -208,7 +208,7 @@ def test_a_key_is_its_text_and_may_have_another_name(log):
 
 
 @pytest.mark.parametrize("block", [20, 10**6])
-def test_of_rows_with_one_key_the_first_good_one_is_used(log, monkeypatch, block):
+def test_the_first_good_row_with_a_key_is_used(log, monkeypatch, block):
     monkeypatch.setattr("entirespace.logs.files.BLOCK_BYTES", block)
     rows = ["u1,1,a,-1", "u1,2,a,1", "u2,3,a,1", "u1,4,a,1", ",5,a,1", "u2,6,a,nan", "u2,7,a,1"]
     log.write("user.csv", "\n".join(["uid,age,likes,how", *rows]))
@@ -259,9 +259,11 @@ def test_every_file_must_have_every_column_of_the_schema(log):
     log.write("log_2.csv", "a,time,y,z\nx,1,0,0\n")
     with pytest.raises(ConfigError) as raised:
         log.read(PLAIN)
-    said = str(raised.value)
-    assert said.startswith("log_2.csv: the file must have the column that the schema's [impressions] names for order")
-    assert "no column 't'; it has a, time, y, z" in said
+    message = str(raised.value)
+    assert message.startswith(
+        "log_2.csv: the file must have the column that the schema's [impressions] names for order"
+    )
+    assert "no column 't'; it has a, time, y, z" in message
 
 
 @pytest.mark.parametrize(
@@ -273,7 +275,7 @@ def test_every_file_must_have_every_column_of_the_schema(log):
         ("a,t,y,z", "tables.user.on"),
     ],
 )
-def test_a_missing_column_is_named_with_what_it_is_for(log, header, purpose):
+def test_a_missing_column_is_named_with_its_purpose(log, header, purpose):
     log.write("user.csv", USERS)
     log.write("log.csv", header + "\n")
     with pytest.raises(ConfigError, match=rf"names for {purpose}, however: no column"):
@@ -286,19 +288,19 @@ def test_a_missing_column_of_a_side_table(log):
         log.read(STAR)
 
 
-def test_the_wrong_delimiter_is_guessed_at(log):
+def test_a_wrong_delimiter_is_suggested_as_the_cause(log):
     log.write("log.csv", "a;t;y;z\nx;1;0;0\n")
     with pytest.raises(ConfigError, match=r"it has a;t;y;z\. .*delimiter"):
         log.read(PLAIN)
 
 
-def test_a_name_that_stands_twice(log):
+def test_a_column_name_that_occurs_twice(log):
     log.write("log.csv", "a,t,y,z,t\nx,1,0,0,1\n")
-    with pytest.raises(DataError, match=r"log\.csv: a column's name must stand once in a file, however: 't'"):
+    with pytest.raises(DataError, match=r"log\.csv: each column of a file must have a different name, however: 't'"):
         log.read(PLAIN)
 
 
-def test_columns_not_used_are_told(log):
+def test_unused_columns_are_reported(log):
     log.write("log.csv", "a,t,y,z,long_view,b\nx,1,0,0,1,1\n")
     log.read(PLAIN)
     assert log.audit.notes == ["log.csv: columns not used: long_view, b"]
@@ -308,22 +310,22 @@ def test_columns_not_used_are_told(log):
     ("column", "purpose"),
     [("a", "fields.a"), ("t", "order"), ("y", "click"), ("z", "conversion"), ("uid", "tables.user.on")],
 )
-def test_lists_stand_only_in_bags(log, column, purpose):
+def test_lists_are_allowed_only_in_bags(log, column, purpose):
     log.write("user.csv", USERS)
     columns: dict[str, list] = {"uid": ["u1"], "a": ["x"], "t": [1], "y": [1], "z": [0]}
     log.write("log.parquet", {**columns, column: [columns[column]]})
-    with pytest.raises(ConfigError, match=rf"log\.parquet: the column for {purpose} must hold one value a row"):
+    with pytest.raises(ConfigError, match=rf"log\.parquet: the column for {purpose} must hold one value per row"):
         log.read(STAR)
 
 
-def test_a_struct_or_a_list_of_lists_is_no_bag(log):
+def test_a_struct_or_a_list_of_lists_is_refused(log):
     for bag in ([{"x": 1}], [[[1]]]):
         log.write("log.parquet", {"b": bag, "w": [1.0], "n": [1], "t": [1], "y": [1], "z": [0]})
-        with pytest.raises(ConfigError, match=r"the column for fields\.b must hold one value a row"):
+        with pytest.raises(ConfigError, match=r"the column for fields\.b must hold one value per row"):
             log.read(BAGS)
 
 
-def test_a_category_of_pandas_is_its_text(log):
+def test_a_pandas_category_is_read_as_text(log):
     frame = pl.DataFrame({"a": ["q", "p"], "t": ["5", "6"], "y": ["1", "0"], "z": ["0", "0"]})
     log.write("log.parquet", frame.with_columns(pl.all().cast(pl.Categorical)))
     blocks, source = log.read(PLAIN)
@@ -334,18 +336,18 @@ def test_a_category_of_pandas_is_its_text(log):
 # How many bad rows are too many
 
 
-def test_too_many_bad_rows_end_the_reading_early_with_what_they_are(log, monkeypatch):
+def test_too_many_bad_rows_are_an_early_error_with_their_reasons(log, monkeypatch):
     monkeypatch.setattr("entirespace.logs.files.BLOCK_BYTES", 1000)
     log.write("log.csv", "a,t,y,z\n" + "x,1,5,0\n" * 5000)
     with pytest.raises(DataError) as raised:
         log.read(PLAIN, max_bad=0.5)
     assert "at most 50 % of the rows of table 'impressions' may be bad" in str(raised.value)
     assert "bad_label (a label is neither 0 nor 1). First: log.csv, line 2: y=5 z=0 t=1 a=x" in str(raised.value)
-    assert log.audit.rows_read("impressions") < 4000  # one can stop when half of the whole is bad
+    assert log.audit.rows_read("impressions") < 4000  # stops when the bad rows exceed the limit of the whole table
 
 
 @pytest.mark.parametrize(("bad", "fine"), [(1, True), (2, False)])
-def test_the_share_that_may_be_bad(log, bad, fine):
+def test_max_bad_is_the_largest_share_of_bad_rows(log, bad, fine):
     log.write("log.csv", "a,t,y,z\n" + "x,1,1,0\n" * (1000 - bad) + "x,1,5,0\n" * bad)
     if fine:
         blocks, _ = log.read(PLAIN, max_bad=0.001)

@@ -1,4 +1,4 @@
-"""The truth beside a simulated log."""
+"""The true probabilities of a simulated log."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TRUTH = PLAIN + '[truth]\nfiles = ["truth*"]\npctr = "p"\npcvr = "q"\n'
 
 @pytest.mark.parametrize("block", [16, 10**6])
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_a_row_put_aside_takes_its_truth_with_it(log, monkeypatch, block, kind):
+def test_a_quarantined_row_does_not_shift_the_truth(log, monkeypatch, block, kind):
     monkeypatch.setattr("entirespace.logs.files.BLOCK_BYTES", block)
     monkeypatch.setattr("entirespace.logs.files.PARQUET_ROWS", 3)
     log.write("log_1.csv", "a,t,y,z\nx,1,1,0\nx,2,7,0\n\nx,3,0,1\nbroken\nx,4,0,0\n")
@@ -30,33 +30,33 @@ def test_a_row_put_aside_takes_its_truth_with_it(log, monkeypatch, block, kind):
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"), [(2, "it has 2 rows, and there are more"), (4, "it has 4 rows, and there are 3 impressions")]
+    ("rows", "message"), [(2, "it has 2 rows, and there are more"), (4, "it has 4 rows, and there are 3 impressions")]
 )
-def test_a_truth_of_another_length_is_refused(log, rows, said):
+def test_a_truth_of_another_length_is_refused(log, rows, message):
     log.write("log.csv", "a,t,y,z\n" + "x,1,1,0\n" * 3)
     log.write("truth.parquet", {"p": [0.5] * rows, "q": [0.5] * rows})
-    said = f"truth.parquet: the truth must have one row for each impression, however: {said}"
-    with pytest.raises(DataError, match=said):
+    message = f"truth.parquet: the truth must have one row for each impression, however: {message}"
+    with pytest.raises(DataError, match=message):
         log.read(TRUTH)
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("p,q\n0.5,0.5\n0.5,x\n0.5,0.5\n", r"truth\.csv, line 3: the truth must be numbers, however: '.*x'"),
         ("p,q\n0.5,0.5\n0.5\n0.5,0.5\n", r"truth\.csv, line 3: the truth must be numbers, however: '0.5'"),
         ("p\n0.5\n", r"truth\.csv: the truth must have a column 'q'"),
     ],
 )
-def test_a_truth_that_is_none(log, content, said):
+def test_a_truth_that_is_not_a_number(log, content, message):
     log.write("log.csv", "a,t,y,z\n" + "x,1,1,0\n" * 3)
     log.write("truth.csv", content)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         log.read(TRUTH)
 
 
 def test_files_of_one_name_do_not_share_their_truth(log):
-    """Rows of the truth are counted by the rows that were read."""
+    """A file's rows of the truth are taken by position among the rows read, not by file name and line."""
     for folder, t in (("a", 1), ("b", 3)):
         (log.raw / folder).mkdir()
         log.write(f"{folder}/log.csv", f"a,t,y,z\nx,{t},1,0\nx,{t + 1},1,0\n")

@@ -1,4 +1,4 @@
-"""Columns to labels and times; and which rows could not be read."""
+"""Columns to labels and times, and the rows that could not be read."""
 
 from __future__ import annotations
 
@@ -107,4 +107,4 @@ def test_a_time_with_ticks_keeps_its_fraction():
         pl.Series([None]),
     ):
         assert values.ticks(column) == 1
-    assert values.time(pl.Series([1, 10**18]), 10**6)[1].tolist() == [False, True]  # no int64: no time
+    assert values.time(pl.Series([1, 10**18]), 10**6)[1].tolist() == [False, True]  # too large for int64: missing

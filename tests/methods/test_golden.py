@@ -1,4 +1,4 @@
-"""Golden losses: ten steps of each method on a small fixed log. What moves them changed the learning.
+"""Golden losses: ten steps of each method on a small fixed log. If they change, training has changed.
 
 Was that meant? Then say why in the commit, and write them anew:
     python tests/methods/test_golden.py > tests/methods/golden_losses.txt
@@ -22,7 +22,7 @@ GOLDEN = Path(__file__).with_name("golden_losses.txt")
 OFFSETS, ROWS = (0, 9, 22), 40
 N, B, STEPS = 96, 16, 10
 
-# A log from arithmetic alone: the only random numbers are the network's start and AMAN's draws.
+# The log is computed without random numbers. Only initial weights and AMAN's samples are random.
 AT = np.arange(N)
 CLICK = (AT * AT * 7 + 3 * AT) % 11 < 4
 CONVERSION = CLICK & (AT % 3 == 1)

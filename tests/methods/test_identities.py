@@ -1,4 +1,4 @@
-"""What must be the same as what, for ever."""
+"""Identities between methods that must always hold."""
 
 from __future__ import annotations
 
@@ -102,5 +102,5 @@ def test_division_trains_its_ctr_network_as_if_alone_bit_for_bit() -> None:
 
     alone = gradients(CTR())
     assert all(torch.equal(one, other) for one, other in zip(alone, gradients(DIVISION()), strict=True))
-    for differs in (ESMM(share_embedding=False), ESMM()):  # these do communicate during training
+    for differs in (ESMM(share_embedding=False), ESMM()):  # these share parameters or losses during training
         assert not any(torch.equal(one, other) for one, other in zip(alone, gradients(differs), strict=True))

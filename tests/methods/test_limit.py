@@ -1,4 +1,4 @@
-"""The saturated limit: with one free parameter a cell of x, what does each method's loss make of pCVR?"""
+"""With unlimited data and one free parameter per cell of x: the pCVR that minimises each method's loss."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ PCVR = np.array([conversions / clicks for _, clicks, conversions in CELLS])
 
 
 class Even:
-    """Draws as even as draws can be: every share of a cell is met exactly, and a mean is the expectation."""
+    """Evenly spaced instead of random numbers, so that every share of a cell is exact."""
 
     def random(self, n: int) -> np.ndarray:
         return (np.arange(n) % 10 + 0.5) / 10
 
 
 def minimiser(method: Method) -> np.ndarray:
-    """pCVR of each cell at the least loss. Shape: (4,)."""
+    """pCVR of each cell at the minimum of the loss. Shape: (4,)."""
     times = method.samples(support.labels(Y, Z), Even())  # type: ignore[arg-type]
     rows = np.repeat(np.arange(len(Y)), times)
     cell = torch.from_numpy(CELL[rows])

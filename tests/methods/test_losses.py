@@ -1,4 +1,4 @@
-"""Each loss and each reading against hand-worked numbers."""
+"""Losses and predictions of each method compared with results by hand."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_losses_by_hand(method: Method, heads: dict[str, float], by_hand: float)
     ],
     ids=lambda value: value.label if isinstance(value, Method) else None,
 )
-def test_readings(method: Method, heads: dict, pctr: float, pcvr: float, pctcvr: float) -> None:
+def test_predictions_by_hand(method: Method, heads: dict, pctr: float, pcvr: float, pctcvr: float) -> None:
     p = Heads(**{name: prob(value, 1) for name, value in heads.items()})
     by_hand = {"pctr": pctr, "pcvr": pcvr, "pctcvr": pctcvr}
     known = {name: value for name, value in by_hand.items() if value is not None}

@@ -1,4 +1,4 @@
-"""Methods to plain values and back, and families."""
+"""Methods as plain values and back, and families."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_labels() -> None:
     assert UNBIAS(floor=0.05).label == "UNBIAS(floor=0.05)"
 
 
-def test_the_papers_lines_and_searches() -> None:
+def test_the_lines_and_searched_values_of_the_paper() -> None:
     names = ["BASE", "AMAN", "OVERSAMPLING", "UNBIAS", "DIVISION", "ESMM-NS", "ESMM"]
     assert [line.name for line in PAPER] == names
     assert [method.rate for method in AMAN.search()] == [0.1, 0.2, 0.5, 1.0]
@@ -61,7 +61,7 @@ def test_the_papers_lines_and_searches() -> None:
     assert family("CTR").candidates == (METHODS["CTR"],)
 
 
-def test_every_method_says_what_it_does() -> None:
+def test_every_method_has_descriptions_for_reports() -> None:
     for method in METHODS.values():
         assert method.sampled
         assert method.equation
@@ -75,7 +75,10 @@ def test_every_method_says_what_it_does() -> None:
     ("spec", "message"),
     [
         ({}, "here: a method must be named, however: name = None. Known: AMAN, BASE"),
-        ({"name": "EMSM"}, "here: a method must be one that is known, however: 'EMSM'. Did you mean 'ESMM'?"),
+        (
+            {"name": "EMSM"},
+            "here: a method must be one of this package, or module:Class, however: 'EMSM'. Did you mean 'ESMM'?",
+        ),
         ({"name": "aman"}, "'aman'. Did you mean 'AMAN'?"),
         (
             {"name": "AMAN", "rat": 0.5},
@@ -87,12 +90,15 @@ def test_every_method_says_what_it_does() -> None:
         ),
         ({"name": "AMAN", "rate": 3}, "here: AMAN's rate must be a share from 0 to 1, however: 3."),
         ({"name": "AMAN", "rate": "many"}, "AMAN's rate must be a share from 0 to 1, however: 'many'"),
-        ({"name": "OVERSAMPLING", "copies": 2.5}, "copies must be a whole number from 1 up, however: 2.5"),
-        ({"name": "ESMM-NS", "share_embedding": True}, "ESMM-NS's parameters must leave it ESMM-NS"),
-        ({"name": "nowhere:Mine"}, "for a record imports nothing, however: 'nowhere:Mine' is a class of one's own"),
+        ({"name": "OVERSAMPLING", "copies": 2.5}, "copies must be a whole number of at least 1, however: 2.5"),
+        ({"name": "ESMM-NS", "share_embedding": True}, "the parameters must fit the name ESMM-NS"),
+        (
+            {"name": "nowhere:Mine"},
+            "because reading a record imports nothing, however: 'nowhere:Mine' is another class",
+        ),
     ],
 )
-def test_what_a_spec_can_have_wrong(spec: dict, message: str) -> None:
+def test_an_invalid_spec_is_refused(spec: dict, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         from_spec(spec, where="here")
     assert message in str(caught.value)

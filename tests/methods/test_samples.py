@@ -41,7 +41,7 @@ def test_samples_by_hand(method: Method, by_hand: list[int]) -> None:
         assert came.dtype.kind == "i"
 
 
-def test_aman_draws_the_unclicked_at_its_rate_anew_from_the_generator() -> None:
+def test_aman_samples_the_unclicked_at_its_rate_from_the_generator() -> None:
     y = np.arange(100_000) % 4 == 0
     z = np.zeros(len(y), bool)
     came = times(AMAN(rate=0.2), y, z)
@@ -82,23 +82,23 @@ def test_base_rates_are_never_0_or_1(method: Method, counts: tuple[int, int, int
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.5, float("nan"), True, "half"])
-def test_aman_refuses_what_is_no_share(rate) -> None:
+def test_aman_refuses_an_invalid_rate(rate) -> None:
     with pytest.raises(ConfigError, match="AMAN's rate must be a share from 0 to 1"):
         AMAN(rate=rate)
 
 
 @pytest.mark.parametrize("copies", [0, -1, 2.5, True, "two"])
-def test_oversampling_refuses_what_is_no_count(copies) -> None:
-    with pytest.raises(ConfigError, match="OVERSAMPLING's copies must be a whole number from 1 up"):
+def test_oversampling_refuses_invalid_copies(copies) -> None:
+    with pytest.raises(ConfigError, match="OVERSAMPLING's copies must be a whole number of at least 1"):
         OVERSAMPLING(copies=copies)
 
 
 @pytest.mark.parametrize("floor", [0.0, -1, 1.1, float("nan"), True, "low"])
-def test_unbias_refuses_what_is_no_floor(floor) -> None:
+def test_unbias_refuses_an_invalid_floor(floor) -> None:
     with pytest.raises(ConfigError, match="UNBIAS's floor must be a probability above 0"):
         UNBIAS(floor=floor)
 
 
-def test_esmm_refuses_what_is_no_bool() -> None:
+def test_esmm_refuses_a_share_embedding_that_is_not_a_bool() -> None:
     with pytest.raises(ConfigError, match="must be true or false, however: 1"):
         ESMM(share_embedding=1)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Methods as they are typed: labels read back, [method] tables, and a class of one's own without any registration."""
+"""Methods as users write them: labels read back, [method] tables, and a user's class without registration."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     sys.modules.pop("my_methods", None)
 
 
-# What is printed is read back
+# Printed labels are read back
 
 
 def test_every_method_is_drawn():
@@ -90,7 +90,7 @@ def test_every_method_is_drawn():
 
 
 def meant(text: str) -> Method:
-    """The method that a label names: a name that stands for a search has brackets in its labels."""
+    """The method that a label names. The label of a method of a search always has parameters."""
     (method,) = family(text).candidates
     return method
 
@@ -132,14 +132,14 @@ def test_names_are_families():
     ],
 )
 def test_a_label_that_cannot_be_read(text: str):
-    with pytest.raises(ConfigError, match=r"a method must read NAME or NAME\(parameter=value\)"):
+    with pytest.raises(ConfigError, match=r"a method must be written NAME or NAME\(parameter=value\)"):
         family(text)
 
 
 # A [method] table
 
 
-def test_a_table_stands_over_what_was_typed():
+def test_a_table_replaces_typed_parameters():
     assert family("AMAN", {"name": "AMAN", "rate": 0.3}).candidates == (AMAN(rate=0.3),)
     assert family("AMAN(rate=0.5)", {"rate": 0.3}).candidates == (AMAN(rate=0.3),)
     assert family("AMAN", {"name": "AMAN"}) == PAPER[1]
@@ -158,8 +158,8 @@ def test_a_table_gives_the_parameters_of_the_family_of_its_name(method: Method):
 
 
 def test_a_table_of_a_method_that_is_not_compared():
-    said = r"one of the methods that are compared, however: AMAN\(rate=0.3\) is not among BASE, ESMM\. Name AMAN"
-    with pytest.raises(ConfigError, match=said):
+    message = r"one of the methods that are compared, however: AMAN\(rate=0.3\) is not among BASE, ESMM\. Name AMAN"
+    with pytest.raises(ConfigError, match=message):
         families(["BASE", "ESMM"], {"name": "AMAN", "rate": 0.3})
     with pytest.raises(ConfigError, match="is not among"):
         families(["AMAN(rate=0.5)"], {"name": "AMAN", "rate": 0.3})
@@ -168,7 +168,7 @@ def test_a_table_of_a_method_that_is_not_compared():
         families(["AMAN"], {"rate": 0.3})
 
 
-# A class of one's own
+# A class of the user
 
 
 @pytest.mark.parametrize(
@@ -181,12 +181,12 @@ def test_a_table_of_a_method_that_is_not_compared():
         ("my_methods:Mine", "'must' must be given, however: it is missing"),
         ("my_methods:Mine(must=1, alhpa=1)", "Did you mean 'alpha'?"),
         ("my_methods:Plain(alpha=1)", "my_methods:Plain has no parameters"),
-        ("EMSM", "here: a method must be one that is known, however: 'EMSM'. Did you mean 'ESMM'?"),
-        ("ESMM-NS(share_embedding=true)", "ESMM-NS's parameters must leave it ESMM-NS"),
+        ("EMSM", "here: a method must be one of this package, or module:Class, however: 'EMSM'. Did you mean 'ESMM'?"),
+        ("ESMM-NS(share_embedding=true)", "the parameters must fit the name ESMM-NS"),
     ],
 )
 @pytest.mark.usefixtures("own")
-def test_what_can_be_wrong(text: str, message: str):
+def test_invalid_text_is_refused(text: str, message: str):
     with pytest.raises(ConfigError) as caught:
         family(text, where="here")
     assert message in str(caught.value)
@@ -194,7 +194,7 @@ def test_what_can_be_wrong(text: str, message: str):
 
 
 @pytest.mark.usefixtures("own")
-def test_a_method_of_ones_own_needs_no_registration():
+def test_a_users_method_needs_no_registration():
     mine = family("my_methods:Mine(alpha=0.25)", {"must": 3}).candidates[0]
     import my_methods  # type: ignore[import-not-found]
 

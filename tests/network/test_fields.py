@@ -1,4 +1,4 @@
-"""What a tower reads of a batch: vectors, single ids and the first layer's inputs, against one impression at a time."""
+"""What a tower reads of a batch (vectors, ids, first-layer inputs), compared with one impression at a time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OFFSETS, ROWS, D = (0, 6, 11, 15, 22), 30, 7
 
 
 def tables(impressions: int = 6) -> list[support.Table]:
-    """Two side tables, the narrow one first, so that the fields of the wide one are not neighbours.
+    """Two side tables, the narrow one first, so that the fields of the wide one are not consecutive.
 
     "item" has field 1; "user" has the single field 2 and the bags 0 and 4; field 3 is the impressions' own.
     """
@@ -61,7 +61,7 @@ def test_all_fields_of_a_side_table_are_one_input(weight: torch.Tensor) -> None:
     assert [i.fields for i in BatchFields(weight[batch.rows], batch).inputs] == [(1,), (0, 2, 4), (3,)]
 
 
-def test_they_are_one_input_on_another_device() -> None:
+def test_all_fields_of_a_side_table_are_one_input_on_another_device() -> None:
     batch = make_batch().to("meta")
     fields = BatchFields(torch.empty(len(batch.rows), D, device="meta"), batch)
     assert [i.fields for i in fields.inputs] == [(1,), (0, 2, 4), (3,)]
@@ -91,13 +91,13 @@ def test_a_bag_is_the_ids_of_each_impression(weight: torch.Tensor, field: int) -
     torch.testing.assert_close(pooled, BatchFields(weight[batch.rows], batch).vectors()[:, field])
 
 
-def test_no_bag_holds_an_id() -> None:
+def test_a_batch_whose_bags_are_all_empty() -> None:
     empty = Bag(torch.zeros(0, D), torch.tensor([0, 0]), None, torch.tensor([0, 0, 0])).by_impression()
     assert empty.values.shape == (0, D)
     assert empty.offsets.tolist() == [0, 0, 0, 0]
 
 
-def test_what_nobody_reads_is_not_made(weight: torch.Tensor) -> None:
+def test_only_the_forms_that_are_read_are_computed(weight: torch.Tensor) -> None:
     class Counted:
         made = 0
 
@@ -115,12 +115,12 @@ def test_what_nobody_reads_is_not_made(weight: torch.Tensor) -> None:
     assert counted.made == 1
 
 
-def test_above_a_trunk_there_are_no_ids() -> None:
+def test_reading_ids_above_a_trunk_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"network\.trunk\.kind"):
         VectorFields(torch.zeros(2, 1, 3)).bag(0)
 
 
-def test_a_field_that_is_not_there() -> None:
+def test_an_unknown_field_is_refused() -> None:
     shape = FieldShape(("user", "item"), 18)
     assert (shape.index("item"), shape.width) == (1, 36)
     with pytest.raises(ConfigError, match=r"'itme'\. Did you mean 'item'\?"):

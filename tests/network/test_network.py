@@ -1,4 +1,4 @@
-"""The network against one impression, one field, one id at a time; how it starts; what shares what."""
+"""The network compared with one impression, field and id at a time; initial weights; what heads share."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def concatenate(rows: torch.Tensor, batch: Batch) -> torch.Tensor:
     return torch.cat([columns[f] for f in sorted(columns)], dim=1)
 
 
-def test_pooling_is_the_slow_one(batch) -> None:
+def test_pooling_equals_a_slow_reference(batch) -> None:
     network = make("cvr")
     weight = network.embedding("cvr").weight
-    weight += 1  # so that rows 0 show
+    weight += 1  # so that rows 0 have an effect
     came = concatenate(weight[batch.rows], batch)
     torch.testing.assert_close(came, support.slow_concatenate(weight, tables(), OFFSETS, 4))
 
@@ -106,7 +106,7 @@ def test_a_side_table_with_few_rows_gives_an_input_of_its_own(batch) -> None:
     assert [(i.fields, len(i.x)) for i in made] == [((2,), 2), ((3,), 3), ((0, 1, 4), 4)]
 
 
-def test_weights_of_single_valued_fields_count() -> None:
+def test_weights_of_single_valued_fields_are_used() -> None:
     table = [support.Table((1,), [[[(2, 3.0)], [(1, -0.5)]]], single=True)]
     batch = support.make_batch(table, OFFSETS, [True, False], [False, False])
     weight = torch.arange(90.0).view(30, 3)
@@ -131,14 +131,14 @@ def test_gathered_rows_collect_the_gradient_of_the_whole_table(batch) -> None:
     assert scattered.abs().sum() > 0
 
 
-def test_inference_leaves_the_embedding_alone(batch) -> None:
+def test_inference_gives_the_embedding_no_gradient(batch) -> None:
     network = make("ctr")
     network(batch).ctr.log.sum().backward()
     assert network.embedding("ctr").weight.grad is None
     assert not network.embedding("ctr").weight.requires_grad
 
 
-def test_the_embedding_is_saved_but_is_no_parameter() -> None:
+def test_the_embedding_is_saved_but_is_not_a_parameter() -> None:
     network = make("ctr", "cvr", share=True)
     assert "embeddings.shared.weight" in network.state_dict()
     assert not [name for name, _ in network.named_parameters() if "embedding" in name]
@@ -164,7 +164,7 @@ def test_heads_do_not_depend_on_each_other(batch) -> None:
     assert not torch.equal(*first)
 
 
-def test_the_seed_and_nothing_else_says_how_it_starts() -> None:
+def test_initial_weights_depend_only_on_the_seed() -> None:
     torch.manual_seed(1)
     before = torch.get_rng_state()
     one = make("ctr").state_dict()
@@ -176,7 +176,7 @@ def test_the_seed_and_nothing_else_says_how_it_starts() -> None:
     assert not torch.equal(one["towers.ctr.hidden.0.weight"], third["towers.ctr.hidden.0.weight"])
 
 
-def test_unseen_ids_start_as_nothing() -> None:
+def test_unseen_ids_start_at_zero() -> None:
     network = make("cvr")
     weight = network.embedding("cvr").weight
     assert weight[list(OFFSETS)].abs().sum() == 0
@@ -198,15 +198,15 @@ def test_predictions_start_near_the_base_rate() -> None:
         p = network(batch)
     for prob, base in ((p.ctr, 0.04), (p.cvr, 0.005), (p.ctr * p.cvr, 2e-4)):
         assert prob.value.mean().item() == pytest.approx(base, rel=0.02)
-        assert prob.value.std() > 0  # and yet not all the same
+        assert prob.value.std() > 0  # but they are not all equal
 
 
-def test_shared_or_one_a_head() -> None:
+def test_one_embedding_or_one_per_head() -> None:
     assert list(make("ctr", "cvr", share=True).embeddings) == ["shared"]
     assert list(make("ctr", "cvr").embeddings) == ["ctr", "cvr"]
 
 
-def test_float64_and_repeatable(batch) -> None:
+def test_float64_gives_the_same_result_again(batch) -> None:
     network = make("ctr", "cvr", share=True).double()
     gradients = []
     for _ in range(2):
@@ -218,7 +218,7 @@ def test_float64_and_repeatable(batch) -> None:
     assert torch.equal(*gradients)
 
 
-def test_a_batch_moves_whole(batch) -> None:
+def test_all_tensors_of_a_batch_move_to_a_device(batch) -> None:
     moved = batch.to("meta")
     tensors = [moved.click, moved.conversion, moved.rows]
     for group in moved.groups:
@@ -228,7 +228,7 @@ def test_a_batch_moves_whole(batch) -> None:
     assert len(moved) == 4
 
 
-def test_heads_say_which_there_are() -> None:
+def test_an_unknown_head_lists_the_known_ones() -> None:
     heads = Heads(ctr=Prob.of_logit(torch.zeros(1)), cvr=Prob.of_logit(torch.zeros(1)))
     with pytest.raises(AttributeError, match="one of ctr, cvr, however: 'ctcvr'"):
         _ = heads.ctcvr

@@ -1,4 +1,4 @@
-"""A tower or a trunk is one file: a cross network, attention over a history and MMoE, each as one would add it."""
+"""A tower or a trunk is one file: a cross network, attention over a history and MMoE, as a user would add them."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class AttentionTower(Tower):
         return self.logits(self.hidden(VectorFields(torch.cat([vectors, read[:, None]], dim=1))))
 
 
-# Experts: a trunk that gives each head something else
+# Experts: a trunk with another output for each head
 
 
 class ExpertsTrunkConfig(Model):
@@ -156,7 +156,7 @@ NETWORKS = {"cross": CROSS, "DIN": DIN, "MMoE": MMOE, "bottom": BOTTOM, "straigh
 
 @pytest.mark.parametrize("method", [ESMM(), DIVISION()], ids=["ESMM", "DIVISION"])
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
-def test_it_learns(dataset: Dataset, quick: Config, network: dict[str, object], method: Method) -> None:
+def test_own_parts_learn(dataset: Dataset, quick: Config, network: dict[str, object], method: Method) -> None:
     learner = Learner(method, dataset, config(quick, **network), seed=0)
     batch = Feed.of(dataset).batch(next(dataset.train.chunks()).take(np.arange(256)))
     start = {name: p.detach().clone() for name, p in learner.network.named_parameters()}
@@ -166,7 +166,7 @@ def test_it_learns(dataset: Dataset, quick: Config, network: dict[str, object], 
     assert not still, "each weight is trained"
     assert learner.loss(batch) < losses[0]
 
-    # a checkpoint goes on bit for bit
+    # training resumed from a checkpoint is bit for bit the same
     learner.finish()
     other = Learner(method, dataset, config(quick, **network), seed=1)
     other.load({name: t.clone() for name, t in learner.state().items()})
@@ -174,7 +174,7 @@ def test_it_learns(dataset: Dataset, quick: Config, network: dict[str, object], 
 
 
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
-def test_it_starts_at_the_base_rate_and_from_the_seed_alone(
+def test_own_parts_start_at_the_base_rate_and_depend_only_on_the_seed(
     dataset: Dataset, quick: Config, network: dict[str, object]
 ) -> None:
     torch.manual_seed(1)
@@ -211,15 +211,15 @@ def test_separate_embeddings_have_separate_trunks(dataset: Dataset, quick: Confi
     assert touched == {"ctcvr"}
 
 
-def test_attention_reads_ids_and_so_stands_on_no_trunk(dataset: Dataset, quick: Config) -> None:
-    with pytest.raises(ConfigError, match="'category_history'"):  # it is no field of the trunk's
+def test_attention_reads_ids_and_cannot_be_on_a_trunk(dataset: Dataset, quick: Config) -> None:
+    with pytest.raises(ConfigError, match="'category_history'"):  # the trunk's output has no such field
         Learner(ESMM(), dataset, config(quick, **DIN, trunk={"kind": "mlp"}), seed=0)
     unknown = {"tower": {"kind": "attention", "history": "categry", "target": "category"}}
     with pytest.raises(ConfigError, match="Did you mean 'category'"):
         Learner(ESMM(), dataset, config(quick, **unknown), seed=0)
 
 
-def test_bfloat16_rounds_no_logit(dataset: Dataset, quick: Config) -> None:
+def test_bfloat16_does_not_round_logits(dataset: Dataset, quick: Config) -> None:
     dtypes: list[torch.dtype] = []
     for network in (MMOE, STRAIGHT, {"tower": {"hidden": []}}):
         half = config(quick, **network).model_dump(mode="json")
@@ -249,7 +249,7 @@ def test_a_dump_is_read_back(quick: Config, network: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("network", "said"),
+    ("network", "message"),
     [
         (
             {"tower": {"kind": "x"}},
@@ -262,10 +262,10 @@ def test_a_dump_is_read_back(quick: Config, network: dict[str, object]) -> None:
         ({"trunk": {"kind": "experts", "widht": 1}}, "'network.trunk.widht'. Did you mean 'width'?"),
     ],
 )
-def test_what_is_wrong_is_said_of_its_kind(quick: Config, network: dict[str, object], said: str) -> None:
+def test_an_error_is_about_the_chosen_kind(quick: Config, network: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError) as raised:
         config(quick, **network)
-    assert said in str(raised.value)
+    assert message in str(raised.value)
 
 
 def test_another_kind_starts_from_its_own_defaults(quick: Config) -> None:

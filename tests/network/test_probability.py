@@ -1,4 +1,4 @@
-"""Eq. (1), (2) and (3) against hand-worked and 120-digit numbers, up to logits of ±80."""
+"""Eq. (1), (2) and (3) compared with 120-digit results and results by hand, up to logits of ±80."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def close(came: torch.Tensor, exact: Decimal, dtype: torch.dtype) -> bool:
 @dtypes
 @pytest.mark.parametrize(("a", "b"), list(product(LOGITS, LOGITS)))
 def test_product_is_exact_at_both_ends(a: float, b: float, dtype: torch.dtype) -> None:
-    a, b = (torch.tensor(x, dtype=dtype).item() for x in (a, b))  # as the type holds them
+    a, b = (torch.tensor(x, dtype=dtype).item() for x in (a, b))  # rounded to the type
     p = Prob.of_logit(torch.tensor(a, dtype=dtype)) * Prob.of_logit(torch.tensor(b, dtype=dtype))
     exact = sigmoid(a) * sigmoid(b)
     assert close(p.log, exact.ln(), dtype)
@@ -76,7 +76,7 @@ def test_equation_2_is_finite_with_finite_gradients(a: float, b: float, dtype: t
 
 
 @given(st.floats(-100, 100, width=32), st.floats(-100, 100, width=32))
-def test_no_product_passes_0_or_1(a: float, b: float) -> None:
+def test_products_stay_between_0_and_1(a: float, b: float) -> None:
     p = Prob.of_logit(torch.tensor(a)) * Prob.of_logit(torch.tensor(b))
     assert p.log <= 0
     assert p.log_not <= 0
@@ -88,7 +88,7 @@ def test_a_ctcvr_of_2e_4_is_not_halved() -> None:
     assert p.log_not.item() == pytest.approx(-2.0002e-4, rel=1e-5)
 
 
-def test_chains_do_not_depend_on_where_they_are_bracketed() -> None:
+def test_products_are_associative() -> None:
     a, b, c = (Prob.of_logit(torch.tensor(x, dtype=torch.float64)) for x in (-1.0, 0.5, -4.0))
     left, right = (a * b) * c, a * (b * c)
     torch.testing.assert_close(left.log, right.log)
@@ -122,7 +122,7 @@ def test_cross_entropy_by_hand() -> None:
     assert bce(label, quarter, weight).item() == pytest.approx((2 * 1.3862943611 + 10 * 0.2876820724) / 12)
 
 
-def test_the_side_that_the_label_does_not_name_cannot_poison() -> None:
+def test_the_unused_term_of_the_cross_entropy_may_be_infinite() -> None:
     log = torch.tensor([-torch.inf], requires_grad=True)
     loss = bce(torch.tensor([False]), Prob(log, torch.zeros(1)))
     loss.backward()
@@ -130,7 +130,7 @@ def test_the_side_that_the_label_does_not_name_cannot_poison() -> None:
     assert log.grad == torch.zeros(1)
 
 
-def test_gradients_agree_with_differences() -> None:
+def test_gradients_agree_with_finite_differences() -> None:
     def loss(ctr: torch.Tensor, cvr: torch.Tensor) -> torch.Tensor:
         y, yz = torch.tensor([True, True, False]), torch.tensor([True, False, False])
         return bce(y, Prob.of_logit(ctr)) + bce(yz, Prob.of_logit(ctr) * Prob.of_logit(cvr))

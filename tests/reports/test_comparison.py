@@ -70,8 +70,8 @@ def test_infinite_metrics_survive() -> None:
     ("change", "said"),
     [
         ({"format": "entirespace-report/1"}, "must be entirespace-report/2, however: entirespace-report/1"),
-        ({"seeds": [7]}, "its checksum is another"),
-        ({"checksum": None}, "its checksum is another"),
+        ({"seeds": [7]}, "its checksum does not match its content"),
+        ({"checksum": None}, "its checksum does not match its content"),
     ],
 )
 def test_another_format_and_a_changed_report_are_refused(made, tmp_path: Path, change: dict, said: str) -> None:

@@ -1,4 +1,4 @@
-"""What a network reads: B impressions, with each distinct embedding row they touch named once."""
+"""A batch: what a network reads of B impressions. Each distinct embedding row that they use is listed once."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from ..core.labels import stage_of
 
 @dataclass(frozen=True)
 class Group:
-    """Some fields of one table, for m rows of it: single-valued fields together, bags of ids together.
+    """F_g fields of m rows of one table: either all its fields with one id per row, or all its fields of bags.
 
-    Single-valued: n = m * F_g positions, row-major: those of row i are `position[i * F_g:(i + 1) * F_g]`.
-    Bags: field-major, bag b = f * m + i is `position[offsets[b]:offsets[b + 1]]`; it may be empty.
+    One id per row: n = m * F_g positions, row-major. Those of row i are `position[i * F_g:(i + 1) * F_g]`.
+    Bags: field-major. The bag of field f and row i is `position[offsets[b]:offsets[b + 1]]` with b = f * m + i; it may
+    be empty.
     """
 
     fields: tuple[int, ...]  # F_g indices into Dataset.fields
-    position: Tensor  # int64 (n,): index into Batch.rows, one an id
-    offsets: Tensor | None  # int64 (F_g * m + 1,), offsets[0] == 0; None: single-valued
+    position: Tensor  # int64 (n,): for each id, the index of its embedding row in Batch.rows
+    offsets: Tensor | None  # int64 (F_g * m + 1,), offsets[0] == 0; None: one id per row
     weights: Tensor | None  # float32 (n,); None: every weight is 1
-    expand: Tensor | None  # int64 (B,): the group's row of each impression; None: m == B, in order
+    expand: Tensor | None  # int64 (B,): which of the m rows each impression has; None: m == B, row i is impression i
     size: int  # m
-    table: str  # the table's name; groups of one side table have the same `expand`
+    table: str  # the table's name; the two groups of one side table have equal `expand`
 
     def to(self, device: torch.device | str) -> Group:
         """The same group on a device."""
@@ -40,19 +41,20 @@ class Group:
 
 @dataclass(frozen=True)
 class Batch:
-    """B impressions. All fields share one table of embedding rows, in which each field has its own range.
+    """B impressions. All fields share one embedding table, in which each field has its own range of rows.
 
-    A stage is also an attribute: `batch.click` is y, `batch.conversion` is y & z.
+    A stage is also an attribute: `batch.click` is y, `batch.conversion` is y & z. An unknown stage raises an
+    AttributeError that lists the known ones.
     """
 
     size: int  # B
-    rows: Tensor  # int64 (U,): the distinct embedding rows that this batch touches
+    rows: Tensor  # int64 (U,): the distinct embedding rows that this batch uses
     groups: tuple[Group, ...]
-    labels: Mapping[str, Tensor] = field(default_factory=dict)  # stage -> bool (B,); empty where outcomes are unknown
+    labels: Mapping[str, Tensor] = field(default_factory=dict)  # stage -> bool (B,); empty if outcomes are not known
     times: Mapping[str, Tensor] = field(default_factory=dict)  # stage -> int64 (B,), in the log's unit of time
     observed_until: int | None = None  # the time up to which outcomes are known, in the same unit
     weight: Tensor | None = None  # float32 (B,); None: every impression weighs 1
-    given: Mapping[str, Tensor] = field(default_factory=dict)  # float32 (B,): what the method reads beside labels
+    given: Mapping[str, Tensor] = field(default_factory=dict)  # name in Method.reads -> float32 (B,)
 
     def __len__(self) -> int:
         return self.size

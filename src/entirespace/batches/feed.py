@@ -1,4 +1,4 @@
-"""Rows of the embedding -> batches: sampled as the method says, shuffled, each row of a side table named once."""
+"""Encoded impressions -> batches: sampled by the method's rule, shuffled, each side-table row once per batch."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from ..kernels.compact import Compactor
 from .batch import Batch, Group
 
 Sampling = Callable[[Labels, np.random.Generator], np.ndarray | Samples]
-"""(labels of n impressions, rng) -> int (n,): how many times each is seen in this epoch; or samples with own labels."""
+"""(labels of n impressions, rng) -> int (n,), how often each occurs in this epoch; or samples with other labels."""
 
 
 class Feed:
-    """Makes batches of impressions. Holds the side tables, with ids as rows of the one embedding table.
+    """Makes batches of impressions. Holds the side tables in memory, with ids as rows of the embedding table.
+
+    Only one thread at a time may use a feed.
 
     Args:
         fields: all fields, in the layout's order.
-        tables: side table -> field -> the bags of all its rows; row 0 is the empty row.
-        rows: rows of the embedding table in all.
-
-    One thread at a time may use it.
+        tables: side table -> field -> the bags of all its rows. Row 0 is the empty row.
+        rows: the number of rows of the embedding table.
     """
 
     def __init__(self, fields: Sequence[PlacedField], tables: Mapping[str, Mapping[str, Ragged]], rows: int) -> None:
@@ -44,13 +44,13 @@ class Feed:
 
     @staticmethod
     def of(dataset: Dataset) -> Feed:
-        """The feed of a dataset: made once, and kept as long as the dataset is."""
+        """The feed of a dataset. It is made once, and kept in memory as long as the dataset object."""
         if dataset not in _feeds:
             _feeds[dataset] = Feed(dataset.fields, dataset.tables, dataset.rows)
         return _feeds[dataset]
 
     def batch(self, rows: Rows) -> Batch:
-        """The batch of these impressions. Shape: B rows -> Batch of B."""
+        """The batch of the given impressions. Shape: Rows of B -> Batch of B."""
         ids: list[np.ndarray] = []
         groups: list[Callable[[Tensor], Group]] = []
         taken = 0
@@ -80,7 +80,7 @@ class Feed:
         )
 
     def in_order(self, chunks: Iterable[Rows], batch_size: int) -> Iterator[Batch]:
-        """Every impression once, in order: for predictions."""
+        """Batches with every impression once, in order, for predictions. The last batch of a chunk may be smaller."""
         for chunk in chunks:
             for start in range(0, len(chunk), batch_size):
                 yield self.batch(chunk.take(np.arange(start, min(start + batch_size, len(chunk)))))
@@ -95,11 +95,18 @@ class Feed:
         block: int = 1,
         rng: np.random.Generator,
     ) -> Iterator[Batch]:
-        """One epoch of a part: each impression as often as `samples` says, in random order.
+        """The batches of one epoch of a part: each impression as often as `samples` says, in random order.
 
-        Row groups are read in random order, and `shuffle_rows` sampled impressions at a time are shuffled whole: one
-        by one, or in blocks of at most `block` that share a row of the widest side table, which a batch then reads
-        once for all of them. The last batch may be smaller.
+        Row groups are read in random order. Then about `shuffle_rows` sampled impressions at a time are shuffled.
+
+        Args:
+            part: the part to read.
+            samples: how many times each impression occurs.
+            batch_size: samples per batch; the last batch may be smaller.
+            shuffle_rows: how many samples to hold in memory and shuffle together.
+            block: keep up to this many impressions that share a row of the widest side table next to each other, so
+                that a batch reads the row once for all of them. 1: fully random order.
+            rng: the source of the sampling and the order.
         """
         held: list[Rows] = []
         chunks, more = part.chunks(rng), True
@@ -127,7 +134,7 @@ _feeds: WeakKeyDictionary[Dataset, Feed] = WeakKeyDictionary()
 
 
 def _sample(chunk: Rows, samples: Sampling, rng: np.random.Generator) -> Rows:
-    """The impressions of a chunk as a method samples them."""
+    """The samples that a method draws from the impressions of a chunk."""
     assert chunk.labels is not None
     found = samples(chunk.labels, rng)
     if isinstance(found, Samples):
@@ -136,26 +143,30 @@ def _sample(chunk: Rows, samples: Sampling, rng: np.random.Generator) -> Rows:
 
 
 def sampled(found: np.ndarray | Samples) -> int:
-    """How many samples a method takes."""
+    """The number of samples in the result of `Method.samples`."""
     return len(found.rows) if isinstance(found, Samples) else int(found.sum())
 
 
 def blocks(link: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
-    """A random order in which impressions with the same link stand together, at most `most` of them.
+    """A random order in which blocks of up to `most` impressions with the same side-table row stay together.
 
-    Row 0 of a side table stands for a missing key: those impressions share nothing, and go one by one.
-    Shape: link int32 (n,) -> int64 (n,), a permutation.
+    Impressions with row 0, the empty row for missing keys, are ordered one by one.
+
+    Args:
+        link: the side-table row of each impression. Shape: int32 (n,).
+
+    Returns: a permutation of the impressions, int64 (n,).
 
     >>> link = np.array([7, 8, 0, 8, 7, 0, 7])
     >>> link[blocks(link, 2, np.random.default_rng(3))].tolist()
     [0, 0, 8, 8, 7, 7, 7]
     """
-    together = rng.permutation(len(link))  # else a key's first impressions would always share a block
+    together = rng.permutation(len(link))  # without it, the first impressions of a key would always share a block
     together = together[np.argsort(link[together], kind="stable")]
     key = link[together]
     first = np.flatnonzero(np.concatenate(([True], key[1:] != key[:-1]))) if len(key) else np.zeros(0, np.int64)
     length = np.diff(np.append(first, len(key)))
-    place = np.arange(len(key)) - np.repeat(first, length)  # among the impressions with its link
+    place = np.arange(len(key)) - np.repeat(first, length)  # position among the impressions with the same link
     starts = np.flatnonzero((place % most == 0) | (key == 0))
     shuffled = rng.permutation(len(starts))
     lengths = np.diff(np.append(starts, len(key)))[shuffled]
@@ -164,7 +175,11 @@ def blocks(link: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
 
 
 class _TableFields:
-    """The fields of one table, single-valued ones together, bags together."""
+    """The fields of one table: those with one id per row, and those of bags.
+
+    Args:
+        content: field -> the bags of all rows of a side table; None for the impressions.
+    """
 
     def __init__(self, fields: Sequence[PlacedField], table: str, content: Mapping[str, Ragged] | None) -> None:
         index = {f.name: i for i, f in enumerate(fields)}
@@ -178,7 +193,7 @@ class _TableFields:
         self._matrix = self._stack(self.content) if content is not None and self._single else None
 
     def _stack(self, content: Mapping[str, Ragged]) -> np.ndarray:
-        """Rows of the embedding table of the single-valued fields. Shape: int64 (n, F_g)."""
+        """The embedding rows of the fields with one id per row. Shape: int64 (n, F_g)."""
         matrix = np.empty((len(content[self._single[0].name]), len(self._single)), np.int64)
         for i, f in enumerate(self._single):
             values = content[f.name].values
@@ -188,9 +203,12 @@ class _TableFields:
     def groups(
         self, content: Mapping[str, Ragged], rows: np.ndarray | None, size: int
     ) -> Iterator[tuple[tuple[int, ...], np.ndarray, np.ndarray | None, np.ndarray | None]]:
-        """(fields, ids, offsets, weights) of the group of single-valued fields and of the group of bags.
+        """(fields, embedding rows, offsets, weights) of the fields with one id per row, then of the fields of bags.
 
-        `rows` are the table's rows that the batch holds; None: all of `content`, in order.
+        Args:
+            content: field -> bags.
+            rows: the rows of the table that the batch uses; None: all rows of `content`, in order.
+            size: the number of these rows.
         """
         if self._single:
             if rows is None:
@@ -206,7 +224,10 @@ class _TableFields:
 def _joined(
     fields: list[PlacedField], bags: list[Ragged], size: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Bags of several fields as one run of bags, field-major: ids int64 (n,), offsets int64 (F_g * m + 1,), weights."""
+    """The bags of several fields, one field after the other, for m rows.
+
+    Returns: embedding rows int64 (n,), offsets int64 (F_g * m + 1,), weights float32 (n,) or None.
+    """
     ids = np.concatenate([b.values.astype(np.int64) + f.offset for f, b in zip(fields, bags, strict=True)])
     starts = np.cumsum([0, *(len(b.values) for b in bags)])
     offsets = np.empty(len(bags) * size + 1, np.int64)
@@ -232,7 +253,7 @@ def _group(
     size: int,
     table: str,
 ) -> Callable[[Tensor], Group]:
-    """The group, once the positions of all ids of the batch are known."""
+    """A function that makes the group when the positions of all ids of the batch are known."""
     return lambda positions: Group(
         fields,
         positions[place],

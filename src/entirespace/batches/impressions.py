@@ -1,4 +1,4 @@
-"""Impressions to predict: a part, a dataset, or a data frame, as rows of one layout."""
+"""Impressions to predict, from a part, a dataset or a data frame, encoded with one layout."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ class Impressions:
     """N impressions, encoded.
 
     Attributes:
-        name: what they are, for progress and errors: "the test part".
-        layout: the digest of the layout whose rows they are.
-        where: the dataset's folder, or what the data frame is.
+        name: their name in progress and errors, such as "the test part".
+        layout: the digest of the layout that encoded them.
+        where: the dataset's folder, or "a data frame", for errors.
+        size: N.
+        feed: makes batches of them.
         chunks: reads them from the start, in order.
-        unseen: the ids of each field, and how many of them the layout does not know.
+        unseen: field -> how many ids it has, and how many of them the layout does not know.
     """
 
     name: str
@@ -40,20 +42,22 @@ class Impressions:
         return self.size
 
     def batches(self, batch_size: int) -> Iterator[Batch]:
-        """All of them, in order."""
+        """Batches of all N impressions, in order."""
         return self.feed.in_order(self.chunks(), batch_size)
 
     @staticmethod
     def of(
         data: Impressions | Part | Dataset | Any, encoders: Callable[[], Encoders], tables: Mapping[str, Any] | None
     ) -> Impressions:
-        """A part, all parts of a dataset one after the other, or a data frame of raw rows.
+        """The impressions of a part, of all parts of a dataset one after the other, or of a data frame of raw rows.
 
         Args:
-            encoders: gives those of the run, for a data frame.
-            tables: side tables as data frames, by name; absent: their columns stand in the frame already joined.
+            data: the part, dataset or data frame.
+            encoders: opens the encoders of the run; called only for a data frame.
+            tables: side tables as data frames, by name. The columns of a side table that is not given must be columns
+                of the frame.
 
-        Raises: DataError where a frame lacks a column or a row of it cannot be encoded.
+        Raises: DataError if a frame lacks a column or one of its rows cannot be encoded.
         """
         if isinstance(data, Impressions):
             return data
@@ -80,7 +84,7 @@ class Impressions:
 
     @staticmethod
     def of_frame(encoder: FrameEncoder, frame: Any) -> Impressions:
-        """Raw rows, as an encoder reads them. Raises: DataError for the first row that cannot be encoded."""
+        """The impressions of a data frame of raw rows. Raises: DataError for the first row that cannot be encoded."""
         rows, bad, unseen = encoder.encode(frame)
         if bad:
             raise bad[0].error(f"the impressions, row {bad[0].row + 1}")
@@ -88,6 +92,10 @@ class Impressions:
 
 
 def encoded(encoder: FrameEncoder, rows: Rows, unseen: Mapping[str, Unseen], feed: Feed | None = None) -> Impressions:
-    """Rows that an encoder made; `feed`, if there are more to come of the same encoder."""
+    """Rows that an encoder made, as impressions.
+
+    Args:
+        feed: the feed to use, so that it is made only once for several frames of one encoder.
+    """
     feed = feed or Feed(encoder.fields, encoder.tables, encoder.rows)
     return Impressions("a data frame", encoder.layout, "a data frame", len(rows), feed, lambda: [rows], unseen)

@@ -1,4 +1,4 @@
-"""What happened after each impression: one bool a stage, and optionally when, and how much the impression weighs."""
+"""The labels of impressions: one bool per stage, and optionally the time of each stage and a weight."""
 
 from __future__ import annotations
 
@@ -15,10 +15,8 @@ from .funnel import Funnel
 class Labels:
     """The stages that each of n impressions reached, by name, in the funnel's order.
 
-    A stage counts as reached only where every earlier one is: with click y and conversion z the second is y & z.
-    A stage is also an attribute: `labels.click`.
-
-    Raises: AttributeError that names the stages there are.
+    A stage counts as reached only if every earlier stage is: the label of the conversion is y & z, not z.
+    A stage is also an attribute: `labels.click`. An unknown stage raises an AttributeError that lists the known ones.
 
     >>> labels = Labels.of({"click": np.array([True, False]), "conversion": np.array([True, True])})
     >>> labels.click.tolist(), labels.conversion.tolist()
@@ -38,7 +36,10 @@ class Labels:
         observed_until: int | None = None,
         weight: np.ndarray | None = None,
     ) -> Labels:
-        """Labels from what the log says of each stage alone. Shape: bool (n,) each."""
+        """Labels from the outcome of each stage as logged. Shape: bool (n,) each.
+
+        A stage that is logged without an earlier one does not count as reached.
+        """
         reached = Funnel(tuple(happened)).reached(list(happened.values()))
         return Labels(dict(zip(happened, reached, strict=True)), times or {}, observed_until, weight)
 
@@ -62,7 +63,7 @@ class Labels:
 
     @staticmethod
     def concatenate(pieces: Sequence[Labels]) -> Labels:
-        """The impressions of several pieces of one log, one after the other."""
+        """The labels of several pieces of one log, one piece after the other."""
         first = pieces[0]
         weights = [piece.weight for piece in pieces if piece.weight is not None]
         return Labels(
@@ -75,18 +76,15 @@ class Labels:
 
 @dataclass(frozen=True)
 class Samples:
-    """What a method learns from, where a copy of an impression has labels of its own (delayed feedback).
+    """m samples drawn from n impressions, whose labels may differ from the log's (for delayed feedback)."""
 
-    Shape: rows int (m,), indices of the n impressions; labels of m samples.
-    """
-
-    rows: np.ndarray
-    labels: Labels
+    rows: np.ndarray  # int (m,): the index of each sample's impression, from 0 to n - 1
+    labels: Labels  # of the m samples
 
 
 @dataclass(frozen=True)
 class Counts:
-    """How many impressions a part has, and how many of them reached each stage.
+    """The number of impressions, and how many of them reached each stage.
 
     >>> counts = Counts(9_999, {"click": 400, "conversion": 2})
     >>> counts["click"]
@@ -114,7 +112,7 @@ class Counts:
 
 
 def stage_of(stages: Mapping[str, Any], name: str) -> Any:
-    """The value of a stage. Raises: AttributeError that names the stages there are."""
+    """The value of a stage. Raises: AttributeError that lists the known stages."""
     if name.startswith("_") or name not in stages:
         raise AttributeError(f"a stage must be one of {', '.join(stages) or 'none'}, however: '{name}'")
     return stages[name]

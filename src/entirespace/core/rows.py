@@ -1,4 +1,4 @@
-"""Rows of a table as arrays, and the fields of x: plain values that readers, datasets and batches exchange."""
+"""Rows of a table as arrays, and the description of a field: plain values for readers, datasets and batches."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from .labels import Labels
 
 IMPRESSIONS = "impressions"
-"""The table name of fields that are columns of the impressions themselves."""
+"""The name of the impressions table, for fields that are columns of the impressions themselves."""
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 PARTS = (TRAIN, VALIDATION, TEST)
@@ -24,7 +24,7 @@ class Ragged:
     Row i holds `values[offsets[i]:offsets[i + 1]]`; without offsets every row holds exactly one value.
     """
 
-    values: np.ndarray  # int32 (L,): codes or rows of the embedding; a number: float64 raw, float32 its position
+    values: np.ndarray  # (L,): int32 codes or embedding rows; of a number field float64 raw or float32 positions
     offsets: np.ndarray | None = None  # int64 (rows + 1,), offsets[0] == 0
     weights: np.ndarray | None = None  # float32 (L,); None: every weight is 1
 
@@ -32,7 +32,7 @@ class Ragged:
         return len(self.values) if self.offsets is None else len(self.offsets) - 1
 
     def take(self, rows: np.ndarray) -> Ragged:
-        """The given rows, in the given order. Shape: rows int (n,) -> n rows."""
+        """The given rows, in the given order. Shape: rows int (n,) -> Ragged of n rows."""
         if self.offsets is None:
             return Ragged(self.values[rows], None, None if self.weights is None else self.weights[rows])
         start, stop = self.offsets[rows], self.offsets[np.asarray(rows) + 1]
@@ -45,7 +45,7 @@ class Ragged:
 
     @staticmethod
     def concatenate(pieces: Sequence[Ragged]) -> Ragged:
-        """The rows of several pieces of one field, one after the other."""
+        """The rows of several pieces of one field, one piece after the other."""
         values = np.concatenate([p.values for p in pieces])
         weights = [p.weights for p in pieces if p.weights is not None]
         joined = np.concatenate(weights) if weights else None
@@ -58,53 +58,53 @@ class Ragged:
 
 @dataclass(frozen=True)
 class Field:
-    """A column of x: which table holds it, and how its raw values become rows of the embedding."""
+    """One field of x: the table and column that hold it, and how its raw values become embedding rows."""
 
     name: str
     table: str = IMPRESSIONS
     kind: Literal["id", "ids", "number"] = "id"
-    min_count: int = 1  # a raw id needs this many training impressions to get its own row
-    hash: int | None = None  # number of buckets; None: a vocabulary
-    buckets: int | None = None  # kind "number": quantile buckets
-    column: str | None = None  # of the raw table; None: the field's own name
-    separator: str | None = None  # kind "ids" as text: what stands between two ids
+    min_count: int = 1  # a raw id in fewer training impressions shares row 0
+    hash: int | None = None  # hash raw ids into this many rows; None: a vocabulary
+    buckets: int | None = None  # kind "number": the number of quantile buckets
+    column: str | None = None  # the raw column; None: the column with the field's name
+    separator: str | None = None  # kind "ids" as text: the separator between two ids
     weights: str | None = None  # kind "ids": the raw column with a weight for each id
 
     @property
     def source(self) -> str:
-        """The raw column that holds its values."""
+        """The raw column that holds the field's values."""
         return self.column or self.name
 
 
 @dataclass(frozen=True)
 class PlacedField:
-    """A field as a network reads it: its place in the one embedding table that all fields share."""
+    """A field as a network reads it. All fields share one embedding table, in which each has its own range of rows."""
 
     name: str
     table: str
     kind: str
-    size: int  # rows of the embedding, row 0 ("unseen") included
-    offset: int  # its first row in the table of all fields
-    single: bool  # exactly one id in every row
-    weighted: bool
+    size: int  # its embedding rows, row 0 ("unseen") included
+    offset: int  # its first row in the embedding table of all fields
+    single: bool  # every row of the table has exactly one id
+    weighted: bool  # its ids have weights
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Some impressions as rows of the embedding: their own fields, and the row of each side table they refer to."""
+    """n encoded impressions: the embedding rows of their own fields, and their row in each side table."""
 
     count: int  # n
     fields: dict[str, Ragged] = field(default_factory=dict[str, Ragged])
-    """The fields of the impressions themselves. Shape: n rows each."""
+    """The fields of the impressions table. Shape: n rows each."""
     links: dict[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
-    """Side table -> the row of it that each impression refers to; 0: no such row. Shape: int32 (n,)."""
-    labels: Labels | None = None  # None: outcomes are not known
+    """Side table -> the row in it of each impression; 0: its empty row. Shape: int32 (n,)."""
+    labels: Labels | None = None  # None: outcomes are not known yet
 
     def __len__(self) -> int:
         return self.count
 
     def take(self, rows: np.ndarray) -> Rows:
-        """The given impressions, in the given order. Shape: rows int (n,)."""
+        """The given impressions, in the given order. Shape: rows int (m,) -> Rows of m."""
         return Rows(
             len(rows),
             {name: f.take(rows) for name, f in self.fields.items()},
@@ -114,7 +114,7 @@ class Rows:
 
     @staticmethod
     def concatenate(pieces: Sequence[Rows]) -> Rows:
-        """The impressions of several pieces, one after the other."""
+        """The impressions of several pieces, one piece after the other."""
         if len(pieces) == 1:
             return pieces[0]
         first = pieces[0]

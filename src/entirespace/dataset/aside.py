@@ -1,6 +1,6 @@
-"""The hidden folder in which a dataset is made, beside its final place; folders of processes that died are removed.
+"""The hidden folder in which a dataset is made, next to its final place. Folders left by dead processes are removed.
 
-For the dataset `out` it is `.out.TOKEN.partial`, and a process that lives holds the lock `.out.TOKEN.lock`.
+For the dataset `out` the folder is `.out.TOKEN.partial`. The process that works in it holds the lock `.out.TOKEN.lock`.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ FOLDER, LOCK = ".partial", ".lock"
 
 @contextmanager
 def folder_beside(out: Path) -> Iterator[Path]:
-    """A new hidden folder beside `out`, which is removed at the end if it is still there.
+    """A new hidden folder next to `out`. It is removed at the end, unless it was renamed.
 
-    Folders that dead processes left beside the same `out` are removed, too: the system releases a process's lock when
-    it ends, in whatever way.
+    Folders that dead processes left for the same `out` are removed too. A dead process is recognised by its lock, which
+    the system releases when the process ends, however it ends.
     """
     _clear(out)
     work = out.with_name(f".{out.name}.{secrets.token_hex(4)}{FOLDER}")
     lock = FileLock(work.with_suffix(LOCK))
-    with suppress(OSError):  # where locks do not work, nobody removes the folder of another
+    with suppress(OSError):  # on a file system without locks, no process removes the folder of another
         lock.acquire()
     try:
         work.mkdir(mode=0o700)
@@ -36,19 +36,20 @@ def folder_beside(out: Path) -> Iterator[Path]:
 
 
 def _clear(out: Path) -> None:
+    """Remove the folders and locks that dead processes left for `out`."""
     for left in list(out.parent.iterdir()):
         token = left.stem.removeprefix(f".{out.name}.")
-        # a token has no dot: with one, it is a folder of a dataset of another name
+        # a token has no dot; with a dot, the folder belongs to a dataset of another name
         if left.suffix in (FOLDER, LOCK) and left.stem == f".{out.name}.{token}" and "." not in token:
             lock = FileLock(left.with_suffix(LOCK))
-            with suppress(Timeout, OSError):  # its process lives, or locks do not work
+            with suppress(Timeout, OSError):  # its process is still running, or locks do not work
                 lock.acquire(blocking=False)
                 _remove(left.with_suffix(FOLDER), lock)
 
 
 def _remove(work: Path, lock: FileLock) -> None:
-    """Remove the folder, then its lock, which is held."""
+    """Remove the folder, then its lock, which this process holds."""
     shutil.rmtree(work, ignore_errors=True)
-    with suppress(OSError):  # Windows removes no open file: the next preparation will
+    with suppress(OSError):  # Windows does not remove open files; the next preparation removes it
         Path(lock.lock_file).unlink(missing_ok=True)
     lock.release()

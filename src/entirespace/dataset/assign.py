@@ -1,4 +1,4 @@
-"""Which part each staged impression belongs to: exact copies are left out, then the split of the schema decides."""
+"""Assigns each staged impression to a part: first exact copies are left out, then the rest is split."""
 
 from __future__ import annotations
 
@@ -17,16 +17,26 @@ from .split import threshold
 from .stage import Stage
 
 TRAINING, VALIDATING, TESTING = range(len(PARTS))
-DROPPED = len(PARTS)
-FINGERPRINTS = 500_000  # sorted at once, if no more than 256 pieces come of it
+DROPPED = len(PARTS)  # in place of a part: the impression is left out
+FINGERPRINTS = 500_000  # how many to sort at once, unless that makes more than 256 pieces
 
 
 def assign(
     impressions: Stage, stages: tuple[str, ...], split: SplitSchema, folder: Path, audit: Audit, progress: Progress
 ) -> np.ndarray:
-    """The part of each impression, as an index into PARTS, or DROPPED. Shape: uint8 (n,), a file in `folder`.
+    """The part of each impression, as an index into PARTS, or DROPPED.
 
-    Raises: DataError for an empty part.
+    Args:
+        impressions: the staged impressions, n of them.
+        stages: the stages that the log has, in the funnel's order; empty if outcomes are not known.
+        split: how to split them.
+        folder: for the files of the result and of temporary data.
+        audit: counts the copies that are left out.
+        progress: advances as impressions are read.
+
+    Returns: uint8 (n,), memory-mapped to a file in `folder`.
+
+    Raises: DataError if a part is empty that the split should fill.
     """
     parts = np.memmap(folder / "parts", np.uint8, "w+", shape=(impressions.rows,))
     if "fingerprint.0" in impressions.columns:
@@ -40,14 +50,17 @@ def assign(
 
 
 def _drop_copies(impressions: Stage, stages: tuple[str, ...], parts: np.ndarray, folder: Path, audit: Audit) -> None:
-    """Mark every copy of an earlier impression. Memory: a 256th of the fingerprints at a time."""
+    """Mark every exact copy of an earlier impression as DROPPED.
+
+    Fingerprints are sorted in pieces of about `FINGERPRINTS`, or of 1/256 of all if that is more, to save memory.
+    """
     folder.mkdir()
     n, levels = impressions.rows, np.uint64(len(stages) + 1)
     pieces = min(256, 1 + n // FINGERPRINTS)
     files = [(folder / str(i)).open("wb") for i in range(pieces)]
     reached = dict.fromkeys(stages, 0)
     for start, batch in impressions.batches():
-        # a later stage implies the earlier ones: how many were reached says which
+        # a later stage implies the earlier ones, so the number of stages reached identifies them
         level = np.zeros(batch.num_rows, np.uint64)
         for stage in stages:
             label = batch[stage].to_numpy(zero_copy_only=False)
@@ -74,28 +87,31 @@ def _drop_copies(impressions: Stage, stages: tuple[str, ...], parts: np.ndarray,
     audit.count(IMPRESSIONS, "duplicate_impression", copies)
     if copies:
         before = ", ".join([f"{n:,} impressions", *(f"{count:,} {stage}s" for stage, count in reached.items())])
-        others = f"; copies with other labels than the one they repeat: {unlike:,}" if unlike else ""
+        others = f"; copies whose labels differ from the first row: {unlike:,}" if unlike else ""
         audit.note(f"before copies were left out: {before}{others}")
 
 
 def _decide(impressions: Stage, split: SplitSchema, parts: np.ndarray, progress: Progress) -> None:
-    """Training, then of that the last share in time validates. Raises: DataError for an empty part."""
+    """Split into training and test, then split the last share in time off the training part for validation.
+
+    Raises: DataError if a part is empty.
+    """
 
     def times() -> Iterator[np.ndarray]:
-        """The times of the impressions that train so far; without times, their numbers."""
+        """The times of the impressions that are in the training part so far. Without times: their row numbers."""
         for start, batch in impressions.batches():
             n = batch.num_rows
             time = batch[ORDER].to_numpy() if ORDER in batch.schema.names else np.arange(start, start + n)
             yield time[parts[start : start + n] == TRAINING]
 
     def move(which: Callable[[np.ndarray, np.ndarray], np.ndarray], part: int) -> None:
-        """Give the training rows that `which` picks, by time and by the reader's part, to another part."""
+        """Move training rows to another part: those that `which` selects, given their times and the reader's parts."""
         for start, batch in impressions.batches():
             n, names = batch.num_rows, batch.schema.names
             time = batch[ORDER].to_numpy() if ORDER in names else np.arange(start, start + n)
-            said = batch["part"].to_numpy() if "part" in names else np.zeros(n, np.int8)
+            given = batch["part"].to_numpy() if "part" in names else np.zeros(n, np.int8)
             here = parts[start : start + n]
-            here[(here == TRAINING) & which(time, said)] = part
+            here[(here == TRAINING) & which(time, given)] = part
             progress.advance(n)
 
     if split.by == "order":
@@ -103,7 +119,7 @@ def _decide(impressions: Stage, split: SplitSchema, parts: np.ndarray, progress:
         end = threshold(times, int((parts == TRAINING).sum()), split.train)
         move(lambda time, _: time >= end, TESTING)
     else:
-        move(lambda _, said: said == 1, TESTING)
+        move(lambda _, given: given == 1, TESTING)
     training = int((parts == TRAINING).sum())
     if training and split.validation:
         end = threshold(times, training, 1 - split.validation)
@@ -112,9 +128,9 @@ def _decide(impressions: Stage, split: SplitSchema, parts: np.ndarray, progress:
     for part, size in sizes.items():
         if size == 0 and (part != "validation" or split.validation):
             advice = {
-                "order": "Is the column of time constant? Leave out `order` to use the order of the rows",
-                "column": "Mend train and test: the values of the column that train and test",
-                "file": "Mend train and test: the patterns of the files that train and test",
+                "order": "Is the time column constant? Leave out `order` to use the order of the rows",
+                "column": "Correct train and test: they list the values of the column for each part",
+                "file": "Correct train and test: they list the file patterns for each part",
             }
             raise DataError(
                 "each part must hold impressions",

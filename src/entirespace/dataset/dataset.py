@@ -1,12 +1,12 @@
-"""A dataset: a folder that any tool can read, whole or refused (docs/formats.md).
+"""A dataset: a folder of Parquet and JSON files, which is refused if a file is missing or damaged (docs/formats.md).
 
     manifest.json                     written last; schema, counts, audit, SHA-256 of every file
-    layout.json, vocabulary/          what makes rows of raw values (features/layout.py)
-    impressions/train-00000.parquet   click, conversion, order, user, one column a field, one a side table
-    tables/NAME.parquet               side tables, stored once; row 0 is the empty row, for a missing key
+    layout.json, vocabulary/          the encoders, from raw values to embedding rows (features/layout.py)
+    impressions/train-00000.parquet   click, conversion, order, user, one column per field and per side table
+    tables/NAME.parquet               side tables; row 0 is the empty row, for a missing key
 
-A field's column holds rows of its part of the embedding table, of which row 0 is "unseen"; a number's column holds
-its position among the knots.
+The column of a field of ids holds rows of the field's own range of the embedding table, of which row 0 is "unseen". The
+column of a number holds its position among the quantile knots.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from ..features.layout import LAYOUT, Encoders, Layout
 from ..records import sha256
 from .manifest import LINK, TIME, TRUTH, WEIGHT, WEIGHTS, Manifest, PartRecord, damaged
 
-ROW_GROUP = 131_072
-SAMPLING = 1807  # seed of the shares of a part
+ROW_GROUP = 131_072  # rows of a row group
+SAMPLING = 1807  # seed of `Part.sampled`
 
 
 def to_arrow(bags: Ragged) -> pa.Array:
-    """The values as int32, or list<int32> where they are bags; weights are a column of their own."""
+    """The values of a field as an Arrow array, list<...> for bags. Weights need a column of their own."""
     values = pa.array(bags.values)
     if bags.offsets is None:
         return values
@@ -42,12 +42,12 @@ def to_arrow(bags: Ragged) -> pa.Array:
 
 
 def bags_of(kind: pa.DataType) -> pa.DataType:
-    """The type of a column of bags: none of their elements is null."""
+    """The type of a column of bags whose elements are never null."""
     return pa.list_(pa.field("element", kind, nullable=False))
 
 
 def from_arrow(ids: pa.Array, weights: pa.Array | None = None) -> Ragged:
-    """`to_arrow` the other way, without a copy of the values."""
+    """The reverse of `to_arrow`, without copying the values."""
     if not pa.types.is_list(ids.type):
         return Ragged(ids.to_numpy(zero_copy_only=False))
     offsets = ids.offsets.to_numpy().astype(np.int64)
@@ -59,7 +59,12 @@ def from_arrow(ids: pa.Array, weights: pa.Array | None = None) -> Ragged:
 
 
 class Part:
-    """One part of a dataset (train, validation or test), read out of core in the log's order."""
+    """One part of a dataset (train, validation or test), read from disk row group by row group, in the log's order.
+
+    Attributes:
+        share: the share of the part's impressions that is read; see `sampled`.
+        counts: impressions, and how many reached each stage, of that share.
+    """
 
     def __init__(self, dataset: Dataset, name: str) -> None:
         self.dataset, self.name, self.share = dataset, name, 1.0
@@ -75,11 +80,14 @@ class Part:
 
     @property
     def unseen(self) -> dict[str, Unseen]:
-        """The ids of each field, and how many of them have no row of their own; those of the whole part."""
+        """Field -> how many ids the whole part has, and how many of them are "unseen"."""
         return {f.name: Unseen(f.ids[self.name], f.unseen[self.name]) for f in self.dataset.manifest.fields}
 
     def sampled(self, share: float) -> Part:
-        """A random share of the part, in its order: the same at each call, and part of every larger share."""
+        """A random share of the part's impressions, from 0 to 1, in order.
+
+        The same share is the same impressions in every call, and a larger share contains every smaller one.
+        """
         if share == self.share:
             return self
         part = Part(self.dataset, self.name)
@@ -90,9 +98,9 @@ class Part:
         return part
 
     def batches(self, columns: Sequence[str], rng: np.random.Generator | None = None) -> Iterator[pa.RecordBatch]:
-        """The named columns, one record batch a row group; with `rng`, row groups in random order.
+        """The named columns, one record batch per row group; with `rng`, row groups in random order.
 
-        Raises: DataError where a file is damaged.
+        Raises: DataError if a file is damaged.
         """
         with ExitStack() as opened:
             files: list[tuple[Path, pq.ParquetFile]] = []
@@ -106,18 +114,18 @@ class Part:
                 path, file, group = groups[i]
                 with _damage(path):
                     batches = file.read_row_group(group, list(columns)).combine_chunks().to_batches()
-                if self.share < 1:  # drawn row group by row group, so that it takes no memory and needs no order
+                if self.share < 1:  # each row group has its own seed, so the order of reading does not matter
                     kept = np.random.default_rng([SAMPLING, i]).random(sum(map(len, batches))) < self.share
                     batches = pa.Table.from_batches(batches).filter(pa.array(kept)).combine_chunks().to_batches()
                 yield from batches
 
     def labels(self) -> Iterator[Labels]:
-        """What happened after each impression, one chunk a row group."""
+        """The labels, one chunk per row group."""
         for batch in self.batches(self._label_columns()):
             yield self._labels(batch)
 
     def chunks(self, rng: np.random.Generator | None = None) -> Iterator[Rows]:
-        """Labels, fields and links, one chunk a row group; with `rng`, in random order."""
+        """The impressions, one chunk per row group; with `rng`, chunks in random order."""
         fields = [f for f in self.dataset.fields if f.table == IMPRESSIONS]
         columns = [*self._label_columns(), *(LINK + table for table in self.dataset.side_tables)]
         for f in fields:
@@ -145,16 +153,16 @@ class Part:
         )
 
     def column(self, name: str) -> np.ndarray:
-        """One flat column, whole: a stage such as "click" (bool), "user" (int32, -1: none), "order" (int64).
+        """One column of all impressions: a stage such as "click" (bool), "user" (int32, -1: none), "order" (int64).
 
-        Raises: DataError for a stage of a dataset whose outcomes are not known.
+        Shape: (N,). Raises: DataError for a stage if outcomes are not known.
         """
         self.must_be_labelled(name)
         pieces = [batch[name].to_numpy(zero_copy_only=False) for batch in self.batches([name])]
         return np.concatenate(pieces) if pieces else np.zeros(0, bool)
 
     def must_be_labelled(self, name: str | None = None) -> None:
-        """Raises: DataError where outcomes are not known, if `name` is a stage or None."""
+        """Raises: DataError if outcomes are not known, and `name` is None or a stage."""
         manifest = self.dataset.manifest
         if not manifest.labelled and (name is None or name in manifest.stages):
             raise DataError(
@@ -165,31 +173,31 @@ class Part:
             )
 
     def truth(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """True pCTR and pCVR, float32 (N,) each, where the log is simulated; else None."""
+        """True pCTR and pCVR, float32 (N,) each, of a simulated log; else None."""
         if not self.dataset.manifest.truth:
             return None
         return self.column(TRUTH[0]), self.column(TRUTH[1])
 
 
 def read_fields(batch: pa.RecordBatch | pa.Table, fields: Sequence[PlacedField]) -> dict[str, Ragged]:
-    """The fields' columns of a batch as bags."""
+    """Field -> its column of a batch as bags."""
     return {f.name: from_arrow(batch[f.name], batch[f.name + WEIGHTS] if f.weighted else None) for f in fields}
 
 
 class Dataset:
-    """Prepared logs: `train`, `validation` and `test`, side tables and the layout.
+    """A prepared log: the parts `train`, `validation` and `test`, the side tables, and the layout.
 
-    Raises: DataError where the folder is no dataset, is not whole, or is of another format.
+    Raises: DataError if the folder is not a dataset, is incomplete or damaged, or is of another format.
     """
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        self.keep: Any = None  # the temporary folder of a dataset without a folder of its own: gone with it
+        self.keep: Any = None  # holds the temporary folder of `from_frame`, which is deleted with this object
         self._checked: set[str] = set()
         self.manifest = Manifest.open(self.path)
         self.layout = Layout.open(self.checked(LAYOUT).parent)
         if self.layout.digest != self.manifest.layout:
-            raise damaged(self.path / LAYOUT, "it is the layout of another dataset")
+            raise damaged(self.path / LAYOUT, "it is not the layout that the manifest records")
         self.fields: tuple[PlacedField, ...] = tuple(
             PlacedField(f.name, f.table, f.kind, f.size, offset, f.single, f.weighted)
             for f, offset in zip(self.manifest.fields, self.layout.offsets, strict=True)
@@ -208,22 +216,22 @@ class Dataset:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the content: it names the dataset in run caches."""
+        """SHA-256 of the content, by which caches of runs identify the dataset."""
         return self.manifest.digest
 
     @property
     def rows(self) -> int:
-        """Rows of the embedding table in all."""
+        """The number of rows of the embedding table."""
         return self.layout.rows
 
     @cached_property
     def encoders(self) -> Encoders:
-        """What makes rows of raw values."""
+        """The encoders of the layout, from raw values to embedding rows."""
         return Encoders.open(self.path)
 
     @cached_property
     def tables(self) -> dict[str, dict[str, Ragged]]:
-        """Side table -> field -> the bags of all its rows, in memory."""
+        """Side table -> field -> the bags of all its rows, in memory. Row 0 is the empty row."""
         loaded: dict[str, dict[str, Ragged]] = {}
         for table in self.side_tables:
             fields = [f for f in self.fields if f.table == table]
@@ -234,19 +242,21 @@ class Dataset:
         return loaded
 
     def vocabulary(self, field: str) -> pa.Table:
-        """The vocabulary of a field: columns id and count, or edge; entry i is row i + 1.
+        """The stored encoder of a field: columns id and count, where entry i is row i + 1; or edge, for a number.
 
-        Raises: DataError where its file is damaged.
+        Raises: DataError if its file is damaged.
         """
         path = self.checked(self.manifest.vocabularies[field])
         with _damage(path):
             return pq.read_table(path, page_checksum_verification=True)
 
     def checked(self, name: str) -> Path:
-        """The path of a file, whose SHA-256 is compared before it is read for the first time.
+        """The path of a file. The first time, its SHA-256 is compared with the manifest.
 
-        The checksums of pages do not cover what stands between them: of flipped bits 8 in 1000 would be read
-        as other values without an error.
+        Parquet's page checksums are not enough, because they do not cover the bytes between pages: of 1000 flipped
+        bits, 8 would change values without an error.
+
+        Raises: DataError if the file is damaged or missing.
         """
         path = self.path / name
         if name not in self._checked:
@@ -255,18 +265,18 @@ class Dataset:
         return path
 
     def verify(self) -> None:
-        """Read every file and compare its SHA-256. Raises: DataError naming the first damaged file."""
+        """Read every file and compare its SHA-256. Raises: DataError that names the first damaged file."""
         for name, about in self.manifest.files.items():
             _compare(self.path / name, about.sha256)
 
 
 def open_dataset(path: Path | str) -> Dataset:
-    """The dataset in a folder that `entirespace prepare` made. Raises: DataError."""
+    """Open a dataset that `prepare` made. Raises: DataError if the folder is not a dataset or is damaged."""
     return Dataset(path)
 
 
 open = open_dataset
-"""The public name, `entirespace.open`."""
+"""Exported as `entirespace.open`."""
 
 
 def _compare(path: Path, digest: str) -> None:
@@ -275,12 +285,12 @@ def _compare(path: Path, digest: str) -> None:
     except OSError as error:
         raise damaged(path, str(error.strerror)) from error
     if not same:
-        raise damaged(path, "its SHA-256 is another")
+        raise damaged(path, "its SHA-256 is not the one in the manifest")
 
 
 @contextmanager
 def _damage(path: Path) -> Iterator[None]:
-    """What the Parquet reader says of a damaged file, as a DataError that names it."""
+    """Turn an error of the Parquet reader into a DataError that names the file."""
     try:
         yield
     except (OSError, pa.ArrowException) as error:

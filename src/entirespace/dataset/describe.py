@@ -1,4 +1,4 @@
-"""Table 1 of the paper for one's own data, the fields, and the audit."""
+"""Describes a dataset: Table 1 of the paper for this data, the fields, and the audit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .dataset import Dataset
 def describe(dataset: Dataset) -> dict[str, Any]:
     """Counts, rates, fields and the audit of a dataset, as plain values.
 
-    `table1` has users, items, impressions, clicks and conversions as the paper's Table 1, of all parts together.
+    `table1` has users, items, impressions, clicks and conversions of all parts together, as Table 1 of the paper.
     """
     manifest, roles = dataset.manifest, dataset.manifest.roles
     everything = reduce(add, (part.counts for part in dataset.parts))
@@ -61,7 +61,7 @@ def _counts(counts: Counts) -> dict[str, int]:
 
 
 def _rates(counts: Counts) -> dict[str, float | None]:
-    """CTR = clicks / impressions, CVR = conversions / clicks, CTCVR = conversions / impressions."""
+    """CTR = clicks / impressions, CVR = conversions / clicks, CTCVR = conversions / impressions; None for x / 0."""
     impressions, clicks, conversions = counts.impressions, counts["click"], counts["conversion"]
 
     def rate(part: int, whole: int) -> float | None:
@@ -75,7 +75,7 @@ def _rates(counts: Counts) -> dict[str, float | None]:
 
 
 def text(about: dict[str, Any]) -> str:
-    """What `describe` found, for a person."""
+    """The result of `describe` as text."""
     order = ("users", "items", "impressions", "clicks", "conversions")
     rates = ("ctr", "cvr", "ctcvr")
     parts: dict[str, dict[str, Any]] = {"all": {**about["table1"], **about["rates"]}, **about["parts"]}
@@ -102,9 +102,10 @@ def text(about: dict[str, Any]) -> str:
     return "\n\n".join(
         [
             f"{about['path']} (digest {about['digest'][:12]})"
-            + (", simulated: the truth of every impression is known" if about["truth"] else ""),
+            + (", simulated: the true probabilities of every impression are known" if about["truth"] else ""),
             table1,
-            f"{len(about['fields'])} fields, {rows:,} rows of the embedding (one a field is for unseen ids)\n" + fields,
+            f"{len(about['fields'])} fields, {rows:,} rows of the embedding (one per field is for unseen ids)\n"
+            + fields,
             "Audit of the raw log\n" + report(about["audit"]),
         ]
     )

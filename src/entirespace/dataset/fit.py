@@ -1,4 +1,4 @@
-"""Encoders from the training part of a staged log, or those of an earlier layout; and the row of every code."""
+"""Fits encoders on the training part of a staged log, or takes those of an earlier layout, and maps codes to rows."""
 
 from __future__ import annotations
 
@@ -20,21 +20,26 @@ from .jobs import Jobs
 from .manifest import LINK
 from .stage import Stage
 
-SAMPLE = 1_000_000  # numbers that quantile knots are fitted on; fewer than that: all of them
+SAMPLE = 1_000_000  # quantile knots are fitted on a random sample of about this many numbers, or on all if fewer
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """What turns staged codes and numbers into rows."""
+    """The encoders of a dataset, applied to staged codes and numbers."""
 
     encoders: Encoders
-    links: Mapping[str, np.ndarray]  # side table -> int64 (parts, rows + 1): impressions that refer to each row
+    links: Mapping[str, np.ndarray]  # side table -> int64 (parts, rows + 1): impressions of each part with each row
     rows: dict[str, np.ndarray] = field(default_factory=dict)  # field of ids -> int32 (C,), the row of each code
 
     def encode(self, f: Field, bags: Ragged, times: np.ndarray) -> tuple[Ragged, np.ndarray]:
-        """A field's rows, or positions; and how many ids and unseen ids that is in each part.
+        """(embedding rows or positions of a field, numbers of ids and of unseen ids in each part).
 
-        Shape: times int64 (parts, n), how often each row of the table stands in each part -> int64 (parts, 2).
+        Args:
+            f: the field.
+            bags: staged codes or numbers of n rows of its table.
+            times: how many impressions of each part have each row. Shape: int64 (parts, n).
+
+        Returns: Ragged of n rows, int64 (parts, 2).
         """
         if f.kind != "number":
             return recode(bags, self.rows[f.name], times)
@@ -50,13 +55,15 @@ def fit(
     known: Encoders | None = None,
     grow: bool = False,
 ) -> Fitted:
-    """Fit an encoder for each field, on the training part alone.
+    """Fit an encoder for each field, using only training impressions.
 
     Args:
-        stages: the staged tables, the impressions among them.
-        parts: the part of each impression, an index into PARTS. Shape: uint8 (n,).
-        known: encoders of an earlier layout, which are used instead.
-        grow: append to them the ids that are new in the training part.
+        source: the reader, for its fields and raw ids.
+        stages: the staged tables, including the impressions.
+        parts: the part of each impression, an index into PARTS or DROPPED. Shape: uint8 (n,).
+        jobs: runs the work on all cores.
+        known: encoders of an earlier layout, to use instead of fitting new ones.
+        grow: add ids of the training part that `known` does not have.
     """
     tables = {name: stage for name, stage in stages.items() if name != IMPRESSIONS}
     links = {name: np.zeros((len(PARTS), stage.rows + 1), np.int64) for name, stage in tables.items()}
@@ -73,18 +80,19 @@ def fit(
 
 
 def _refer(impressions: Stage, parts: np.ndarray, table: str, links: np.ndarray) -> None:
-    """Count how many impressions of each part refer to each row of a side table."""
+    """Count, in `links`, the impressions of each part that have each row of a side table."""
     for start, batch in impressions.batches():
-        rows = batch[LINK + table].to_numpy() + 1  # -1, no such row, is the empty row 0
+        rows = batch[LINK + table].to_numpy() + 1  # -1 (no such row) becomes 0, the empty row
         refer(rows, parts[start : start + batch.num_rows], links)
 
 
 def _fit_field(
     source: Source, stage: Stage, f: Field, times: np.ndarray, jobs: Jobs, known: Encoder | None, grow: bool
 ) -> tuple[Encoder, np.ndarray | None]:
-    """The encoder of a field, and the row of each of its codes.
+    """(encoder of a field, embedding row of each code or None for a number).
 
-    An id counts as often as training impressions hold it or refer to its row. Shape: times (rows of the table,).
+    Args:
+        times: how many training impressions have each row of the table; ids are counted that often. Shape: (rows,).
     """
     if f.kind == "number":
         if known is None:
@@ -107,6 +115,7 @@ def _fit_field(
 
 
 def _fit_knots(stage: Stage, f: Field, times: np.ndarray, jobs: Jobs) -> Knots:
+    """Fit the knots of a number. Shape: times (rows of the table,), how many training impressions have each row."""
     rng, numbers = np.random.default_rng(0), []
     share = SAMPLE / max(1, np.count_nonzero(times))
     for start, batch in stage.batches():

@@ -1,4 +1,4 @@
-"""Data frames -> a dataset: `from_frame`, for a log that is in memory already."""
+"""Data frames -> a dataset: `from_frame`, for a log that is already in memory."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from .dataset import Dataset
 from .prepare import PartName, prepare
 
 Fields = Sequence[str] | Mapping[str, str | Mapping[str, Any]]
-"""Names of columns; or names with a kind ("id", "ids", "number") or all that a schema file says of a field."""
+"""Names of columns; or name -> kind ("id", "ids", "number") or the settings of a field as in a schema file."""
 
 
 @dataclass(frozen=True)
 class SideTable:
-    """A side table that many impressions share by a key: `es.SideTable(users, key="user_id")`.
+    """A side table, joined to the impressions by a key: `es.SideTable(users, key="user_id")`.
 
     Args:
-        frame: polars, pandas or Arrow.
-        key: the key's column in it.
-        on: the key's column in the impressions; absent: the same name.
-        fields: its fields of x; absent: every column, the key included.
+        frame: a polars, pandas or Arrow table.
+        key: the key's column in the frame.
+        on: the key's column in the impressions. Default: the same name.
+        fields: its fields of x. Default: every column, including the key.
     """
 
     frame: Any
@@ -65,22 +65,26 @@ def from_frame(
     """Prepare a dataset from data frames (polars, pandas or Arrow), as `prepare` does from files.
 
     Args:
-        impressions: one row an impression.
+        impressions: a frame with one row per impression.
         click, conversion: the columns of the labels, 0/1 or true/false.
-        order: the column of time; absent: the order of the rows.
-        fields: the fields of x in the impressions. A sequence of columns, whose kinds follow from their types: lists
-            are "ids", floats "number", all else "id". Or a mapping from names to kinds, or to what a schema file
-            says of a field. Absent: every column that has no other use.
+        order: the column of time. Default: rows are in order of time.
+        fields: the fields of x in the impressions. Either names of columns, whose kinds follow from their types (lists
+            are "ids", floats "number", all others "id"); or a mapping from names to kinds, or to the settings of a
+            field as in a schema file. Default: every column that has no other use.
         tables: side tables by name.
-        user, item: the fields that name a user and an item.
-        unique: the columns that together name an impression: exact repeats are dropped.
-        weight: the column of how much an impression weighs in every loss.
-        train, validation: the share in time that trains, and the last share of that which validates.
-        part: put all impressions into this part instead.
-        encoders: a dataset or a run whose layout is used instead of fitting one.
-        out: the dataset's folder. Absent: a temporary one, gone with the dataset.
+        user, item: the fields that identify a user and an item.
+        unique: columns that together identify an impression. Of rows equal in all of them only the first is kept.
+        weight: the column of each impression's weight in every loss.
+        train: the share of impressions for training, the earliest in time.
+        validation: the share of the training part, the latest in time, for validation.
+        part: put all impressions into this part instead of splitting them.
+        encoders: a dataset or a run whose layout is used instead of fitting a new one.
+        on_orphan: what to do with a conversion without a click: keep the row with conversion = 0 (keep), leave the
+            row out (drop), or raise an error (error).
+        out: the dataset's folder. Default: a temporary folder that is deleted with the returned object.
+        force: replace a dataset that is at `out` already.
 
-    Raises: ConfigError for a column that is missing or whose kind cannot be told; else as `prepare`.
+    Raises: ConfigError if a column is missing or its type has no matching kind; other errors as `prepare`.
     """
     frame, sides = as_frame(impressions), tables or {}
     frames = {name: as_frame(side.frame) for name, side in sides.items()}
@@ -120,7 +124,7 @@ def from_frame(
 
 
 def _fields(frame: pl.DataFrame, fields: Fields | None, what: str, used: set[str | None] | None = None) -> Any:
-    """The fields of a table as a schema has them."""
+    """The fields of a table in the form of a schema file. `used`: columns that are not fields by default."""
     if isinstance(fields, Mapping):
         return {name: {"kind": about} if isinstance(about, str) else dict(about) for name, about in fields.items()}
     names = [name for name in frame.columns if name not in (used or ())] if fields is None else list(fields)
@@ -128,8 +132,11 @@ def _fields(frame: pl.DataFrame, fields: Fields | None, what: str, used: set[str
 
 
 def _kind(frame: pl.DataFrame, name: str, what: str) -> str:
+    """The kind of field that follows from the type of a column."""
     if name not in frame.columns:
-        raise ConfigError(f"{what} must have the column of each field", f"no '{name}'", do=nearest(name, frame.columns))
+        raise ConfigError(
+            f"{what} must have the column of each field", f"no column '{name}'", do=nearest(name, frame.columns)
+        )
     kind = frame[name].dtype
     if isinstance(kind, pl.List | pl.Array):
         return "ids"
@@ -137,5 +144,5 @@ def _kind(frame: pl.DataFrame, name: str, what: str) -> str:
         return "number"
     if kind.is_integer() or kind in (pl.String, pl.Boolean, pl.Categorical, pl.Enum):
         return "id"
-    must = f"the kind of column '{name}' of {what} must follow from its type"
-    raise ConfigError(must, str(kind), do=f'Say it: fields={{"{name}": "id"}} or "number"')
+    must = f"column '{name}' of {what} must hold ids, lists of ids or numbers"
+    raise ConfigError(must, str(kind), do=f'Give its kind: fields={{"{name}": "id"}} or "number"')

@@ -1,4 +1,4 @@
-"""Several jobs at once, with one progress. After an error in one of them, and Ctrl-C, none goes on for long."""
+"""Runs jobs in threads, with one common progress. After an error in one job, or Ctrl-C, all others stop soon."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ T = TypeVar("T")
 
 
 class Jobs:
-    """Runs jobs on all cores; each reports its progress through `advance`."""
+    """Runs jobs on all cores. Each job must call `advance` regularly, which also stops it after another's error."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress, self._lock, self._ended = progress, Lock(), False
 
     def __call__(self, jobs: Iterable[Callable[[], T]]) -> list[T]:
-        """What the jobs return, in order. Raises: the first error of any."""
+        """Run the jobs and return their results, in order. Raises: the first error of any job."""
         with ThreadPoolExecutor(THREADS) as pool:
             coming = [pool.submit(job) for job in jobs]
             try:
@@ -33,7 +33,7 @@ class Jobs:
                 raise
 
     def advance(self, rows: int) -> None:
-        """Report progress, from any thread. Raises: InterruptedError in a job that another's error ended."""
+        """Report progress, from any thread. Raises: InterruptedError if another job failed, so that this job stops."""
         if self._ended:
             raise InterruptedError
         with self._lock:

@@ -1,4 +1,4 @@
-"""manifest.json of a dataset: what the log was, what became of it, and what every file must be."""
+"""manifest.json of a dataset: the schema of the log, counts, audit, and the size and SHA-256 of every file."""
 
 from __future__ import annotations
 
@@ -13,86 +13,95 @@ from ..errors import DataError
 from ..records import FileRecord, Record
 
 MANIFEST = "manifest.json"
-LINK = "link."  # + side table: int32, the impression's row in it
-WEIGHTS = ".weights"  # field + this: list<float32>, beside the field's ids
-TIME = "time."  # + stage: int64, when it was reached
+# Names of columns of the Parquet files:
+LINK = "link."  # LINK + side table: int32, the impression's row in it
+WEIGHTS = ".weights"  # field + WEIGHTS: list<float32>, the weights of the field's ids
+TIME = "time."  # TIME + stage: int64, when it was reached
 ORDER, USER, WEIGHT = "order", "user", "weight"
 TRUTH = ("true_pctr", "true_pcvr")
 
 
 class PartRecord(Model):
-    """One part: its files and its line of the paper's Table 1."""
+    """One part: its files and its counts for Table 1 of the paper."""
 
     files: tuple[str, ...]
     impressions: int
     reached: dict[str, int]
-    """Stage -> the impressions that reached it."""
+    """Stage -> how many impressions reached it."""
     users: int
+    """How many different users the part has."""
     items: int
+    """How many different items the part has."""
 
     @property
     def counts(self) -> Counts:
+        """Impressions, and how many of them reached each stage."""
         return Counts(self.impressions, self.reached)
 
 
 class FieldRecord(Model):
-    """One field as this dataset holds it."""
+    """One field of this dataset."""
 
     name: str
     table: str
     kind: str
     size: int
-    """Rows of the embedding, row 0 ("unseen") included."""
+    """Its embedding rows, row 0 ("unseen") included."""
     single: bool
-    """Every row has exactly one id."""
+    """Every row of its table has exactly one id."""
     weighted: bool
-    """Some weight is not 1."""
+    """Its ids have weights, and some weight is not 1."""
     ids: dict[str, int]
-    """Part -> ids, each counted as often as an impression holds it."""
+    """Part -> how many ids its impressions have, an id of a side table counted once per impression."""
     unseen: dict[str, int]
-    """Part -> those of them that are in row 0."""
+    """Part -> how many of these ids are in row 0."""
 
 
 class TableRecord(Model):
-    """A side table: its file, and its rows, row 0 included."""
+    """One side table."""
 
     file: str
     rows: int
+    """Its rows, the empty row 0 included."""
 
 
 class Roles(Model):
-    """The fields that name a user and an item."""
+    """The fields that identify a user and an item."""
 
     user: str | None
     item: str | None
 
 
 class Manifest(Record):
-    """A dataset's content; written last, so that a folder with a manifest is whole."""
+    """The content of manifest.json. It is written last, so a folder with a manifest is complete."""
 
     FORMAT: ClassVar = "entirespace-dataset/2"
 
     made_by: str
+    """The version of this package that wrote the dataset."""
     digest: str
-    """SHA-256 of the content: it names the dataset in run caches."""
+    """SHA-256 of the content, by which caches of runs identify the dataset."""
     layout: str
-    """The digest of the layout that its rows are rows of."""
+    """The digest of the layout that the dataset is encoded with."""
     log: dict[str, Any] = Value(alias="schema")
     """The schema of the log, as it was read."""
     stages: tuple[str, ...]
+    """The stages of the funnel, in order."""
     labelled: bool
-    """False: outcomes were not known, and no stage counts as reached."""
+    """False: outcomes were not known yet, and the columns of all stages are false."""
     roles: Roles
     truth: bool
-    """The log is simulated: true_pctr and true_pcvr stand beside each impression."""
+    """The log is simulated, and impressions have the columns true_pctr and true_pcvr."""
     timed: tuple[str, ...]
     """The stages whose time is known."""
     weighted: bool
     """Impressions have weights."""
     observed_until: int | None
-    """The time up to which outcomes are known."""
+    """The time up to which outcomes are known; None: not recorded."""
     users: int
+    """How many different users all parts have together."""
     items: int
+    """How many different items all parts have together."""
     parts: dict[str, PartRecord]
     fields: tuple[FieldRecord, ...]
     tables: dict[str, TableRecord]
@@ -103,16 +112,19 @@ class Manifest(Record):
 
     @staticmethod
     def open(folder: Path) -> Manifest:
-        """The manifest of a dataset. Raises: DataError where there is none, or the dataset is not whole."""
+        """Read the manifest of a dataset, and compare the size of every file.
+
+        Raises: DataError if there is no manifest, or a file is missing or damaged.
+        """
         if not folder.is_dir():
             do = "`entirespace prepare` makes one"
-            raise DataError("a dataset is a folder", "no such folder", where=str(folder), do=do)
+            raise DataError("a dataset must be a folder", "there is no such folder", where=str(folder), do=do)
         manifest = Manifest.read(
             folder / MANIFEST,
             DataError,
             what="a dataset",
             must=_MUST,
-            missing="there is none: this is another folder, or `prepare` did not finish; "
+            missing="there is none: this folder is not a dataset, or `prepare` did not finish; "
             "`entirespace prepare` makes a dataset from raw logs",
             do="Prepare the dataset again",
         )
@@ -122,11 +134,12 @@ class Manifest(Record):
             except OSError as error:
                 raise damaged(folder / name, "the file is missing") from error
             if size != about.bytes:
-                raise damaged(folder / name, f"{size:,} bytes, not {about.bytes:,}")
+                raise damaged(folder / name, f"it has {size:,} bytes, not {about.bytes:,}")
         return manifest
 
 
 def damaged(path: Path, what: str) -> DataError:
+    """The error for a damaged file; `what` is what is wrong with it."""
     return DataError(_MUST, what, where=str(path), do="Prepare the dataset again")
 
 

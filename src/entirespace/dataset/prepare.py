@@ -1,10 +1,10 @@
 """Raw logs -> a dataset: read once, stage, assign parts, fit encoders on the training part, write.
 
     reader (logs) --codes--> stage --> leave out exact copies --> split in time --> count in the training part
-                               `-----> rows of the embedding --> Parquet, by part --> manifest
+                               `-----> embedding rows --> Parquet, by part --> manifest
 
-Memory holds the distinct raw ids and one block of rows, never the impressions. The folder appears under its
-name only when it is whole.
+Memory holds the distinct raw ids and one block of rows, never all impressions. The dataset gets its final name only
+when it is complete.
 """
 
 from __future__ import annotations
@@ -58,27 +58,29 @@ def prepare(
     """Prepare a dataset from a raw log.
 
     Args:
-        schema: a schema file, its content, the name of a recipe that comes with the package, or "aliccp".
+        schema: a schema file, a `Schema`, the name of a recipe of this package, or "aliccp".
         raw: the folder of the raw log.
-        out: the dataset's folder; it must not exist, be empty, or hold a dataset to replace if `force`.
-        encoders: a dataset or a run whose layout is used instead of fitting one: a later log for the same model.
-        grow: with `encoders`: append the ids to its vocabularies that are new in the training part.
-        part: put all rows into this part instead of splitting them.
-        labelled: False: outcomes are not known yet; the log needs no columns for them.
-        on_orphan: a conversion without a click becomes no conversion (keep), its row is left out (drop), or it ends
-            the reading (error).
-        max_bad: the share of a table's rows that may be put aside as bad.
-        min_count: "aliccp" only: an id in fewer training impressions shares its field's row 0.
-        validation: "aliccp" only: the last share of the training file that validates (default 0.1).
+        out: the dataset's folder. It must be new or empty; with `force` it may also hold a dataset.
+        encoders: a dataset or a run whose layout is used instead of fitting a new one, to prepare a later log for the
+            same model.
+        grow: with `encoders`: add ids of the training part that its vocabularies do not have.
+        part: put all impressions into this part instead of splitting them.
+        labelled: False if outcomes are not known yet; the log then needs no columns for them.
+        on_orphan: what to do with a conversion without a click: keep the row with conversion = 0 (keep), leave the
+            row out (drop), or raise an error (error).
+        max_bad: the largest share of a table's rows, from 0 to 1, that may be bad.
+        min_count: "aliccp" only: an id in fewer training impressions shares row 0 of its field. Default: 1.
+        validation: "aliccp" only: the last share of the training file, for validation. Default: 0.1.
+        force: replace a dataset that is at `out` already.
 
-    Raises: ConfigError for a schema or an option that is not valid. DataError for a log that cannot be read; then
-    nothing is left at `out`, and what was there before still is.
+    Raises: ConfigError for an invalid schema or option, DataError for a log that cannot be read. After an error `out`
+    is as it was before.
     """
     raw, out = Path(raw), Path(out)
     if grow and encoders is None:
-        raise ConfigError("grow goes with encoders", "there are none to grow")
+        raise ConfigError("grow can only be set with encoders", "no encoders are given")
     if grow and part not in (None, "train"):
-        raise ConfigError("grow appends ids of training impressions", f"all impressions are in the {part} part")
+        raise ConfigError("grow needs training impressions", f"all impressions are in the {part} part")
     known = None
     if encoders is not None:
         known = encoders.encoders if isinstance(encoders, Dataset) else Encoders.open(Path(encoders))
@@ -93,7 +95,7 @@ def prepare(
             return AliCCPSource(raw, audit, quarantine, **options)
     else:
         if not (min_count is None and validation is None):
-            raise ConfigError("min_count and validation go with aliccp", "a schema file says them itself")
+            raise ConfigError("min_count and validation can only be set for aliccp", "a schema file sets them itself")
         log = schema if isinstance(schema, Schema) else read_schema(schema_file(schema))
         split = log.split
         about = log.model_dump(mode="json", by_alias=True, exclude_none=True)
@@ -110,23 +112,23 @@ def prepare(
 
 
 def _aliccp_split(raw: Path, validation: float) -> SplitSchema:
-    """The files' own split; the training pair alone is split in half."""
+    """Train and test as in the file names; if there is no test pair, the training pair is split in half."""
     if not raw.is_dir():
-        raise ConfigError("RAW must be the folder with the raw log", "no such folder", where=str(raw))
+        raise ConfigError("RAW must be the folder of the raw log", "there is no such folder", where=str(raw))
     if (raw / "sample_skeleton_test.csv").exists():
         return SplitSchema(by="file", train=("*_train.csv",), test=("*_test.csv",), validation=validation)
     return SplitSchema(validation=validation)
 
 
 def schema_file(name: Path | str) -> Path:
-    """A file, or the recipe of that name that comes with the package. Raises: ConfigError where there is neither."""
+    """The path of a schema file, or of the recipe of this name. Raises: ConfigError if there is neither."""
     path = Path(name)
-    if path.suffix == ".toml" or path.is_file():  # a folder of that name may be the dataset of an earlier run
+    if path.suffix == ".toml" or path.is_file():  # not exists(): a folder may have the name of a recipe
         return path
     recipes = {Path(str(entry)).stem: Path(str(entry)) for entry in files("entirespace.recipes").iterdir()}
     recipes = {stem: file for stem, file in recipes.items() if file.suffix == ".toml"}
     if str(name) not in recipes:
-        must = "SCHEMA must be a schema file, a recipe's name or the word aliccp"
+        must = "SCHEMA must be a schema file, the name of a recipe, or aliccp"
         raise ConfigError(must, f"'{name}'", do=nearest(str(name), [*recipes, ALICCP]))
     return recipes[str(name)]
 
@@ -143,13 +145,13 @@ def prepare_source(
     force: bool = False,
     progress: Progress = SILENT,
 ) -> Dataset:
-    """Prepare a dataset from a reader of one's own.
+    """Prepare a dataset from any reader; see `logs.source.Source`. Arguments that are not listed are as in `prepare`.
 
     Args:
-        open_source: opens the reader over an audit and a quarantine.
-        split: who trains, validates and tests.
-        schema: what the manifest says of the log's schema.
-        known: encoders of an earlier layout. Its other arguments are those of `prepare`.
+        open_source: makes the reader, given the audit and quarantine that it must use.
+        split: how to split impressions into parts.
+        schema: a description of the log, stored in the manifest.
+        known: encoders of an earlier layout, to use instead of fitting new ones.
 
     Raises: DataError as `prepare`.
     """
@@ -173,7 +175,7 @@ def prepare_source(
         shutil.rmtree(work / "stage")
         work.chmod(0o755)
         old = work.with_suffix(".old")
-        if out.exists():  # aside first: at no time is half a dataset under its name
+        if out.exists():  # move the old dataset away first, so that `out` is never incomplete
             out.rename(old)
         work.rename(out)
         shutil.rmtree(old, ignore_errors=True)
@@ -181,26 +183,26 @@ def prepare_source(
 
 
 def _check_place(out: Path, force: bool) -> None:
-    """Raises: DataError where something else than a dataset to replace stands at `out`."""
+    """Raises: DataError if `out` is neither new nor empty, unless it is a dataset and `force` is set."""
     must = "the dataset's folder must be new or empty"
     for parent in out.parents:
         if parent.exists() and not parent.is_dir():
-            raise DataError(must, f"{parent} is a file", where=str(out), do="Name another")
+            raise DataError(must, f"{parent} is a file", where=str(out), do="Name another folder")
     if out.exists() and not out.is_dir():
-        raise DataError(must, "it is a file", where=str(out), do="Name another")
+        raise DataError(must, "it is a file", where=str(out), do="Name another folder")
     if not out.exists() or not any(out.iterdir()):
         return
     if not (out / MANIFEST).exists():
         here = ", ".join(sorted(p.name for p in out.iterdir())[:5])
-        raise DataError(must, f"it is no dataset, and holds {here}", where=str(out), do="Name another")
+        raise DataError(must, f"it is not a dataset, and holds {here}", where=str(out), do="Name another folder")
     if not force:
         raise DataError(must, "it holds a dataset", where=str(out), do="--force replaces it")
 
 
 def _staged(source: Source, folder: Path, audit: Audit) -> dict[str, Stage]:
-    """The log as codes on disk: each table under its name, the impressions first.
+    """Read the log and write its codes to disk: table -> stage, the impressions first.
 
-    Raises: DataError where no impression can be used.
+    Raises: DataError if no impression can be used.
     """
     names = dict.fromkeys([IMPRESSIONS, *(f.table for f in source.fields)])
     stages = {
@@ -216,7 +218,7 @@ def _staged(source: Source, folder: Path, audit: Audit) -> dict[str, Stage]:
         stage.close()
     if not stages[IMPRESSIONS].rows:
         counted = audit.as_dict()["tables"].get(IMPRESSIONS, {"read": 0, "reasons": {}})
-        why = [f"{r['rows']:,} are {slug} ({r['sentence']})" for slug, r in counted["reasons"].items()]
-        came = f"of {counted['read']:,} rows not one can be used" + (f": {'; '.join(why)}" if why else "")
+        why = [f"{r['rows']:,} {slug} ({r['sentence']})" for slug, r in counted["reasons"].items()]
+        came = f"none of {counted['read']:,} rows can be used" + (f": {'; '.join(why)}" if why else "")
         raise DataError("a log must hold impressions", came)
     return stages

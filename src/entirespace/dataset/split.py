@@ -1,7 +1,7 @@
-"""The split in time: the first half trains (paper, section 3.1), with its last tenth for validation; the second tests.
+"""The split in time. By default the first half is for training (paper, section 3.1), and its last tenth validation.
 
-The log is never sorted. The first share of the rows in time are the rows before a threshold, which a radix select finds
-over the times on disk. So memory does not grow with the log, and each part keeps the log's order.
+The log is not sorted. A radix select over the times on disk finds the time before which the wanted share of rows is. So
+memory does not grow with the log, and each part keeps the order of the log.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ BINS = 1 << 16
 def kth(chunks: Callable[[], Iterable[np.ndarray]], k: int) -> int:
     """The k-th smallest of all values, with k from 0, in at most five passes over the chunks.
 
-    Shape: chunks of int64 (n,) -> int.
+    Args:
+        chunks: opens the values from the start, in chunks of int64 (n,).
+        k: from 0 to the number of values - 1.
 
     >>> kth(lambda: [np.array([5, 1]), np.array([9, 5])], 2)
     5
@@ -30,7 +32,7 @@ def kth(chunks: Callable[[], Iterable[np.ndarray]], k: int) -> int:
         counts = np.zeros(BINS, np.int64)
         for chunk in chunks():
             inside = chunk[(chunk >= low) & (chunk <= high)]
-            # the difference of two int64 may need all 64 bits of a uint64
+            # the difference of two int64 may need all 64 bits, so it is computed as uint64
             bins = (inside.view(np.uint64) - np.int64(low).view(np.uint64)) // np.uint64(width)
             counts += np.bincount(bins.astype(np.int64), minlength=BINS)
         bin_ = int(np.searchsorted(np.cumsum(counts), k, side="right"))
@@ -40,8 +42,11 @@ def kth(chunks: Callable[[], Iterable[np.ndarray]], k: int) -> int:
 
 
 def threshold(chunks: Callable[[], Iterable[np.ndarray]], rows: int, share: float) -> int:
-    """The time before which about `share` of the rows are; rows of the same time are all on one side of it.
+    """The time t so that about `share` of the rows have a time < t. Rows with equal times are never separated.
 
-    The first part is all values < the threshold. Shape: chunks of int64, `rows` values in all -> int.
+    Args:
+        chunks: opens the times from the start, in chunks of int64 (n,).
+        rows: the number of times in all chunks.
+        share: from 0 to 1.
     """
     return kth(chunks, min(rows - 1, round(share * rows)))

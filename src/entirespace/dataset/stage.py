@@ -1,7 +1,7 @@
-"""Blocks of codes put by on disk while a log is read, and read again, memory-mapped, as often as needed.
+"""Stores the codes of a log on disk while it is read, to be read again, memory-mapped, as often as needed.
 
-Which ids get a row, who trains and which rows repeat are known only when the whole log was seen. Reading the
-raw log again would cost the parsing again; a stage costs a few bytes an id, and no memory.
+Which ids get an embedding row, which rows are for training and which are copies is known only after the whole log was
+read. Parsing the raw log a second time would be slow; a stage costs a few bytes of disk per id, and no memory.
 """
 
 from __future__ import annotations
@@ -20,9 +20,12 @@ from .manifest import LINK, ORDER, TIME, TRUTH, WEIGHT, WEIGHTS
 
 
 class Stage:
-    """The blocks of one table, in an Arrow IPC file.
+    """The blocks of one table in an Arrow IPC file. All blocks of a table must have the same columns.
 
-    Columns come and go with what the log has: every block of a table must have the same ones.
+    Attributes:
+        rows: the rows written so far.
+        weighted: field -> some weight is not 1.
+        single: field -> every row has exactly one id.
     """
 
     def __init__(self, path: Path, fields: tuple[Field, ...]) -> None:
@@ -31,10 +34,11 @@ class Stage:
         self._sink: pa.OSFile | None = None
         self._schema: pa.Schema | None = None
         self.rows = 0
-        self.weighted = {f.name: False for f in fields}  # some weight is not 1
-        self.single = {f.name: True for f in fields}  # every row has exactly one id
+        self.weighted = {f.name: False for f in fields}
+        self.single = {f.name: True for f in fields}
 
     def write(self, block: Block) -> None:
+        """Append a block."""
         columns: dict[str, pa.Array] = {}
         for f in self._fields:
             bags = block.fields[f.name]
@@ -70,18 +74,18 @@ class Stage:
         self.rows += block.rows
 
     def close(self) -> None:
-        """End the writing; then the blocks can be read."""
+        """Finish writing. Only then can blocks be read."""
         if self._writer is not None and self._sink is not None:
             self._writer.close()
             self._sink.close()
 
     @property
     def columns(self) -> list[str]:
-        """The names of its columns; none where no block was written."""
+        """The names of the columns; empty if no block was written."""
         return [] if self._schema is None else self._schema.names
 
     def batches(self) -> Iterator[tuple[int, pa.RecordBatch]]:
-        """(rows before it, the block's columns), in order."""
+        """(number of rows before the block, columns of the block), in order."""
         if self._writer is None:
             return
         with self._path.open("rb") as opened:
@@ -91,11 +95,11 @@ class Stage:
             batch = file.get_batch(i)
             yield start, batch
             start += batch.num_rows
-            if hasattr(mapped, "madvise"):  # what was read need not count as this process's memory
+            if hasattr(mapped, "madvise"):  # pages that were read need not stay in this process's memory
                 mapped.madvise(mmap.MADV_DONTNEED)
 
     def field(self, batch: pa.RecordBatch, name: str) -> Ragged:
-        """One field of a batch, with its weights if the field has any anywhere."""
+        """One field of a batch, with weights if some weight of the field is not 1 in any block."""
         if not self.weighted.get(name):
             return from_arrow(batch[name])
         weights = batch[name + WEIGHTS]

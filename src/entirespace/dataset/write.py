@@ -1,4 +1,4 @@
-"""The files of a dataset as they are written: Parquet of bags and flat columns, cut by part, counted for Table 1."""
+"""Writes the Parquet files of side tables and of parts, and counts users and items for Table 1."""
 
 from __future__ import annotations
 
@@ -14,11 +14,16 @@ from .dataset import ROW_GROUP, from_arrow, to_arrow
 from .manifest import LINK, USER, WEIGHTS, PartRecord
 from .stage import Stage
 
-FILE_ROWS = 32 * ROW_GROUP
+FILE_ROWS = 32 * ROW_GROUP  # impressions of one file
 
 
 class Role:
-    """The code of each impression's user (or item); -1 where there is none, or more than one."""
+    """The code of each impression's user (or item); -1 if it has none, or more than one.
+
+    Args:
+        field: the field that identifies a user (or item); None: there is none.
+        stage: the staged table of the field.
+    """
 
     def __init__(self, field: Field | None, stage: Stage | None) -> None:
         self._field, self._by_row = field, None
@@ -36,7 +41,7 @@ class Role:
         return codes
 
     def of(self, batch: pa.RecordBatch) -> np.ndarray:
-        """Shape: int32 (n,)."""
+        """The codes of a batch of n impressions. Shape: int32 (n,)."""
         if self._field is None:
             return np.full(batch.num_rows, -1, np.int32)
         if self._by_row is None:
@@ -45,12 +50,15 @@ class Role:
 
 
 class TableFile:
-    """A Parquet file of bags and flat columns: fixed row groups, no nulls, zstd, page checksums.
+    """A Parquet file of bags and flat columns: row groups of fixed size, no nulls, zstd, page checksums.
 
-    Bags of many different ids are not compressed: a sixth of the space would cost half as much time again.
+    Bags of many different ids are not compressed: that would save a sixth of the space, but take half as much time
+    again.
 
     Args:
-        small: the columns of few different ids: they are encoded by dictionary, as weights are.
+        path: of the file.
+        stage: the staged table, for which fields have weights.
+        small: the columns with few different ids, which are dictionary-encoded like weights.
         group: rows of a row group; None: ROW_GROUP.
     """
 
@@ -62,6 +70,7 @@ class TableFile:
         self.rows = 0
 
     def write(self, fields: dict[str, Ragged], flat: dict[str, np.ndarray] | None = None) -> None:
+        """Append rows: fields of bags, and columns with one value per row. Shape: n rows each."""
         columns = {name: pa.array(values) for name, values in (flat or {}).items()}
         for name, bags in fields.items():
             columns[name] = to_arrow(bags)
@@ -89,10 +98,11 @@ class TableFile:
             )
         cut = table.num_rows // self._group * self._group if whole_groups else table.num_rows
         self._writer.write_table(table.slice(0, cut), row_group_size=self._group)
-        rest = table.slice(cut)
-        self._held = rest.to_batches() if rest.num_rows else []
+        remaining = table.slice(cut)
+        self._held = remaining.to_batches() if remaining.num_rows else []
 
     def close(self) -> None:
+        """Write the remaining rows and close the file."""
         if self._held:
             self._flush(whole_groups=False)
         if self._writer is not None:
@@ -106,7 +116,11 @@ class TableFile:
 
 
 class PartFiles:
-    """The files of one part, and its counts for Table 1."""
+    """Writes the files of one part, and counts its impressions, stages, users and items for Table 1.
+
+    Attributes:
+        seen: "users" and "items" -> bool (codes,), the codes that occur in the part.
+    """
 
     def __init__(self, out: Path, part: str, stage: Stage, small: list[str], stages: tuple[str, ...]) -> None:
         self._out, self._part, self._stage, self._small = out, part, stage, small
@@ -116,6 +130,13 @@ class PartFiles:
         self.seen = {"users": np.zeros(0, bool), "items": np.zeros(0, bool)}
 
     def write(self, fields: dict[str, Ragged], flat: dict[str, np.ndarray], item: np.ndarray) -> None:
+        """Append n impressions.
+
+        Args:
+            fields: field -> bags of n rows.
+            flat: column -> (n,): stages, user, time and so on.
+            item: the code of each impression's item, only for counting; -1: none. Shape: int32 (n,).
+        """
         if self._file is None or self._file.rows >= FILE_ROWS:
             if self._file is not None:
                 self._file.close()
@@ -129,12 +150,12 @@ class PartFiles:
             self.seen[role] = _mark(self.seen[role], codes)
 
     def finish(self) -> None:
-        """End the last file."""
+        """Close the last file."""
         if self._file is not None:
             self._file.close()
 
     def record(self) -> PartRecord:
-        """What the manifest says of the part."""
+        """The part's record in the manifest."""
         users, items = (int(marks.sum()) for marks in self.seen.values())
         return PartRecord(
             files=tuple(self._names),
@@ -146,6 +167,7 @@ class PartFiles:
 
 
 def _mark(seen: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """`seen` with the entries of these codes set, extended if needed. Negative codes are ignored."""
     size = int(codes.max(initial=-1)) + 1
     if size > len(seen):
         seen = np.concatenate([seen, np.zeros(max(size, 2 * len(seen)) - len(seen), bool)])
@@ -154,7 +176,7 @@ def _mark(seen: np.ndarray, codes: np.ndarray) -> np.ndarray:
 
 
 def distinct(parts: Sequence[PartFiles], role: str) -> int:
-    """How many users or items all parts have together."""
+    """How many different users or items all parts have together."""
     marks = [part.seen[role] for part in parts]
     together = np.zeros(max(map(len, marks)), bool)
     for seen in marks:

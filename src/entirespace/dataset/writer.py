@@ -1,4 +1,4 @@
-"""Staged codes -> the files of a dataset, and its manifest last."""
+"""Staged codes -> the files of a dataset, the manifest last."""
 
 from __future__ import annotations
 
@@ -24,16 +24,20 @@ from .manifest import LINK, MANIFEST, ORDER, TIME, TRUTH, USER, WEIGHT, FieldRec
 from .stage import Stage
 from .write import PartFiles, Role, TableFile, distinct
 
-TABLE_GROUP = 16_384  # rows of a side table in a row group: its rows may hold hundreds of ids
-SMALL = 1 << 14
+TABLE_GROUP = 16_384  # rows of a row group of a side table, small because a row can have hundreds of ids
+SMALL = 1 << 14  # fields with at most this many embedding rows are dictionary-encoded
 
 
 class Writer:
     """Writes a dataset into a folder.
 
     Args:
-        stages: the staged tables by name, the impressions among them.
-        parts: the part of each impression, an index into PARTS. Shape: uint8 (n,).
+        source: the reader, for fields, roles and stages.
+        stages: table -> its stage, including the impressions.
+        parts: the part of each impression, an index into PARTS or DROPPED. Shape: uint8 (n,).
+        fitted: the encoders.
+        out: the folder.
+        jobs: runs the work on all cores.
     """
 
     def __init__(
@@ -45,11 +49,17 @@ class Writer:
         self._tables = {name: stage for name, stage in stages.items() if name != IMPRESSIONS}
         self._fields = {name: tuple(f for f in source.fields if f.table == name) for name in stages}
         self._labelled = source.stages[0] in self._impressions.columns
-        # field -> int64 (parts, 2): ids, unseen ids
+        # field -> int64 (parts, 2): the numbers of ids and of unseen ids in each part
         self._statistics = {f.name: np.zeros((len(PARTS), 2), np.int64) for f in source.fields}
 
     def write(self, schema: dict[str, Any], audit: Audit, progress: Progress) -> None:
-        """Write every file; the manifest last."""
+        """Write all files, the manifest last.
+
+        Args:
+            schema: a description of the log, stored in the manifest.
+            audit: stored in the manifest.
+            progress: advances by rows written.
+        """
         for folder in ("tables", "impressions"):
             (self._out / folder).mkdir()
         total = self._impressions.rows + sum(stage.rows for stage in self._tables.values())
@@ -108,11 +118,12 @@ class Writer:
         )
 
     def _write_table(self, table: str) -> None:
+        """Write a side table, its empty row first."""
         stage, fields, links = self._tables[table], self._fields[table], self._fitted.links[table]
         empty: dict[str, Ragged] = {}
         for f in fields:
             kind = np.float32 if f.kind == "number" else np.int32
-            if stage.single[f.name]:  # one id, unseen
+            if stage.single[f.name]:  # the empty row has one id, "unseen"
                 empty[f.name] = Ragged(np.zeros(1, kind))
                 self._statistics[f.name] += links[:, :1]
             else:
@@ -128,7 +139,7 @@ class Writer:
                 self._jobs.advance(batch.num_rows)
 
     def _write_part(self, part: int, files: PartFiles, users: Role, items: Role) -> None:
-        """The impressions of one part."""
+        """Write the impressions of one part."""
         stage, fields = self._impressions, self._fields[IMPRESSIONS]
         kept = [name for name in (ORDER, WEIGHT, *TRUTH) if name in stage.columns]
         kept += [name for name in stage.columns if name.startswith(TIME)]
@@ -157,12 +168,12 @@ class Writer:
         files.finish()
 
     def _small(self, table: str) -> list[str]:
-        """Fields with so few ids that a dictionary of those of a row group makes the file smaller."""
+        """The fields with so few ids that dictionary encoding makes the file smaller."""
         encoders = self._fitted.encoders
         return [f.name for f in self._fields[table] if f.kind != "number" and encoders[f.name].size <= SMALL]
 
     def _role(self, name: str | None) -> Role:
-        """The raw ids of the user or the item, told apart even where they have no row of the embedding."""
+        """The codes of users or items. They differ also for ids that share the embedding row "unseen"."""
         field = next((f for f in self._source.fields if f.name == name), None)
         return Role(field, self._stages[field.table] if field else None)
 

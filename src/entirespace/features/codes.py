@@ -1,4 +1,4 @@
-"""Raw ids -> provisional codes while a log is read: numbered as they appear, or hashed into buckets."""
+"""Raw ids -> integer codes while a log is read: numbered in order of appearance, or hashed into buckets."""
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false, reportUnknownLambdaType=false
@@ -18,15 +18,16 @@ _serial = itertools.count()
 
 
 class Codes:
-    """The raw ids of one field, numbered 1, 2, 3, ... as they appear; 0 is the empty id, a missing one.
+    """Numbers the raw ids of one field 1, 2, 3, ... in order of appearance. Code 0 is the empty id, a missing value.
 
-    Integers are numbered as such, five times as fast as text, until the first text comes: 7 and "7" are one id.
+    7 and "7" are the same id. As long as all ids are integers they are kept as integers, which is five times as fast;
+    at the first text all are converted to text.
     """
 
     def __init__(self) -> None:
         self._integers: IntCodes | None = IntCodes()
-        # Categories number strings in Rust (70 ns each), but remember them only as long as some Series uses
-        # them: `_alive` is that Series, and so code 0 is always the empty id.
+        # polars Categories number strings quickly (70 ns each), but forget them when no Series uses them any more.
+        # `_alive` is a Series that keeps them in use. Its one value makes code 0 the empty id.
         self._type = pl.Categorical(pl.Categories(f"entirespace-{next(_serial)}"))
         self._alive = pl.Series([""], dtype=self._type)
         self._size = 1
@@ -35,7 +36,10 @@ class Codes:
         return self._size
 
     def encode(self, ids: pl.Series) -> np.ndarray:
-        """Codes of raw ids. Shape: text without nulls, or integers (n,) -> int32 (n,)."""
+        """The codes of raw ids; new ids get the next numbers.
+
+        Shape: text without nulls, or integers (n,), null: the empty id -> int32 (n,).
+        """
         if self._integers is not None and ids.dtype.is_integer():
             known = ids.drop_nulls().cast(pl.Int64).to_numpy()
             codes = np.zeros(len(ids), np.int32)
@@ -53,7 +57,7 @@ class Codes:
         return codes
 
     def ids(self) -> pa.Array:
-        """The raw ids by code, as text; as int64, the empty id null, if all are integers."""
+        """The raw id of each code. Shape: text (C,); or int64 (C,), the empty id as null, if all ids are integers."""
         if self._integers is not None:
             return pa.concat_arrays([pa.nulls(1, pa.int64()), pa.array(self._integers.keys)])
         codes = pl.Series("code", np.arange(self._size, dtype=np.uint32))
@@ -61,7 +65,11 @@ class Codes:
 
 
 class HashedCodes:
-    """The stand-in for `Codes` where a field is hashed: the code is the bucket, and no id is remembered."""
+    """Used instead of `Codes` for a hashed field: the code is the hash bucket, and raw ids are not stored.
+
+    Args:
+        buckets: the number of buckets.
+    """
 
     def __init__(self, buckets: int) -> None:
         self._buckets = buckets
@@ -70,17 +78,18 @@ class HashedCodes:
         return self._buckets
 
     def encode(self, ids: pl.Series) -> np.ndarray:
-        """Buckets of raw ids. Shape: text without nulls, or integers (n,) -> int32 (n,)."""
+        """The hash buckets of raw ids. Shape: text without nulls, or integers (n,) -> int32 (n,)."""
         return hash_buckets(ids, self._buckets)
 
     def ids(self) -> pa.Array:
+        """Empty: raw ids are not stored."""
         return pa.array([], pa.string())
 
 
 def hash_buckets(ids: pl.Series, buckets: int) -> np.ndarray:
-    """The buckets of raw ids, the same on every machine and in every version; 7 and "7" are one id, null is "".
+    """The hash buckets of raw ids, from 0: the same on every machine and in every version of this package.
 
-    Shape: text or integers (n,) -> int32 (n,).
+    7 and "7" are the same id; null is the empty id "". Shape: text or integers (n,) -> int32 (n,).
 
     >>> hash_buckets(pl.Series(["u1", "7"]), 1000), hash_buckets(pl.Series([7]), 1000)
     (array([785, 759], dtype=int32), array([759], dtype=int32))

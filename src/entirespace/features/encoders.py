@@ -1,11 +1,11 @@
-"""Raw values of a field -> rows of its part of the embedding table; row 0 is "unseen".
+"""Encoders: raw values of a field -> rows of the field's own range of the embedding table. Row 0 is "unseen".
 
-    Vocabulary   raw ids seen at least `min_count` times in training impressions, the most frequent first
-    Hashed       1 + a hash of the raw id mod buckets (kernels/hashing.py)
-    Knots        a number's position among quantile knots: k + t, in bucket k at share t of the way to the next knot
+    Vocabulary   one row per raw id in at least `min_count` training impressions, the most frequent id first
+    Hashed       row 1 + (hash of the raw id mod buckets); see kernels/hashing.py
+    Knots        a number's position k + t among quantile knots: in bucket k, a share t of the way to the next knot
 
-All three are fitted on the training part only. A new kind of encoder is a class with the four members of `Encoder`,
-its name in `layout.KINDS`, and a line in `fit`.
+Vocabulary and Knots are fitted on the training part only; Hashed needs no fitting. To add a kind of encoder, write a
+class with the members of `Encoder`, add it to `layout.KINDS`, and fit it in `dataset/fit.py`.
 """
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -27,34 +27,36 @@ from .values import text
 
 
 class Encoder(Protocol):
-    """Turns the raw values of one field into rows of its part of the embedding table."""
+    """Turns the raw values of one field into rows of the field's range of the embedding table."""
 
     @property
     def size(self) -> int:
-        """Rows of the embedding, row 0 ("unseen") included."""
+        """The number of embedding rows of the field, row 0 ("unseen") included."""
         ...
 
     def encode(self, values: pl.Series | np.ndarray) -> np.ndarray:
-        """Rows int32 (n,) of raw ids, or positions float32 (n,) of numbers. Shape: (n,) -> (n,)."""
+        """Raw ids (n,) -> rows int32 (n,), or numbers (n,) -> positions float32 (n,)."""
         ...
 
     def to_table(self) -> pa.Table:
-        """What must be stored of it; `from_table` reads it back."""
+        """The encoder as a table, for storing. `from_table` reads it back."""
         ...
 
     @classmethod
-    def from_table(cls, field: Field, table: pa.Table) -> Self: ...
+    def from_table(cls, field: Field, table: pa.Table) -> Self:
+        """The encoder that `to_table` stored."""
+        ...
 
 
 class Lookup:
-    """Finds texts among many, by a binary search over their order. Of texts that are equal the first is found."""
+    """Finds the index of a text among many, by binary search. Of equal texts it finds the first."""
 
     def __init__(self, texts: pl.Series) -> None:
         ordered = texts.rename("text").to_frame().with_row_index("row").sort("text", "row")
         self._order, self._sorted = ordered["row"], ordered["text"].set_sorted()
 
     def find(self, texts: pl.Series) -> np.ndarray:
-        """Where each text stands, -1 for one that is not there. Shape: text (n,) -> int64 (n,)."""
+        """The index of each text; -1 if it is not there. Shape: text (n,) -> int64 (n,)."""
         if not len(self._sorted) or not len(texts):
             return np.full(len(texts), -1, np.int64)
         place = self._sorted.search_sorted(texts, side="left").clip(0, len(self._sorted) - 1)
@@ -64,17 +66,18 @@ class Lookup:
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """Raw ids that have a row of their own.
+    """Raw ids that each have an embedding row; all others share row 0.
 
     >>> Vocabulary(pl.Series(["b", "a"]), np.array([5, 2])).encode(pl.Series(["a", "x", "b"]))
     array([2, 0, 1], dtype=int32)
     """
 
-    ids: pl.Series  # text: entry i is the raw id of row i + 1
-    counts: np.ndarray  # int64: the training impressions of each
+    ids: pl.Series  # text (V,): entry i is the raw id of row i + 1
+    counts: np.ndarray  # int64 (V,): the training impressions of each id
 
     @property
     def size(self) -> int:
+        """V + 1: row 0 is "unseen"."""
         return len(self.ids) + 1
 
     @cached_property
@@ -82,7 +85,7 @@ class Vocabulary:
         return Lookup(self.ids)
 
     def encode(self, values: pl.Series | np.ndarray) -> np.ndarray:
-        """Shape: text or integers (n,) -> int32 (n,)."""
+        """The row of each raw id; 0 if it is unknown. Shape: text or integers (n,) -> int32 (n,)."""
         return (self._lookup.find(text(pl.Series(values))) + 1).astype(np.int32)
 
     def to_table(self) -> pa.Table:
@@ -95,16 +98,17 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class Hashed:
-    """Raw ids share rows as their hashes fall: nothing is fitted or remembered."""
+    """Each raw id gets the row of its hash, which other ids may share. Nothing is fitted, and no id is "unseen"."""
 
     buckets: int
 
     @property
     def size(self) -> int:
+        """buckets + 1: row 0 is never used."""
         return self.buckets + 1
 
     def encode(self, values: pl.Series | np.ndarray) -> np.ndarray:
-        """Shape: text or integers (n,) -> int32 (n,)."""
+        """The row of each raw id. Shape: text or integers (n,) -> int32 (n,)."""
         return 1 + hash_buckets(pl.Series(values), self.buckets)
 
     def to_table(self) -> pa.Table:
@@ -118,11 +122,12 @@ class Hashed:
 
 @dataclass(frozen=True, eq=False)
 class Knots:
-    """Quantile knots of a number, which cut it into buckets; a missing number is row 0.
+    """Quantile knots, which cut a number into buckets. A missing number (NaN) has position 0.
 
-    Bucket k = 1 .. E + 1 holds the numbers above knot k - 1 up to knot k. The position k + t of a number says its
-    bucket and, by t in [0, 1), where in it the number lies. Buckets 1 and E + 1 have one end only: t is just below 1
-    in the first and 0 in the last, so that a line drawn through the rows has no step at the knots.
+    Bucket k = 1 .. E + 1 holds the numbers above knot k - 1, up to and including knot k. A number's position is k + t:
+    its bucket k, and the share t of the way from knot k - 1 to knot k, in [0, 1). The first and the last bucket have a
+    knot at one end only. There t is fixed: just below 1 in the first, 0 in the last. So linear interpolation between
+    the embedding rows k and k + 1 is continuous at every knot.
 
     >>> Knots(np.array([0.0, 10.0])).encode(np.array([5.0, 11.0, np.nan]))
     array([2.5, 3. , 0. ], dtype=float32)
@@ -132,18 +137,19 @@ class Knots:
 
     @property
     def size(self) -> int:
+        """E + 2: row 0 for missing numbers, and E + 1 buckets."""
         return len(self.edges) + 2
 
     def encode(self, values: pl.Series | np.ndarray) -> np.ndarray:
-        """Shape: float64 (n,) -> float32 (n,), in 0 .. E + 1."""
+        """The position of each number. Shape: float64 (n,) -> float32 (n,), from 0 to E + 1."""
         values = np.asarray(values, np.float64)
-        bucket = 1 + np.searchsorted(self.edges, values, side="left")  # NaN is put behind all edges
+        bucket = 1 + np.searchsorted(self.edges, values, side="left")  # NaN sorts after all edges
         last = len(self.edges) + 1
         share = np.zeros(len(values))
         share[bucket < last] = 1.0
         inside = (bucket > 1) & (bucket < last)
         low, high = self.edges[bucket[inside] - 2], self.edges[bucket[inside] - 1]
-        with np.errstate(over="ignore", invalid="ignore"):  # the edges may be as far apart as floats can be
+        with np.errstate(over="ignore", invalid="ignore"):  # the difference of two edges may overflow
             share[inside] = np.nan_to_num(values[inside] / 2 - low / 2) / (high / 2 - low / 2)
         position = (bucket + share).astype(np.float32)
         position = np.minimum(position, np.nextafter((bucket + 1).astype(np.float32), np.float32(0)))
@@ -159,20 +165,23 @@ class Knots:
 
 
 def buckets_of(positions: np.ndarray) -> np.ndarray:
-    """The bucket of each position: its whole part. Shape: float32 (n,) -> int32 (n,)."""
+    """The bucket of each position, its integer part. Shape: float32 (n,) -> int32 (n,)."""
     return positions.astype(np.int32)
 
 
 def fit_ids(
     field: Field, ids: pa.Array, counts: np.ndarray, known: Vocabulary | None = None
 ) -> tuple[Vocabulary, np.ndarray]:
-    """The vocabulary of a field from its training counts, and the row of each code.
+    """Fit the vocabulary of a field on training counts: (vocabulary, row of each code).
 
-    Shape: ids text or int64 (C,), null for the empty id, counts int (C,) -> rows int32 (C,). The order is by count,
-    then by the id's text, whatever the order in which a reader met the ids.
+    Ids are ordered by count, the largest first, then by text, so the rows do not depend on the order of codes.
 
     Args:
-        known: a vocabulary to grow: its ids keep their rows, and new ones come after them.
+        ids: the raw id of each code. Shape: text or int64 (C,), null for the empty id.
+        counts: training impressions of each code. Shape: int64 (C,).
+        known: a vocabulary to extend: its ids keep their rows, and new ids get rows after them.
+
+    Returns: the vocabulary, and rows int32 (C,), 0 for ids without a row.
     """
     rows = np.zeros(len(counts), np.int32)
     if known is not None:
@@ -184,13 +193,16 @@ def fit_ids(
     rows[code] = np.arange(first, first + len(code), dtype=np.int32)
     if known is None:
         return Vocabulary(kept, counts[code]), rows
-    # what was known is counted on
+    # ids that were known already: add the new counts
     before = known.counts + np.bincount(rows, weights=counts, minlength=first)[1:first].astype(np.int64)
     return Vocabulary(pl.concat([known.ids, kept]), np.concatenate([before, counts[code]])), rows
 
 
 def _most_first(counts: np.ndarray, ids: pa.Array) -> np.ndarray:
-    """The order by count, the largest first, then by the id's text. Shape: int64 (n,), text or int64 (n,) -> (n,)."""
+    """Indices that sort by count, the largest first, then by the id's text.
+
+    Shape: counts int64 (n,), ids text or int64 (n,) -> int64 (n,).
+    """
     numbers = None
     if pa.types.is_integer(ids.type):
         numbers = decimal_order(ids.fill_null(0).to_numpy())
@@ -198,9 +210,9 @@ def _most_first(counts: np.ndarray, ids: pa.Array) -> np.ndarray:
         text = pl.Series(ids).cast(pl.String).fill_null("")
         known = pl.DataFrame({"id": text, "count": counts}).with_row_index("i")
         return known.sort(["count", "id"], descending=[True, False])["i"].to_numpy()
-    numbers[ids.is_null().to_numpy(zero_copy_only=False)] = 0  # the empty text is before any number's
+    numbers[ids.is_null().to_numpy(zero_copy_only=False)] = 0  # the empty id sorts before all numbers
     by_text = np.argsort(numbers)
-    # a stable sort of 16 bits takes a fifth of the time; few ids have larger counts, and they come first
+    # Sorting 16-bit keys takes a fifth of the time. The few ids with larger counts come first and are sorted again.
     most = np.iinfo(np.uint16).max
     less = most - np.minimum(counts, most).astype(np.uint16)
     order = by_text[np.argsort(less[by_text], kind="stable")]
@@ -210,10 +222,10 @@ def _most_first(counts: np.ndarray, ids: pa.Array) -> np.ndarray:
 
 
 def decimal_order(numbers: np.ndarray) -> np.ndarray | None:
-    """Numbers that stand in the order of the text of the given ones; sorting text would take three times as long.
+    """Sort keys that put numbers in the order of their text ("12" before "9"). Sorting text takes three times as long.
 
-    Shape: int64 (n,) -> uint64 (n,) above 0, all different where the given ones are; None where one is negative
-    or has more than 17 digits.
+    Shape: int64 (n,) -> uint64 (n,), above 0 and different for different numbers; None if a number is negative or has
+    more than 17 digits.
 
     >>> numbers = np.array([12, 9, 120, 0])
     >>> numbers[np.argsort(decimal_order(numbers))]
@@ -222,15 +234,19 @@ def decimal_order(numbers: np.ndarray) -> np.ndarray | None:
     if len(numbers) and not (numbers.min() >= 0 and numbers.max() < 10**17):
         return None
     digits = 1 + np.searchsorted(10 ** np.arange(1, 17), numbers, side="right")
-    # as many digits as the longest; of two that are then equal the shorter is first
+    # pad with zeros to 17 digits; of two numbers that are then equal, the one with fewer digits comes first
     return (numbers * (10 ** np.arange(17))[17 - digits]).astype(np.uint64) * np.uint64(20) + digits.astype(np.uint64)
 
 
 def fit_knots(field: Field, values: np.ndarray, weights: np.ndarray | None = None) -> Knots:
-    """Quantile knots of a number: each bucket holds about the same weight of training impressions.
+    """Fit quantile knots, so that each bucket holds about the same weight of training impressions.
 
-    Shape: values float (n,), weights float (n,). NaN, "missing", is left out. Equal
-    numbers share a bucket: where many are equal (often zero) there are fewer buckets.
+    Missing values (NaN) are ignored. Equal numbers are always in the same bucket, so if many are equal (often zero)
+    there are fewer buckets than `field.buckets`.
+
+    Args:
+        values: the numbers. Shape: float64 (n,).
+        weights: how many training impressions have each number; None: one each. Shape: (n,).
     """
     assert field.buckets is not None
     present = ~np.isnan(values)

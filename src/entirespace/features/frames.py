@@ -1,4 +1,4 @@
-"""Data frames of raw rows -> rows of the embedding: what a run predicts that is no dataset."""
+"""Data frames of raw rows -> embedding rows, so that a run can predict rows that are not in a dataset."""
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false, reportUnknownLambdaType=false
@@ -23,15 +23,15 @@ WRONG = {
     "wrong_feature_count": "as many weights as ids",
     "bad_weight": "weights that are finite and not negative",
 }
-"""What a field must hold, by what may be wrong with it."""
+"""Reason for which a row is bad -> what the field must hold instead."""
 
 
 @dataclass(frozen=True)
 class Unseen:
-    """How many ids of a field were read, and how many of them are in row 0, "unseen"."""
+    """How many ids of a field were read, and how many of them the layout does not know."""
 
     ids: int
-    unseen: int
+    unseen: int  # those encoded as row 0, "unseen"
 
     def __add__(self, other: Unseen) -> Unseen:
         return Unseen(self.ids + other.ids, self.unseen + other.unseen)
@@ -39,19 +39,23 @@ class Unseen:
 
 @dataclass(frozen=True)
 class Bad:
-    """A row of a frame that cannot be encoded: its place, counted from 0, and what is wrong with it."""
+    """A row of a frame that cannot be encoded, and why."""
 
-    row: int
+    row: int  # its index in the frame, from 0
     field: str
-    must: str
-    value: str
+    must: str  # what the field must hold
+    value: str  # what it holds
 
     def error(self, where: str) -> DataError:
+        """The error to raise for this row; `where` is its place."""
         return DataError(f"field '{self.field}' must hold {self.must}", self.value, where=where)
 
 
 def as_frame(data: Any) -> pl.DataFrame:
-    """A polars, pandas or Arrow table as a polars DataFrame. Raises: DataError for anything else."""
+    """A polars, pandas or Arrow table, or a mapping from names to columns, as a polars DataFrame.
+
+    Raises: DataError for anything else.
+    """
     if isinstance(data, pl.DataFrame):
         return data
     if isinstance(data, pl.LazyFrame):
@@ -66,17 +70,17 @@ class FrameEncoder:
     """Encodes raw impressions with the encoders of a layout, exactly as `prepare` does.
 
     Args:
-        encoders: the layout's.
-        tables: side tables as frames, by name. The columns of a side table that is not given stand in the impressions
-            already joined.
+        encoders: the encoders of the layout.
+        tables: side tables as frames, by name. The columns of a side table that is not given must be columns of the
+            impressions.
 
     Attributes:
-        fields: the fields in the layout's order; those of tables not given count as the impressions' own.
+        fields: the fields in the layout's order; fields of side tables that are not given belong to the impressions.
         layout: the layout's digest.
-        rows: rows of the embedding table in all.
-        tables: side table -> field -> one bag a row; row 0 is the empty row, for a key that has no row.
+        rows: the number of rows of the embedding table.
+        tables: side table -> field -> one bag per row. Row 0 is the empty row, for keys without a row.
 
-    Raises: DataError where a column is missing, a side table is unknown, or one of its rows cannot be encoded.
+    Raises: DataError if a column is missing, a side table is unknown, or a row of a side table cannot be encoded.
     """
 
     def __init__(self, encoders: Encoders, tables: Mapping[str, Any] | None = None) -> None:
@@ -85,7 +89,7 @@ class FrameEncoder:
         for name in given:
             if name not in encoders.keys:
                 known = ", ".join(encoders.keys) or "none"
-                raise DataError("a side table must be one of the layout's", f"'{name}'; it has {known}")
+                raise DataError("a side table must be one of the layout's", f"'{name}'; the layout has {known}")
         self._keys: dict[str, Lookup] = {}
         self.tables: dict[str, dict[str, Ragged]] = {}
         self._counts: dict[str, dict[str, np.ndarray]] = {}  # table -> field -> int64 (rows, 2): ids, unseen
@@ -116,9 +120,11 @@ class FrameEncoder:
             self.tables[name][f.name] = _after_empty_row(rows)
 
     def encode(self, data: Any) -> tuple[Rows, list[Bad], dict[str, Unseen]]:
-        """The rows that can be encoded, in order; those that cannot, which are left out; the ids of each field.
+        """Encode impressions: (encoded rows, bad rows, field -> how many ids were unseen).
 
-        Raises: DataError where a column is missing.
+        The encoded rows are in the order of the frame, without the bad rows.
+
+        Raises: DataError if a column is missing, or `data` is not a data frame.
         """
         frame = as_frame(data)
         on = [self._encoders.keys[name].on for name in self.tables]
@@ -151,7 +157,7 @@ class FrameEncoder:
 
 
 def _read(frame: pl.DataFrame, fields: tuple[Field, ...]) -> tuple[list[Bad], dict[str, Content]]:
-    """The raw values of each field, and the rows that hold something else, by row."""
+    """(rows that cannot be read, in order; field -> raw values)."""
     bad: dict[int, Bad] = {}
     contents: dict[str, Content] = {}
     for f in fields:
@@ -170,21 +176,21 @@ def _columns(fields: tuple[Field, ...]) -> list[str]:
 def _must_have(frame: pl.DataFrame, columns: list[str], what: str) -> None:
     for column in columns:
         if column not in frame.columns:
-            came = f"there is none; it has {', '.join(frame.columns[:40])}"
+            came = f"it is missing; the columns are {', '.join(frame.columns[:40])}"
             raise DataError(f"{what} must have the column '{column}'", came)
 
 
 def _counted(rows: Ragged) -> np.ndarray:
-    """The ids of each row, and how many of them are unseen. Shape: int64 (n, 2)."""
+    """For each row the number of its ids, and how many of them are unseen. Shape: int64 (n, 2)."""
     unseen = rows.values < 1
     if rows.offsets is None:
         return np.stack([np.ones(len(rows), np.int64), unseen.astype(np.int64)], axis=1)
-    until = np.concatenate([np.zeros(1, np.int64), np.cumsum(unseen)])
-    return np.stack([np.diff(rows.offsets), until[rows.offsets[1:]] - until[rows.offsets[:-1]]], axis=1)
+    unseen_before = np.concatenate([np.zeros(1, np.int64), np.cumsum(unseen)])
+    return np.stack([np.diff(rows.offsets), unseen_before[rows.offsets[1:]] - unseen_before[rows.offsets[:-1]]], axis=1)
 
 
 def _after_empty_row(rows: Ragged) -> Ragged:
-    """The rows of a side table after its row 0, which is unseen where a row has one id, and empty otherwise."""
+    """The rows of a side table after an empty row: "unseen" for a field of one id per row, else an empty bag."""
     if rows.offsets is None:
         return Ragged(np.concatenate([np.zeros(1, rows.values.dtype), rows.values]))
     return Ragged(rows.values, np.concatenate([np.zeros(1, np.int64), rows.offsets]), rows.weights)

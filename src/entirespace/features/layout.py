@@ -1,9 +1,10 @@
-"""The layout: one encoder a field, in order. It gives every raw value its row of the embedding.
+"""The layout: the encoder of each field, in the order of fields. It decides the embedding row of every raw value.
 
     layout.json                fields, keys of side tables, roles, digest, and the SHA-256 of the files below
-    vocabulary/FIELD.parquet   what an encoder has stored: id and count, or edge
+    vocabulary/FIELD.parquet   the stored encoder of a field: columns id and count, or edge
 
-These files stand with the dataset that they were fitted on, with every dataset prepared with them, and with every run.
+These files are in the folder of the dataset that they were fitted on, of every dataset prepared with the same layout,
+and of every run.
 """
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -33,11 +34,11 @@ from .encoders import Encoder, Hashed, Knots, Vocabulary
 
 LAYOUT, VOCABULARY = "layout.json", "vocabulary"
 IDENTITY = "text"
-"""The rule of identity: raw ids are one where their texts are."""
+"""The rule by which two raw ids are the same: if their texts are equal."""
 
 
 class Key(Model):
-    """The columns that join a side table."""
+    """The columns that join a side table to the impressions."""
 
     key: str
     """The key's column in the side table."""
@@ -46,7 +47,7 @@ class Key(Model):
 
 
 class FieldRecord(Model):
-    """One field of a layout: where its raw values stand, and the rows of the embedding it has."""
+    """One field in layout.json: the members of `core.rows.Field`, and its number of embedding rows."""
 
     name: str
     table: str
@@ -58,58 +59,67 @@ class FieldRecord(Model):
     separator: str | None
     weights: str | None
     size: int
+    """Its embedding rows, row 0 ("unseen") included."""
 
     def field(self) -> Field:
+        """The field without its size."""
         return Field(**self.model_dump(exclude={"size"}))
 
 
 class Layout(Record):
-    """layout.json: what a network must know of its fields."""
+    """The content of layout.json: all that a network needs to know of its fields."""
 
     FORMAT: ClassVar = "entirespace-layout/1"
 
     identity: str
+    """The rule by which two raw ids are the same."""
     digest: str
-    """SHA-256 of all that decides which row a raw value gets."""
+    """SHA-256 of everything that decides the embedding row of a raw value."""
     fields: tuple[FieldRecord, ...]
     keys: dict[str, Key]
-    """Side table -> the columns that join it."""
+    """Side table -> the columns that join it to the impressions."""
     user: str | None
+    """The field that identifies a user."""
     item: str | None
+    """The field that identifies an item."""
     files: dict[str, FileRecord]
+    """The files of the encoders."""
 
     @staticmethod
     def open(folder: Path) -> Layout:
-        """The layout of a dataset or a run. Raises: DataError where it is missing or damaged."""
-        what, missing = "a layout", "there is none: this is neither a dataset nor a run, or of an earlier version"
+        """Read the layout of a dataset or a run. Raises: DataError if it is missing or damaged."""
+        what, missing = (
+            "a layout",
+            "there is none: this folder is neither a dataset nor a run, or it is of an earlier version",
+        )
         return Layout.read(folder / LAYOUT, DataError, what=what, must=_MUST, missing=missing, do=_DO)
 
     @cached_property
     def offsets(self) -> tuple[int, ...]:
-        """The first row of each field in the one embedding table; that row is the field's "unseen"."""
+        """The first row of each field in the embedding table, which is the field's "unseen" row. F entries."""
         sizes = [f.size for f in self.fields]
         return tuple(np.cumsum([0, *sizes])[:-1].tolist())
 
     @property
     def rows(self) -> int:
-        """Rows of the embedding table in all."""
+        """The number of rows of the embedding table."""
         return sum(f.size for f in self.fields)
 
     def vocabulary(self, folder: Path, field: str) -> pa.Table:
-        """What the encoder of a field has stored. Raises: DataError where its file is damaged."""
+        """The stored encoder of a field. Raises: DataError if its file is missing or damaged."""
         path = folder / vocabulary_file(field)
         try:
             if FileRecord.of(path) != self.files[vocabulary_file(field)]:
-                raise DataError(_MUST, "its SHA-256 is another", where=str(path), do=_DO)
+                raise DataError(_MUST, "its SHA-256 does not match layout.json", where=str(path), do=_DO)
             return pq.read_table(path, page_checksum_verification=True)
         except (OSError, pa.ArrowException) as error:
             raise DataError(_MUST, str(error), where=str(path), do=_DO) from error
 
 
-_MUST = "a layout's files must be as they were written"
+_MUST = "the files of a layout must not change after they are written"
 _DO = "Prepare the dataset again, or copy the file from a dataset or a run of the same layout"
 KINDS: dict[str, type[Vocabulary] | type[Knots]] = {"id": Vocabulary, "ids": Vocabulary, "number": Knots}
-"""Kind of a field -> its encoder, where it is not hashed."""
+"""Kind of a field -> the class of its encoder, unless it is hashed."""
 
 
 Job = Callable[[], FileRecord]
@@ -121,17 +131,17 @@ def _one_by_one(jobs: Iterable[Job]) -> list[FileRecord]:
 
 @dataclass(frozen=True)
 class Encoders:
-    """One encoder a field, with what it reads: all that turns raw rows into rows of the embedding."""
+    """The encoder of each field, and the columns it reads: everything needed to turn raw rows into embedding rows."""
 
     fields: tuple[Field, ...]
-    encoders: Mapping[str, Encoder]
-    keys: Mapping[str, Key]
-    user: str | None = None
-    item: str | None = None
+    encoders: Mapping[str, Encoder]  # field -> its encoder
+    keys: Mapping[str, Key]  # side table -> the columns that join it to the impressions
+    user: str | None = None  # the field that identifies a user
+    item: str | None = None  # the field that identifies an item
 
     @staticmethod
     def open(folder: Path) -> Encoders:
-        """Those that stand in the folder of a dataset or a run. Raises: DataError where they are damaged."""
+        """Read the encoders of a dataset or a run. Raises: DataError if they are missing or damaged."""
         layout = Layout.open(folder)
         encoders: dict[str, Encoder] = {}
         for about in layout.fields:
@@ -145,7 +155,7 @@ class Encoders:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of all that decides which row a raw value gets: identity, fields in order, ids, knots."""
+        """SHA-256 of everything that decides the embedding row of a raw value: fields in order, ids, knots."""
         found = hashlib.sha256(IDENTITY.encode())
         for f in self.fields:
             found.update(json.dumps([f.name, f.table, f.kind, f.hash, self[f.name].size]).encode())
@@ -154,7 +164,12 @@ class Encoders:
         return found.hexdigest()
 
     def save(self, folder: Path, run: Callable[[Iterable[Job]], list[FileRecord]] = _one_by_one) -> Layout:
-        """Write layout.json, last, and the files it names; `run` may do several jobs at once."""
+        """Write the files of the encoders, then layout.json.
+
+        Args:
+            folder: of the dataset or the run.
+            run: runs the jobs that write the files, maybe several at once.
+        """
         (folder / VOCABULARY).mkdir(exist_ok=True)
 
         def write(field: str) -> FileRecord:
@@ -177,9 +192,13 @@ class Encoders:
         return layout
 
     def adopted(self, fields: tuple[Field, ...], where: str) -> tuple[Field, ...]:
-        """The fields of another schema, in this layout's order and with its encoders: only where they stand differs.
+        """The fields of this layout, in its order, but read from the columns that another schema names.
 
-        Raises: ConfigError where a field is missing, is not in the layout, or is of another table or kind.
+        Args:
+            fields: the fields of the other schema.
+            where: the place to name in errors.
+
+        Raises: ConfigError if a field is missing, is not in the layout, or has another table or kind.
         """
         theirs = {f.name: f for f in fields}
         must = "the schema must have the fields of the layout that it is prepared with"
@@ -202,30 +221,34 @@ class Encoders:
 
 
 def vocabulary_file(field: str) -> str:
+    """The path of a field's stored encoder, relative to the folder of the layout."""
     return f"{VOCABULARY}/{field}.parquet"
 
 
 def link_layout(source: Path, out: Path) -> Layout:
-    """Give another folder the layout of `source`: hard links where the file system has them, else copies.
+    """Put the layout of the folder `source` into the folder `out` too: as hard links if possible, else as copies.
 
-    Raises: DataError where the layout is not whole.
+    Raises: DataError if the layout of `source` is missing or damaged.
     """
     layout = Layout.open(source)
     (out / VOCABULARY).mkdir(parents=True, exist_ok=True)
-    for name in (*layout.files, LAYOUT):  # layout.json last: it says that the others are there
+    for name in (*layout.files, LAYOUT):  # layout.json last: if it is there, the others are too
         path = out / name
         path.unlink(missing_ok=True)
         try:
             os.link(source / name, path)
         except FileNotFoundError as error:
             raise DataError(_MUST, "the file is missing", where=str(source / name), do=_DO) from error
-        except OSError:  # another disk, or one without links
+        except OSError:  # another disk, or a file system without hard links
             shutil.copyfile(source / name, path)
     return layout
 
 
 def _content(table: pa.Table) -> list[bytes]:
-    """The ids or the edges as bytes, whatever chunks and buffers they lie in; counts decide no row."""
+    """The ids or edges of a stored encoder as bytes, independent of Arrow chunks and buffers.
+
+    Counts are left out, because they do not change the row of a raw value.
+    """
     name = "edge" if "edge" in table.column_names else "id"
     column = table[name].combine_chunks()
     if name == "edge":

@@ -1,7 +1,7 @@
-"""Raw values of one field, as a log or a data frame holds them -> raw ids, bags of raw ids, numbers.
+"""Columns of a log or a data frame -> the raw values of a field: raw ids, bags of raw ids, or numbers.
 
-Everything that reads a field reads it here: `prepare`, predictions on a data frame, serving. So 7 and "7" are one id
-wherever they come from.
+This is the only code that reads raw values of fields; `prepare`, predictions on a data frame and serving all use it. So
+7 and "7" are the same id everywhere.
 """
 
 from __future__ import annotations
@@ -15,24 +15,30 @@ from ..core.rows import Field
 
 
 def text(column: pl.Series) -> pl.Series:
-    """Raw ids as text; a missing one is the empty id "", which can have a row of its own like any other."""
+    """Raw ids as text. A missing id becomes the empty id "", which can have an embedding row like any other id.
+
+    Shape: (n,) -> text (n,) without nulls.
+    """
     return column.cast(pl.String).fill_null("")
 
 
 def raw_ids(column: pl.Series) -> pl.Series:
-    """Raw ids as `Codes` takes them: integers as they are, which spares their text; all else as `text`."""
+    """Raw ids for `Codes` and encoders: integers stay integers, which is faster; all other types become text.
+
+    Shape: (n,) -> integers, maybe with nulls, or text without nulls (n,).
+    """
     return column if column.dtype.is_integer() and column.dtype not in {pl.UInt64(), pl.Int128()} else text(column)
 
 
 def number(column: pl.Series) -> tuple[np.ndarray, np.ndarray]:
-    """A quantity, NaN where it is missing; and where there is something that is no number.
+    """(numbers, NaN for missing values; rows with a value that is not a number).
 
     Shape: (n,) -> float64 (n,), bool (n,).
     """
     if column.dtype == pl.String:
-        there = (column.str.strip_chars() != "").fill_null(False)
+        not_empty = (column.str.strip_chars() != "").fill_null(False)
         values = column.str.strip_chars().cast(pl.Float64, strict=False)
-        bad = (there & values.is_null()).to_numpy()
+        bad = (not_empty & values.is_null()).to_numpy()
     else:
         values, bad = column.cast(pl.Float64, strict=False), np.zeros(len(column), bool)
     return values.fill_null(np.nan).to_numpy(), bad
@@ -40,17 +46,17 @@ def number(column: pl.Series) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class Bags:
-    """Many raw ids a row, not yet coded."""
+    """Any number of raw ids for each of n rows."""
 
-    ids: pl.Series  # text or integers (L,)
-    lengths: np.ndarray  # int64 (n,)
-    weights: np.ndarray | None  # float32 (L,)
+    ids: pl.Series  # text or integers (L,), row after row
+    lengths: np.ndarray  # int64 (n,): the number of ids of each row
+    weights: np.ndarray | None  # float32 (L,); None: the field has no weights
 
 
 def bags(frame: pl.DataFrame, field: Field) -> tuple[Bags, np.ndarray, np.ndarray]:
-    """Bags of ids with their weights; where the two do not match in number; where a weight is bad.
+    """(bags, rows with another number of weights than ids, rows with a weight that is negative, infinite or no number).
 
-    Shape: (n,) -> Bags of n rows, bool (n,), bool (n,). Raises nothing: the caller puts such rows aside.
+    Shape: n rows -> Bags of n rows, bool (n,), bool (n,). The caller decides what to do with bad rows.
     """
     ids = _lists(frame[field.source], field.separator)
     lengths = ids.list.len().fill_null(0).to_numpy().astype(np.int64)
@@ -61,7 +67,7 @@ def bags(frame: pl.DataFrame, field: Field) -> tuple[Bags, np.ndarray, np.ndarra
     weights = _lists(frame[field.weights], field.separator)
     mismatch = weights.list.len().fill_null(0).to_numpy() != lengths
     values = weights.list.explode(empty_as_null=False, keep_nulls=False)
-    values = values.cast(pl.Float64, strict=False).cast(pl.Float32)  # what is too large becomes infinite
+    values = values.cast(pl.Float64, strict=False).cast(pl.Float32)  # too large becomes infinite: refused below
     good = (values.is_finite() & (values >= 0)).fill_null(False).to_numpy()
     owner = np.repeat(np.arange(len(frame)), weights.list.len().fill_null(0).to_numpy())
     bad = none.copy()
@@ -70,7 +76,10 @@ def bags(frame: pl.DataFrame, field: Field) -> tuple[Bags, np.ndarray, np.ndarra
 
 
 def _lists(column: pl.Series, separator: str | None) -> pl.Series:
-    """A column as lists: lists stay, text is split, all else is a list of one; missing is an empty list."""
+    """A column as lists: lists stay lists, text is split at the separator, any other value becomes a list of one.
+
+    A missing value, or empty text, becomes null.
+    """
     if isinstance(column.dtype, pl.List | pl.Array):
         return column.cast(pl.List(column.dtype.inner))  # type: ignore[attr-defined]
     if column.dtype == pl.String:
@@ -81,11 +90,14 @@ def _lists(column: pl.Series, separator: str | None) -> pl.Series:
 
 
 Content = np.ndarray | pl.Series | Bags
-"""The raw values of a field: numbers float64 (n,), one raw id a row (n,), or bags of raw ids."""
+"""The raw values of a field: numbers float64 (n,), one raw id per row (n,), or bags of raw ids."""
 
 
 def read(rows: pl.DataFrame, field: Field) -> tuple[Content, list[tuple[str, np.ndarray]]]:
-    """A field's raw values, and which rows hold something that is none. Shape: bool (n,) for each reason."""
+    """(raw values of a field, [(reason, rows that are bad for this reason)]). Shape: bool (n,) for each reason.
+
+    A reason is a key of `logs.audit.REASONS`.
+    """
     if field.kind == "number":
         numbers, bad = number(rows[field.source])
         return numbers, [("bad_value", bad)]

@@ -1,8 +1,8 @@
 """The audit of raw logs: how many rows were read, kept, changed, left out and quarantined, and why.
 
-No row is dropped or changed silently. A reader counts every row it reads in the `Audit`. A row it cannot use is
-written to the `Quarantine` with its file name and line number. At the end of a table `Audit.check` raises an error if
-so many rows were bad that the log itself must be wrong.
+No row is dropped or changed silently. A reader counts every row it reads in the `Audit`. A row it cannot use is bad: it
+is written to the `Quarantine` with its file name and line number. `Audit.check` raises an error if more than a given
+share of the rows is bad, because then the log or its schema is probably wrong.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ Outcome = Literal["kept", "changed", "left out", "quarantined"]
 """What happens to a row: kept as it is, kept but changed, left out on purpose, or quarantined as bad."""
 
 EXAMPLES = 3  # examples shown for each reason
-LONGEST = 1000  # characters of a bad line that are kept; a common-features line of Ali-CCP has 13,000
+LONGEST = 1000  # characters of a bad line that are kept; a common-features line of Ali-CCP can have 13,000
 
 
 @dataclass(frozen=True)
 class Reason:
-    """Something that a row of a log can have: a sentence that describes it, and what happens to the row by default."""
+    """A problem or property of a row: a sentence that describes it, and what happens to such a row by default."""
 
     sentence: str
     outcome: Outcome
@@ -38,23 +38,23 @@ REASONS: dict[str, Reason] = {
     "unknown_field": Reason("a feature names a field that is not in the schema", "quarantined"),
     "bad_weight": Reason("a weight is NaN, infinite or negative", "quarantined"),
     "bad_label": Reason("a label is neither 0 nor 1", "quarantined"),
-    "bad_value": Reason("a value is not of its column's kind", "quarantined"),
+    "bad_value": Reason("the value of a number field is not a number", "quarantined"),
     "bad_key": Reason("the row's key or time is missing", "quarantined"),
     "bad_time": Reason("the time of a stage that was reached is missing", "quarantined"),
     "duplicate_key": Reason("an earlier row of the side table has the same key; that row is used", "quarantined"),
     # Rows that are kept, and only reported.
-    "conversion_without_click": Reason("conversion = 1 where click = 0; read as z := y & z", "changed"),
+    "conversion_without_click": Reason("conversion = 1 but click = 0; a kept row gets conversion = 0", "changed"),
     "missing_side_row": Reason("the side table has no row with this key; its fields are empty", "kept"),
     "out_of_time_order": Reason("an earlier row has a later time", "kept"),
     # Rows that are valid, but not used.
     "duplicate_impression": Reason("an earlier impression has the same values in the `unique` columns", "left out"),
-    "other_part": Reason("the schema assigns the row's part neither to train nor to test", "left out"),
+    "other_part": Reason("the split assigns the row to neither train nor test", "left out"),
     "missing_value": Reason("a field of this row is empty", "kept"),
 }
 
 
 def printable(text: str) -> str:
-    r"""The text with control characters and backslashes as escapes, so that separators are visible.
+    r"""The text with control characters and backslashes escaped, so that separators are visible.
 
     >>> print(printable("101\x0231319\x031.0"))
     101\x0231319\x031.0
@@ -77,7 +77,7 @@ def shortened(text: str, longest: int = LONGEST) -> str:
 
 @dataclass
 class Count:
-    """How many rows of one table have one reason, and the first few examples."""
+    """The rows of one table with one reason: what happened to them, how many there are, and the first few."""
 
     outcome: Outcome
     rows: int = 0
@@ -87,11 +87,11 @@ class Count:
 class Audit:
     """Counts rows by table and reason.
 
-    A row is quarantined or left out for one reason only, so rows kept = rows read - quarantined - left out. A row
-    that is kept may have several reasons.
+    A row is quarantined or left out for exactly one reason, so rows kept = rows read - quarantined - left out. A row
+    that is kept may be counted under several reasons.
 
     Args:
-        max_bad: the share of a table's rows that may be quarantined; with more the log is refused.
+        max_bad: the largest share of a table's rows, from 0 to 1, that may be quarantined.
 
     >>> audit = Audit(max_bad=0.5)
     >>> audit.read("impressions", 3)
@@ -112,6 +112,7 @@ class Audit:
 
     @property
     def tables(self) -> tuple[str, ...]:
+        """The tables of which rows were read."""
         return tuple(self._read)
 
     def read(self, table: str, rows: int) -> None:
@@ -130,11 +131,13 @@ class Audit:
         line: int | None = None,
         text: str = "",
     ) -> None:
-        """Count rows with this reason (a key of `REASONS`); `read` counts them as read.
+        """Count rows with this reason, a key of `REASONS`. Call `read` as well: it alone counts rows as read.
 
         Args:
-            outcome: if it is not the reason's default (`--on-orphan drop` leaves rows out).
-            file, line, text: an example; the first few of each reason are shown.
+            outcome: what happened to the rows, if not the default of the reason (`--on-orphan drop` leaves rows out).
+            file, line, text: an example. The first few examples of each reason are reported.
+
+        Raises: KeyError if the reason is not in `REASONS`.
         """
         if rows == 0:
             return
@@ -149,38 +152,40 @@ class Audit:
     def count_lines(
         self, table: str, reason: str, file: str, lines: np.ndarray, outcome: Outcome | None = None
     ) -> None:
-        """Count the rows of these lines of a file; the first few are the examples. Shape: int (n,)."""
+        """Count one row for each of these lines of a file, the first few as examples. Shape: lines int (n,), from 1."""
         for line in lines[:EXAMPLES]:
             self.count(table, reason, outcome=outcome, file=file, line=int(line))
         self.count(table, reason, len(lines[EXAMPLES:]), outcome=outcome)
 
     def note(self, text: str) -> None:
-        """Report something that is not about single rows ("column z is not used"). Equal notes are reported once."""
+        """Add a remark that is not about single rows ("column z is not used"). Equal remarks are reported once."""
         if text not in self.notes:
             self.notes.append(text)
 
     def rows_read(self, table: str) -> int:
+        """Rows read from the table, good or bad."""
         return self._read.get(table, 0)
 
     def rows(self, table: str, outcome: Outcome) -> int:
-        """Rows with that outcome; with "kept" and "changed" a row counts once for each of its reasons."""
+        """Rows with this outcome. For "kept" and "changed" a row is counted once per reason."""
         return sum(c.rows for c in self._counts.get(table, {}).values() if c.outcome == outcome)
 
     def kept(self, table: str) -> int:
+        """Rows of the table that were neither quarantined nor left out."""
         return self.rows_read(table) - self.rows(table, "quarantined") - self.rows(table, "left out")
 
-    def met(self, table: str, reason: str) -> int:
-        """How many rows of the table have the reason."""
+    def rows_with(self, table: str, reason: str) -> int:
+        """How many rows of the table have this reason."""
         found = self._counts.get(table, {}).get(reason)
         return found.rows if found else 0
 
     def check(self, table: str, share: float = 1.0) -> None:
-        """Refuse the log if more than `max_bad` of the table's rows were quarantined.
+        """Raise an error if more than the share `max_bad` of the table's rows was quarantined.
 
         Args:
             share: the share of the table that was read so far, above 0 and up to 1, by bytes or by rows. The
-                whole table is then estimated to have read / share rows, and the log is refused as soon as more
-                rows are bad than that many may have. So a file with the wrong delimiter fails early.
+                whole table then has about (rows read / share) rows. If more than max_bad of that many rows are bad
+                already, the error is raised at once, so a file with the wrong delimiter fails early.
 
         Raises:
             DataError: with the counts by reason, the first examples, and what to do.
@@ -188,15 +193,15 @@ class Audit:
         read, bad = self.rows_read(table), self.rows(table, "quarantined")
         if bad * share <= self.max_bad * read:
             return
-        met = {slug: c for slug, c in self._counts[table].items() if c.outcome == "quarantined"}
-        reasons = "; ".join(f"{c.rows:,} {slug} ({REASONS[slug].sentence})" for slug, c in _by_rows(met))
-        first = "; ".join(c.examples[0] for _, c in _by_rows(met) if c.examples)
+        bad_counts = {slug: c for slug, c in self._counts[table].items() if c.outcome == "quarantined"}
+        reasons = "; ".join(f"{c.rows:,} {slug} ({REASONS[slug].sentence})" for slug, c in _by_rows(bad_counts))
+        first = "; ".join(c.examples[0] for _, c in _by_rows(bad_counts) if c.examples)
         so_far = "" if share >= 1 else " read so far"
         raise DataError(
             f"at most {100 * self.max_bad:.4g} % of the rows of table '{table}' may be bad",
             f"{bad:,} of {read:,}{so_far} ({100 * bad / read:.3g} %) are: {reasons}"
             + (f". First: {first}" if first else ""),
-            do="Is it the right file, in the right format?"
+            do="Is it the right file, in the format that the schema describes?"
             if bad > read / 2
             else f"Correct the file, or allow this share of bad rows: --max-bad {_enough(bad / read)}",
         )
@@ -224,16 +229,16 @@ class Audit:
         return {"max_bad": self.max_bad, "tables": tables, "notes": list(self.notes)}
 
     def report(self) -> str:
-        """The audit as lines for a person."""
+        """The audit as text for a reader."""
         return report(self.as_dict())
 
 
 def report(audit: dict[str, Any]) -> str:
-    """The lines of `Audit.report`, from the result of `Audit.as_dict`, which a manifest stores."""
+    """The text of `Audit.report`, from the result of `Audit.as_dict`, which the manifest stores."""
     lines: list[str] = []
     for table, t in audit["tables"].items():
-        aside = [f"{t[k]:,} {k.replace('_', ' ')}" for k in ("left_out", "quarantined") if t[k]]
-        lines.append(", ".join([f"{table}: {t['read']:,} rows read", f"{t['kept']:,} kept", *aside]))
+        not_kept = [f"{t[k]:,} {k.replace('_', ' ')}" for k in ("left_out", "quarantined") if t[k]]
+        lines.append(", ".join([f"{table}: {t['read']:,} rows read", f"{t['kept']:,} kept", *not_kept]))
         for slug, r in t["reasons"].items():
             lines.append(f"  {r['rows']:,} {r['outcome']}: {slug}, {r['sentence']}")
             lines.extend(f"    {example}" for example in r["examples"])
@@ -246,7 +251,7 @@ def _by_rows(counts: dict[str, Count]) -> list[tuple[str, Count]]:
 
 
 def _enough(share: float) -> str:
-    """A round number a little above the share, as a value for `--max-bad`. 0.0312 -> '0.04'."""
+    """The share rounded up to a short number, as a value for `--max-bad`: 0.0312 -> '0.04'."""
     step = 10 ** len(f"{1 / share:.0f}")
     return f"{min(1.0, (int(share * step) + 1) / step):g}"
 
@@ -254,8 +259,8 @@ def _enough(share: float) -> str:
 class Quarantine:
     """`quarantine.csv`: the bad rows, each with its file, line number, table and reason.
 
-    The file is created with the first bad row; if no row is bad there is no file. `add` also counts the row in the
-    audit, so the two always agree. Control characters are escaped (`\\x01`), and a long text is cut, with a note.
+    The file is created when the first bad row is added; without bad rows there is no file. `add` also counts the row
+    in the audit, so the two always agree. Control characters are escaped (`\\x01`), and long lines are cut.
 
     Args:
         folder: where `quarantine.csv` is written (the dataset's folder).
@@ -272,7 +277,7 @@ class Quarantine:
         self._writer: Any = None
 
     def add(self, file: str, line: int, table: str, reason: str, text: str) -> None:
-        """Write one bad row. `line` counts from 1; `text` is the raw line, as far as it is readable."""
+        """Write one bad row. `line` counts from 1; `text` is the raw line, with unreadable bytes escaped."""
         self._audit.count(table, reason, file=file, line=line, text=text)
         if self._writer is None:
             self._file = self.path.open("w", encoding="utf-8", newline="")
@@ -281,6 +286,7 @@ class Quarantine:
         self._writer.writerow((file, line, table, reason, printable(shortened(text))))
 
     def close(self) -> None:
+        """Close the file, if any row was written."""
         if self._file is not None:
             self._file.close()
             self._file = self._writer = None

@@ -1,6 +1,6 @@
-"""Files of a raw log -> frames of rows with their file and line: CSV (plain or compressed) and Parquet.
+"""Files of a raw log -> frames of rows, each row with its file and line: CSV (plain or compressed) and Parquet.
 
-Every CSV column is read as text, so that an id keeps its digits; Parquet columns keep their types.
+Every CSV column is read as text, so ids such as 007 stay as written. Parquet columns keep their types.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from .lines import header, parse, whole_lines
 BLOCK_BYTES = 16 * 1024 * 1024
 PARQUET_ROWS = 131_072
 
-BadLine = Callable[[int, str], None]  # called with (line from 1, its text) for a line that is no row of the table
+BadLine = Callable[[int, str], None]
+"""Called with (line number from 1, text) for each line that cannot be read as a row."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class File:
 
     filesystem: pafs.FileSystem
     path: str
-    name: str  # what errors and quarantine.csv call it
+    name: str  # its name in errors and in quarantine.csv
     size: int  # bytes
 
     @property
@@ -47,15 +48,17 @@ class Frame:
     rows: pl.DataFrame
     lines: np.ndarray  # int64 (n,)
     file: str
-    bytes: float  # of the raw file, for progress
-    raw_rows: int  # rows met, the unparsable ones included
-    start: int  # the line where the first of them is: 2 after a header
+    bytes: float  # bytes of the raw file that were read, for progress
+    raw_rows: int  # rows read, including those that could not be parsed
+    start: int  # the line of the first row read: 2 after a header
 
 
 def find(patterns: tuple[str, ...], folder: Path) -> list[File]:
-    """The files that match, pattern by pattern, and for each pattern in the order of their names.
+    """The files that match any pattern, in the order of the patterns, and for each pattern in the order of names.
 
-    Raises: DataError if no pattern matches a file.
+    A file that matches several patterns is listed once.
+
+    Raises: DataError if no file matches, or a pattern is invalid or an address unreachable.
     """
     found: dict[str, File] = {}
     for pattern in patterns:
@@ -80,9 +83,9 @@ def find(patterns: tuple[str, ...], folder: Path) -> list[File]:
 
 
 def local(path: Path) -> File:
-    """One file here. Raises: DataError where there is none."""
+    """A file on this machine. Raises: DataError if there is none."""
     if not path.is_file():
-        raise DataError("there must be a file", "there is none", where=str(path))
+        raise DataError("the file must exist", "there is no such file", where=str(path))
     return File(pafs.LocalFileSystem(), str(path), path.name, path.stat().st_size)
 
 
@@ -115,11 +118,16 @@ def columns_of(file: File, delimiter: str, names: tuple[str, ...] | None) -> lis
 def frames(
     file: File, columns: list[str], *, delimiter: str, names: tuple[str, ...] | None, bad_line: BadLine
 ) -> Iterator[Frame]:
-    """The rows of a file in their order, with the given `columns` only.
+    """The rows of a file in order, with only the given columns.
 
     Args:
+        columns: the columns to read.
+        delimiter: of a CSV file; ignored for Parquet.
         names: the names of all columns of a CSV file without a header; None: the first line is the header.
-        bad_line: called with each CSV line that has another number of columns than the header, or is not UTF-8.
+        bad_line: called for each CSV line that has the wrong number of columns, is not UTF-8, is blank, or has an
+            unclosed quote.
+
+    Raises: DataError if the file cannot be read.
     """
     try:
         if file.is_parquet:
@@ -144,7 +152,7 @@ def _parquet(file: File, columns: list[str]) -> Iterator[Frame]:
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
-    """The type without dictionaries (so a category is its text, not its number), and with text in place of bytes."""
+    """The type to read a Parquet column as: a dictionary as its values, so a category is its text; bytes as text."""
     if pa.types.is_dictionary(kind):
         return _plain(kind.value_type)
     if pa.types.is_list(kind):
@@ -157,7 +165,7 @@ def _csv(
 ) -> Iterator[Frame]:
     all_names = columns_of(file, delimiter, names)
     compressed = file.path.endswith((".gz", ".zst", ".bz2", ".lz4"))
-    with file.filesystem.open_input_stream(file.path) as stream:  # it uncompresses according to the file's suffix
+    with file.filesystem.open_input_stream(file.path) as stream:  # it decompresses by the suffix of the file name
         first, line, remaining = 1 + (names is None), 1, b""
         while True:
             piece = stream.read(BLOCK_BYTES)

@@ -1,8 +1,8 @@
-"""A block of CSV lines -> a frame of text columns: each row is one line, and every line that is no row is reported.
+"""A block of CSV lines -> a frame of text columns, one row per line. Lines that cannot be read as a row are reported.
 
-Usually one call of pyarrow's parser is enough. It is not if a quote is left open (pyarrow reads everything up to the
-next quote as one value, so rows vanish silently), if a line is blank (pyarrow makes a row of empty values), or if
-bytes are not UTF-8 (an exception). Such a block is checked line by line.
+Usually one call of pyarrow's parser is enough. Three cases need more: an unclosed quote (pyarrow reads everything up
+to the next quote as one value, so rows disappear silently), a blank line (pyarrow makes it a row of empty values), and
+bytes that are not UTF-8 (pyarrow raises an error). A block with any of these is checked line by line.
 """
 
 from __future__ import annotations
@@ -18,9 +18,12 @@ from ..errors import DataError
 
 
 def whole_lines(data: bytes, last: bool) -> tuple[bytes, bytes]:
-    r"""The data up to its last line end, and the remaining bytes; the end of a file ends a line, too.
+    r"""Split the data after its last complete line: (complete lines, remaining bytes).
 
-    Blank lines at the end of the data belong to the remaining bytes, so blank lines at the end of a file are no rows.
+    Args:
+        last: the data ends at the end of the file, so the last line is complete even without a newline.
+
+    Blank lines at the end go with the remaining bytes, so blank lines at the end of a file are ignored.
 
     >>> whole_lines(b"1,2\n3", False), whole_lines(b"1,2\n\n", False), whole_lines(b"\n3", last=True)
     ((b'1,2\n', b'3'), (b'1,2\n', b'\n'), (b'\n3\n', b''))
@@ -33,7 +36,7 @@ def whole_lines(data: bytes, last: bool) -> tuple[bytes, bytes]:
 
 
 def header(data: bytes, delimiter: str, file: str) -> list[str]:
-    """The names of the columns, from the beginning of a file. Raises: DataError if the first line is no header."""
+    """The column names, from the first bytes of a file. Raises: DataError if the first line is not a header."""
     must, line = "a CSV file must begin with a line of column names", data.split(b"\n")[0].rstrip(b"\r")
     if not line.strip():
         raise DataError(must, "its first line is empty" if data.strip() else "the file is empty", where=file)
@@ -43,7 +46,7 @@ def header(data: bytes, delimiter: str, file: str) -> list[str]:
         came = f"its first line is not UTF-8: {error}"
         raise DataError("a CSV file must be text in UTF-8", came, where=file, do="Convert it") from error
     if b"\r" in line:
-        came = "they end in CR alone"
+        came = "the header line contains a CR that is not followed by LF"
         raise DataError("the lines of a CSV file must end in LF or CR LF", came, where=file, do="Convert them")
     parsed = pacsv.read_csv(pa.BufferReader(line + b"\n"), None, pacsv.ParseOptions(delimiter=delimiter))
     return [name.removeprefix("\ufeff") for name in parsed.column_names]
@@ -52,17 +55,18 @@ def header(data: bytes, delimiter: str, file: str) -> list[str]:
 def parse(
     block: bytes, names: list[str], columns: list[str], delimiter: str, bad_line: Callable[[int, str], None]
 ) -> tuple[pl.DataFrame, np.ndarray, int]:
-    """One block of whole lines.
+    """Parse one block of complete lines, m of them, of which n are good.
 
     Args:
         names: the names of all columns, in order.
-        columns: the columns to read; only their bytes must be UTF-8.
-        bad_line: called with each line (counted from 0) that has another number of columns or cannot be read.
+        columns: the columns to read. Only these must be UTF-8.
+        bad_line: called with (line number in the block, from 0; text) for each line that has the wrong number of
+            columns or cannot be read.
 
-    Shape: n good lines of m -> text columns (n,), int64 (n,) the line of each, counted from 0, and m.
+    Returns: the good lines as text columns (n,), their line numbers in the block, from 0, int64 (n,), and m.
     """
-    broken: dict[int, str] = {}  # bad lines that the parser skips: the parsed table has no row for them
-    hopeless: dict[int, str] = {}  # bad lines that have an empty row in the parsed table
+    broken: dict[int, str] = {}  # bad lines that the parser skipped: the parsed table has no row for them
+    replaced: dict[int, str] = {}  # bad lines that were replaced by an empty row before parsing
 
     def invalid(row: pacsv.InvalidRow) -> str:
         assert row.number is not None
@@ -72,35 +76,35 @@ def parse(
     def read(data: bytes) -> pa.Table:
         return pacsv.read_csv(
             pa.BufferReader(data),
-            # one thread, because only then pyarrow gives the number of an invalid row
+            # pyarrow reports the number of an invalid row only when it uses one thread
             pacsv.ReadOptions(use_threads=False, column_names=names, block_size=len(data) + 1),
             pacsv.ParseOptions(delimiter=delimiter, invalid_row_handler=invalid, ignore_empty_lines=False),
             pacsv.ConvertOptions(include_columns=columns, column_types=dict.fromkeys(columns, pa.binary())),
         )
 
     count, lines = block.count(b"\n"), None
-    table = None if _is_odd(block, delimiter) else read(block)
+    table = None if _needs_line_check(block, delimiter) else read(block)
     if table is None or table.num_rows + len(broken) != count:
         lines = block.split(b"\n")[:-1]
-        hopeless = {i: _readable(text) for i, text in enumerate(lines) if _is_hopeless(text, delimiter, len(names))}
+        replaced = {i: _readable(text) for i, text in enumerate(lines) if _is_unparsable(text, delimiter, len(names))}
         empty = delimiter.encode() * (len(names) - 1)
         broken.clear()
-        table = read(b"".join((empty if i in hopeless else text) + b"\n" for i, text in enumerate(lines)))
+        table = read(b"".join((empty if i in replaced else text) + b"\n" for i, text in enumerate(lines)))
     numbers = np.delete(np.arange(count), np.array(list(broken), np.int64))
     if lines is not None:
         not_text = {i for column in table.columns for i in _not_text(column)}
-        hopeless.update((int(numbers[i]), _readable(lines[numbers[i]])) for i in not_text)
-        good = ~np.isin(numbers, list(hopeless))
+        replaced.update((int(numbers[i]), _readable(lines[numbers[i]])) for i in not_text)
+        good = ~np.isin(numbers, list(replaced))
         table, numbers = table.filter(pa.array(good)), numbers[good]
-    for i, text in sorted((broken | hopeless).items()):
+    for i, text in sorted((broken | replaced).items()):
         bad_line(i, text)
     return pl.DataFrame(table.cast(pa.schema([(name, pa.string()) for name in columns]))), numbers, count
 
 
-def _is_odd(block: bytes, delimiter: str) -> bool:
-    """Whether parsing would fail, or would give the right number of rows although some line is no row.
+def _needs_line_check(block: bytes, delimiter: str) -> bool:
+    """Whether parsing the block at once would fail, or would read a bad line as a row without the row count showing it.
 
-    An open quote joins two lines, so the number of rows is wrong, except in the last line of a block.
+    An unclosed quote joins two lines, so the row count shows it, except in the last line of a block.
     """
     last = block[block.rfind(b"\n", 0, -1) + 1 :]
     return (
@@ -123,7 +127,7 @@ def _is_text(data: bytes) -> bool:
 
 
 def _not_text(column: pa.ChunkedArray) -> list[int]:
-    """The rows of a binary column whose bytes are not UTF-8."""
+    """The indices of the rows of a binary column whose bytes are not UTF-8."""
     try:
         column.cast(pa.string())
     except pa.ArrowInvalid:
@@ -135,10 +139,10 @@ def _readable(line: bytes) -> str:
     return line.rstrip(b"\r").decode(errors="backslashreplace")
 
 
-def _is_hopeless(line: bytes, delimiter: str, columns: int) -> bool:
-    """Whether the parser cannot read the line as one row: it is blank, leaves a quote open, or contains a CR.
+def _is_unparsable(line: bytes, delimiter: str, columns: int) -> bool:
+    """Whether the parser cannot read the line as one row: it is blank, has an unclosed quote, or contains a CR.
 
-    A line with the wrong number of columns that is not UTF-8 counts, too.
+    True also for a line that has the wrong number of columns and is not UTF-8.
     """
     line = line.removesuffix(b"\r")
     if not line or b"\r" in line:
@@ -150,7 +154,7 @@ def _is_hopeless(line: bytes, delimiter: str, columns: int) -> bool:
 
 
 def _cells(line: bytes, delimiter: bytes) -> int:
-    r"""How many columns a line has; 0 if a quote is left open.
+    r"""The number of columns of a line; 0 if a quote is not closed.
 
     >>> _cells(b'1,"2,3",', b","), _cells(b'1,"2,3', b","), _cells(b'"a""b",5" screen', b",")
     (3, 0, 2)

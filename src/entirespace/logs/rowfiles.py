@@ -1,8 +1,7 @@
-"""Files of raw rows, read in order, and files of the same rows with columns added: for `score`.
+"""Reads files of raw rows in order, and writes the same rows with columns added: for `score`.
 
-CSV (plain or compressed) has one row a line, JSON lines one object a line, Parquet its rows. Unlike the readers of a
-log, which leave bad lines out, each line or row here has a place in what is returned, so that the output has a row for
-each row of the input.
+CSV (plain or compressed) has one row per line, JSON lines one object per line, Parquet its rows. The readers of logs
+leave bad lines out. Here a bad line becomes a row of nulls, so that the output has one row per row of the input.
 """
 
 from __future__ import annotations
@@ -39,27 +38,27 @@ COMPRESSED = (".gz", ".zst", ".bz2", ".lz4")
 class RowBatch:
     """Some rows of one file, in order."""
 
-    rows: pl.DataFrame  # n rows; a line that is no row of the file has null in every column
+    rows: pl.DataFrame  # n rows; a line that could not be parsed is a row of nulls
     file: str
-    first: int  # the line (CSV, JSON lines) or row (Parquet) of the first one, from 1
-    broken: dict[int, str]  # place among the n -> the text of a line that is no row
-    bytes: float  # of the file, for progress
+    first: int  # the line (CSV, JSON lines) or row (Parquet) of the first of them, from 1
+    broken: dict[int, str]  # index of the row, from 0 -> the text of a line that could not be parsed
+    bytes: float  # bytes of the file that were read, for progress
 
     def where(self, row: int) -> str:
-        """File and line of one of the rows."""
+        """The file and line of a row, for errors; `row` is its index, from 0."""
         return f"{self.file}, line {self.first + row}"
 
 
 def format_of(name: str, given: Format | None = None) -> Format:
-    """The format of a file by its ending. Raises: DataError where the ending does not say it."""
+    """The format of a file: `given`, or by its ending. Raises: DataError if the ending is not a known one."""
     if given is not None:
         return given
     path = Path(name)
     ending = Path(path.stem).suffix if path.suffix in COMPRESSED else path.suffix
     if ending not in ENDINGS:
-        do = "Say it with --format csv, jsonl or parquet"
-        came = "standard input has none" if name == STDIN else f"'{path.name}'"
-        raise DataError("a file's ending must say its format: .csv, .jsonl or .parquet", came, where=name, do=do)
+        do = "Give the format: --format csv, jsonl or parquet"
+        came = "standard input has no ending" if name == STDIN else f"'{path.name}'"
+        raise DataError("the file's ending must give its format: .csv, .jsonl or .parquet", came, where=name, do=do)
     return ENDINGS[ending]
 
 
@@ -69,11 +68,12 @@ def read_rows(
     """The rows of a file, or of standard input ("-").
 
     Args:
-        given: the format, where the ending does not say it.
-        delimiter: CSV: what stands between two columns.
-        columns: CSV without a header: the names of its columns.
+        name: the path of the file, or "-".
+        given: the format. Default: by the ending of the file name.
+        delimiter: of a CSV file, the separator between two columns.
+        columns: of a CSV file without a header, the names of its columns.
 
-    Raises: DataError where the file is missing, empty or cannot be read.
+    Raises: DataError if the file is missing, empty or cannot be read.
     """
     kind = format_of(name, given)
     try:
@@ -90,7 +90,7 @@ def read_rows(
 
 def _opened(name: str, kind: Format) -> Any:
     if name == STDIN:
-        # Parquet is read from its end
+        # a Parquet file is read from its end, so it cannot be streamed
         return io.BytesIO(sys.stdin.buffer.read()) if kind == "parquet" else sys.stdin.buffer
     return pa.OSFile(name, "rb") if kind == "parquet" else pa.input_stream(name, compression="detect")
 
@@ -105,7 +105,7 @@ def _parquet(stream: Any, name: str) -> Iterator[RowBatch]:
 
 
 def _blocks(stream: Any) -> Iterator[tuple[bytes, int]]:
-    """Whole lines, some megabytes at a time, and how many bytes that is."""
+    """(whole lines, number of bytes read), a few megabytes at a time."""
     left, more = b"", True
     while more:
         piece = stream.read(BLOCK_BYTES)
@@ -122,7 +122,8 @@ def _csv(stream: Any, name: str, delimiter: str, columns: Sequence[str] | None) 
             names = header(block, delimiter, name)
             twice = {column for column in names if names.count(column) > 1}
             if twice:
-                raise DataError("a column's name must stand once in a file", f"'{min(twice)}'", where=name)
+                must = "each column of a file must have a different name"
+                raise DataError(must, f"'{min(twice)}' occurs twice", where=name)
             block, first = block.partition(b"\n")[2], 2
         if not block:
             continue
@@ -131,11 +132,11 @@ def _csv(stream: Any, name: str, delimiter: str, columns: Sequence[str] | None) 
         yield RowBatch(_in_place(good, places, count), name, first, broken, size)
         first += count
     if names is None:
-        header(b"", delimiter, name)  # raises: the file is empty
+        header(b"", delimiter, name)  # raises the error that the file is empty
 
 
 def _in_place(good: pl.DataFrame, places: np.ndarray, count: int) -> pl.DataFrame:
-    """Rows at their places among `count`; the others are null."""
+    """`count` rows: the good ones at their places, the others null. Shape: places int64 (len(good),)."""
     if len(good) == count:
         return good
     rows = np.full(count, len(good), np.uint32)
@@ -146,7 +147,7 @@ def _in_place(good: pl.DataFrame, places: np.ndarray, count: int) -> pl.DataFram
 
 def _jsonl(stream: Any, name: str) -> Iterator[RowBatch]:
     first = 1
-    names: dict[str, None] = {}  # a key that an earlier row has is a column of all later ones
+    names: dict[str, None] = {}  # every key so far: all later batches have these columns
     for block, size in _blocks(stream):
         lines = block.split(b"\n")[:-1]
         for start in range(0, len(lines), ROWS):
@@ -164,6 +165,7 @@ def _jsonl(stream: Any, name: str) -> Iterator[RowBatch]:
 
 
 def _object(line: bytes) -> dict[str, Any] | None:
+    """The JSON object of a line; None if it is not one."""
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):
@@ -172,7 +174,7 @@ def _object(line: bytes) -> dict[str, Any] | None:
 
 
 def _frame(objects: list[dict[str, Any]], names: list[str]) -> pl.DataFrame:
-    """Columns of JSON values; a missing key is null. Values of several types in one column become text."""
+    """JSON objects as columns. A missing key is null. Values of several types in a column become text."""
     return pl.DataFrame([_column(name, [found.get(name) for found in objects]) for name in names])
 
 
@@ -198,16 +200,17 @@ def _text(value: Any) -> str | None:
 
 
 class RowWriter:
-    """Writes batches of rows to a file, which appears under its name when it is whole ("-": standard output).
+    """Writes batches of rows to a file, or to standard output ("-"). The file gets its name only when it is complete.
 
-    The columns are those of the first batch.
-    Raises: DataError where a later batch has other columns, or values that its columns cannot hold.
+    The columns and their types are those of the first batch.
+
+    Raises: DataError if the file cannot be written, or a later batch has other columns or values of other types.
     """
 
     def __init__(self, name: str, given: Format | None = None) -> None:
         self._name, self._kind = name, format_of(name, given)
         self._path = None if name == STDIN else Path(name)
-        self._aside = None if self._path is None else self._path.with_name(f".{self._path.name}.partial")
+        self._temporary = None if self._path is None else self._path.with_name(f".{self._path.name}.partial")
         self._schema: pl.Schema | None = None
         self._parquet: pq.ParquetWriter | None = None
         self._stream: IO[bytes] | Any = None
@@ -219,13 +222,13 @@ class RowWriter:
             else:
                 ending = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".lz4": "lz4"}.get(self._path.suffix)
                 self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._stream = pa.output_stream(str(self._aside), compression=ending)
+                self._stream = pa.output_stream(str(self._temporary), compression=ending)
         except OSError as error:
             raise DataError("the output must be writable", str(error), where=self._name) from error
         return self
 
     def write(self, rows: pl.DataFrame, where: str) -> None:
-        """Append rows; `where` names the place of the input for errors."""
+        """Append rows. `where` is their place in the input, for errors."""
         first = self._schema is None
         if self._schema is None:
             self._schema = rows.schema
@@ -237,7 +240,7 @@ class RowWriter:
             nested = [name for name, kind in rows.schema.items() if kind.is_nested()]
             if nested:
                 came = f"column '{nested[0]}' holds {rows.schema[nested[0]]}"
-                raise DataError("a CSV file holds no lists", came, where=where, do="Write .parquet or .jsonl")
+                raise DataError("a CSV file cannot hold lists", came, where=where, do="Write .parquet or .jsonl")
             rows.write_csv(self._stream, include_header=first)
         else:
             table = rows.to_arrow()
@@ -246,10 +249,11 @@ class RowWriter:
             self._parquet.write_table(table)
 
     def _fitted(self, rows: pl.DataFrame, where: str) -> pl.DataFrame:
+        """The rows with the columns and types of the first batch."""
         assert self._schema is not None
         if set(rows.columns) != set(self._schema):
             odd = min(set(rows.columns) ^ set(self._schema))
-            came = f"column '{odd}' is only in some of them"
+            came = f"column '{odd}' is missing in some of them"
             raise DataError("all rows must have the columns of the first ones", came, where=where)
         try:
             return rows.select(pl.col(name).cast(kind) for name, kind in self._schema.items())
@@ -260,11 +264,11 @@ class RowWriter:
     def __exit__(self, kind: Any, *_: object) -> None:
         if self._parquet is not None and kind is None:
             self._parquet.close()
-        if self._path is None or self._aside is None:
+        if self._path is None or self._temporary is None:
             self._stream.flush()
             return
         self._stream.close()
         if kind is None:
-            self._aside.rename(self._path)
+            self._temporary.rename(self._path)
         else:
-            self._aside.unlink(missing_ok=True)
+            self._temporary.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The schema file of a log: one impressions table, and side tables joined by a key (DESIGN, section 3)."""
+"""The schema file of a log: one impressions table, and side tables joined to it by a key (docs/formats.md)."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from ..core.rows import IMPRESSIONS, Field
 from ..features.layout import Key
 
 TAKEN = ("order", "user", "part", "weight", "true_pctr", "true_pcvr")
-"""Columns that `prepare` itself writes beside the stages and the fields of the impressions."""
+"""Columns that `prepare` writes to the impressions beside their stages and fields: no field may have these names."""
 
 
 def _usable(name: str) -> str:
-    """The name of a field or a table: it names files and columns of the dataset."""
+    """Check the name of a field or a table, which is also used in names of files and columns of the dataset."""
     if not name or name.startswith(".") or any(c in name for c in "/\\\0"):
-        raise ValueError("the name of a field or a table names a file: it has no slash and does not begin with a dot")
+        raise ValueError(
+            "the name of a field or a table is used as a file name: it cannot contain a slash or begin with a dot"
+        )
     if name.startswith(("link.", "fingerprint.", "time.")) or name.endswith(".weights"):
-        raise ValueError("names such as link.X, fingerprint.X and X.weights are those of the dataset's own columns")
+        raise ValueError("link.X, fingerprint.X, time.X and X.weights are reserved for columns that `prepare` writes")
     return name
 
 
@@ -32,48 +34,48 @@ class FieldSchema(Model):
     """One field of x."""
 
     kind: Literal["id", "ids", "number"] = "id"
-    """id: one raw id; ids: many; number: a quantity, cut into quantile buckets."""
+    """id: one raw id per row; ids: any number of raw ids per row; number: a quantity, cut into quantile buckets."""
     source: str | None = Value(default=None, alias="from")
-    """The column it stands in; absent: the column of the field's own name."""
+    """The column that holds it. Default: the column with the field's name."""
     separator: str | None = Value(default=None, min_length=1)
-    """kind ids in text: what stands between two ids."""
+    """kind = "ids", as text: the separator between two ids."""
     weights: str | None = None
-    """kind ids: the column with a weight for each id, separated alike."""
+    """kind = "ids": the column with one weight per id, separated in the same way."""
     min_count: int = Value(default=1, ge=1)
-    """A raw id that stands less often than this in training impressions shares row 0, "unseen"."""
+    """A raw id that occurs in fewer training impressions than this shares row 0, "unseen"."""
     hash: int | None = Value(default=None, ge=1, lt=2**31 - 1)
-    """Hash raw ids into this many rows in place of a vocabulary."""
+    """Hash raw ids into this many rows instead of fitting a vocabulary."""
     buckets: int | None = Value(default=None, ge=2)
-    """kind number: how many quantile buckets (default 20)."""
+    """kind = "number": the number of quantile buckets. Default: 20."""
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> Self:
         if self.kind != "ids" and (self.separator is not None or self.weights is not None):
-            raise ValueError("separator and weights go with kind = 'ids'")
+            raise ValueError("separator and weights can only be set with kind = 'ids'")
         if self.kind != "number" and self.buckets is not None:
-            raise ValueError("buckets go with kind = 'number'")
+            raise ValueError("buckets can only be set with kind = 'number'")
         if self.kind == "number" and (self.hash is not None or self.min_count != 1):
-            raise ValueError("hash and min_count do not go with kind = 'number'")
+            raise ValueError("hash and min_count cannot be set with kind = 'number'")
         if self.hash is not None and self.min_count != 1:
-            raise ValueError("min_count does not go with hash: hashed ids share rows as they fall")
+            raise ValueError("min_count cannot be set with hash: hashed ids are not counted")
         return self
 
 
 class LabelSchema(Model):
-    """A label read from a column of levels: 1 where the column holds one of `values`."""
+    """A label read from a column with several levels: 1 where the column has one of `values`."""
 
     source: str = Value(alias="from")
     """The column."""
     values: tuple[str | int, ...] = Value(min_length=1)
-    """The levels that count as 1 (every other level found must be in `others`)."""
+    """The levels that count as 1."""
     others: tuple[str | int, ...] = (0,)
-    """The levels that count as 0."""
+    """The levels that count as 0. A row whose level is in neither list is quarantined."""
 
     @model_validator(mode="after")
-    def _tells_them_apart(self) -> Self:
+    def _levels_are_distinct(self) -> Self:
         both = {str(v) for v in self.values} & {str(v) for v in self.others}
         if both:
-            raise ValueError(f"the level {min(both)} stands in values and in others")
+            raise ValueError(f"the level {min(both)} is in both values and others")
         return self
 
 
@@ -83,7 +85,7 @@ class LabelsSchema(Model):
     click: str | LabelSchema
     """y: was the impression clicked."""
     conversion: str | LabelSchema
-    """z: did a conversion follow. What is learned is y & z."""
+    """z: did a conversion follow. Models learn y & z."""
 
     def by_stage(self) -> dict[str, str | LabelSchema]:
         """Stage -> its column, in the funnel's order."""
@@ -95,108 +97,113 @@ STAGES: tuple[str, ...] = tuple(LabelsSchema.model_fields)
 
 
 class TableSchema(Model):
-    """A table as it lies in files: CSV (.csv, .csv.gz, .csv.zst, .txt, .tsv) or Parquet (.parquet)."""
+    """A table in files: CSV (.csv, .csv.gz, .csv.zst, .txt, .tsv) or Parquet (.parquet)."""
 
     files: tuple[str, ...] = Value(min_length=1)
     """Paths or patterns, relative to the folder of the raw log, or s3://, gs://, az:// addresses."""
     delimiter: str = Value(",", min_length=1, max_length=1)
-    """CSV: what stands between two columns."""
+    """CSV: the separator between two columns, one ASCII character."""
     columns: tuple[str, ...] | None = None
-    """CSV without a header: the names of the columns, in order."""
+    """For CSV without a header: the names of the columns, in order."""
     fields: dict[Name, FieldSchema] = Value(default_factory=dict)
-    """The fields of x that stand in this table."""
+    """The fields of x that are columns of this table."""
 
     @model_validator(mode="after")
-    def _delimits(self) -> Self:
+    def _delimiter_is_usable(self) -> Self:
         if not self.delimiter.isascii() or self.delimiter in '"\r\n':
-            raise ValueError("delimiter must be an ASCII character, and neither a quote nor a line end")
+            raise ValueError("delimiter must be an ASCII character that is not a quote or a line end")
         return self
 
 
 class ImpressionsSchema(TableSchema):
-    """The impressions, one row each."""
+    """The impressions table: one row per impression."""
 
     order: str | None = None
-    """The column of time; absent: the order of the rows."""
+    """The column of time. Default: rows are in order of time."""
     labels: LabelsSchema
-    """The columns of the click and the conversion."""
+    """The columns of click and conversion."""
     times: dict[str, str] = Value(default_factory=dict)
-    """Stage -> the column of the time when it was reached, told as `order` is."""
+    """Stage -> the column of the time when it was reached, in the unit of `order`."""
     weight: str | None = None
-    """The column of how much an impression weighs in every loss; absent: 1. Metrics do not weigh."""
+    """The column of each impression's weight in every loss. Default: all weigh 1. Metrics ignore weights."""
     unique: tuple[str, ...] = ()
-    """Columns that together name an impression: an exact repeat is dropped and counted."""
+    """Columns that together identify an impression. Of rows equal in all of them only the first is kept."""
 
     @model_validator(mode="after")
     def _times_are_of_stages(self) -> Self:
         for stage in self.times:
             if stage not in STAGES:
-                raise ValueError(f"times has no stage '{stage}'. {nearest(stage, STAGES)}")
+                raise ValueError(f"'{stage}' in times is not a stage. {nearest(stage, STAGES)}")
         return self
 
 
 class SideSchema(TableSchema):
-    """A table that many impressions share by a key."""
+    """A side table: each of its rows is shared by all impressions with the same key."""
 
     key: str
     """The key's column in this table."""
     on: str | None = None
-    """The key's column in the impressions; absent: the same name."""
+    """The key's column in the impressions. Default: the same name."""
 
 
 class SplitSchema(Model):
-    """Who trains and who tests; known before any vocabulary is fitted."""
+    """How impressions are split into parts. The split is made before any vocabulary is fitted."""
 
     by: Literal["order", "column", "file", "all"] = "order"
-    """order: the first share in time trains; column: a column names the part; file: file names do; all: one part."""
+    """order: by time; column: by the value of a column; file: by file name; all: every impression in one part."""
     part: Literal["train", "validation", "test"] | None = None
-    """by = all: the part that holds all impressions."""
+    """by = "all": the part that all impressions go to."""
     column: str | None = None
-    """by = column: the column."""
+    """by = "column": the column."""
     train: float | tuple[str, ...] = 0.5
-    """by = order: the share that trains (paper: 1/2); else the column's values or the file patterns."""
+    """by = "order": the share of impressions for training, the earliest (paper: 1/2). by = "column" or "file": the
+    column values or file patterns of training impressions."""
     test: tuple[str, ...] = ()
-    """by = column or file: the values or file patterns that test."""
+    """by = "column" or "file": the column values or file patterns of test impressions."""
     validation: float = Value(default=0.1, ge=0, lt=1)
-    """The last share of the training part, in time: early stopping and choices look here, never at test."""
+    """The share of the training part, the latest in time, that becomes the validation part. Early stopping and the
+    choice of settings use it, never the test part."""
 
     @model_validator(mode="after")
-    def _fits_its_way(self) -> Self:
+    def _options_fit_by(self) -> Self:
         if (self.by == "all") != (self.part is not None):
-            raise ValueError("part goes with by = 'all'")
+            raise ValueError("part must be set with by = 'all', and only then")
         if self.by in ("order", "all"):
             if not isinstance(self.train, float | int) or not 0 < self.train < 1:
                 raise ValueError("by = 'order' needs a share between 0 and 1 in train")
             if self.column or self.test:
-                raise ValueError("column and test go with by = 'column' or 'file'")
+                raise ValueError("column and test can only be set with by = 'column' or 'file'")
         else:
             if not isinstance(self.train, tuple) or not self.train or not self.test:
                 raise ValueError(f"by = '{self.by}' needs lists in train and test")
             if (self.by == "column") != (self.column is not None):
-                raise ValueError("column goes with by = 'column'")
+                raise ValueError("column must be set with by = 'column', and only then")
             both = set(self.train) & set(self.test)
             if both:
-                raise ValueError(f"'{min(both)}' stands in train and in test")
+                raise ValueError(f"'{min(both)}' is in both train and test")
         return self
 
 
 class Roles(Model):
-    """Which fields name a user and an item: for Table 1 and the AUC grouped by user."""
+    """The fields that identify a user and an item, for Table 1 and the AUC grouped by user."""
 
     user: str | None = None
     item: str | None = None
 
 
 class TruthSchema(Model):
-    """True probabilities of a simulated log, row by row beside the impressions."""
+    """Files with the true probabilities of a simulated log: one row per impression, in the same order."""
 
     files: tuple[str, ...] = Value(min_length=1)
+    """Paths or patterns, relative to the folder of the raw log."""
     pctr: str = "pctr"
+    """The column of the true pCTR."""
     pcvr: str = "pcvr"
+    """The column of the true pCVR."""
 
 
 class Schema(Model):
-    """A log: impressions, side tables, roles and the split."""
+    """The content of a schema file: impressions, side tables, split, roles, and truth if the log is simulated."""
 
     impressions: ImpressionsSchema
     tables: dict[Name, SideSchema] = Value(default_factory=dict)
@@ -205,7 +212,7 @@ class Schema(Model):
     truth: TruthSchema | None = None
 
     @model_validator(mode="after")
-    def _names_are_one(self) -> Self:
+    def _names_are_valid(self) -> Self:
         if IMPRESSIONS in self.tables:
             raise ValueError(f"a side table cannot be named '{IMPRESSIONS}'")
         names = [name for table in self._all() for name in table.fields]
@@ -213,28 +220,30 @@ class Schema(Model):
             raise ValueError("no fields: name at least one in [impressions.fields] or [tables.NAME.fields]")
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"field '{twice[0]}' stands in two tables; rename one and say from = \"{twice[0]}\"")
+            raise ValueError(f"field '{twice[0]}' is in two tables; rename one of them and add from = \"{twice[0]}\"")
         for name, table in self.tables.items():
             if not table.fields:
-                raise ValueError(f"no fields in table '{name}': name one in [tables.{name}.fields], or leave it out")
+                raise ValueError(
+                    f"no fields in table '{name}': name one in [tables.{name}.fields], or delete the table"
+                )
         taken = [name for name in self.impressions.fields if name in (*STAGES, *TAKEN)]
         if taken:
             raise ValueError(
-                f"field '{taken[0]}' of the impressions has the name of one of the dataset's own columns; "
-                f'name it otherwise and say from = "{self.impressions.fields[taken[0]].source or taken[0]}"'
+                f"field '{taken[0]}' of the impressions has the name of a column that `prepare` writes; "
+                f'rename the field and add from = "{self.impressions.fields[taken[0]].source or taken[0]}"'
             )
         for role in (self.roles.user, self.roles.item):
             if role is not None and role not in names:
-                raise ValueError(f"role '{role}' is no field. {nearest(role, names)}")
+                raise ValueError(f"role '{role}' is not a field. {nearest(role, names)}")
             if any(f.name == role and f.kind == "number" for f in self.fields()):
-                raise ValueError(f"role '{role}' is a number, and a role must be a field of ids")
+                raise ValueError(f"role '{role}' is a number; a role must be a field of ids")
         return self
 
     def _all(self) -> list[TableSchema]:
         return [self.impressions, *self.tables.values()]
 
     def fields(self) -> tuple[Field, ...]:
-        """The fields of x in the order of the schema: impressions first, then each side table's."""
+        """The fields of x in the order of the schema: those of the impressions first, then those of each side table."""
         tables: dict[str, TableSchema] = {IMPRESSIONS: self.impressions, **self.tables}
         return tuple(
             Field(
@@ -253,10 +262,10 @@ class Schema(Model):
         )
 
     def keys(self) -> dict[str, Key]:
-        """Side table -> the columns that join it."""
+        """Side table -> the columns that join it to the impressions."""
         return {name: Key(key=table.key, on=table.on or table.key) for name, table in self.tables.items()}
 
 
 def read_schema(path: Path) -> Schema:
-    """The schema file at `path`. Raises: ConfigError with the place and what is wrong there."""
+    """Read a schema file. Raises: ConfigError that names the key, its value, and what must hold."""
     return parse(Schema, read_toml(path), str(path))

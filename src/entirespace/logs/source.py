@@ -1,8 +1,9 @@
-"""What a reader of raw logs hands to `prepare`: blocks of rows whose ids are already provisional codes.
+"""The interface of a reader of raw logs: it gives `prepare` blocks of rows whose ids are integer codes.
 
-A reader (`logs` for star schemas, `aliccp` for the raw Ali-CCP pair) numbers the raw ids of each field as they
-appear: 0, 1, 2, ... These *codes* are provisional: which ids get a row of the embedding is known only when the
-training part is. `prepare` turns codes into vocabulary rows, and asks the reader for the raw ids by code.
+A reader (`star` for star schemas, `aliccp` for raw Ali-CCP) numbers the distinct raw ids of each field in the order in
+which they appear: 0, 1, 2, ... These *codes* are temporary. Which ids get an embedding row is decided after the whole
+log is read, when the training part is known. Then `prepare` asks the reader for the raw id of each code and maps codes
+to embedding rows.
 """
 
 from __future__ import annotations
@@ -22,32 +23,35 @@ if TYPE_CHECKING:  # the command line imports this file for `OnOrphan`
     from ..features.layout import Key
 
 OnOrphan = Literal["keep", "drop", "error"]
-"""A conversion without a click becomes no conversion, its row is left out, or it ends the reading."""
+"""A row with a conversion but no click: keep it with conversion = 0 (keep), leave it out (drop), or stop (error)."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """A run of rows of one table. All members have one entry a row, in the order of the raw log."""
+    """Consecutive rows of one table. Every array has one entry per row, in the order of the raw log."""
 
     fields: dict[str, Ragged]
     rows: int
-    # side tables: nothing more. Impressions:
-    labels: Labels | None = None  # None: outcomes are not known
-    order: np.ndarray | None = None  # int64; None: the order of the rows
-    part: np.ndarray | None = None  # int8, 0 train / 1 test, where a column or the file says it
+    # Side tables use only the members above. Impressions also have:
+    labels: Labels | None = None  # None: outcomes are not known yet
+    order: np.ndarray | None = None  # int64, the time; None: the order of the rows is the order in time
+    part: np.ndarray | None = None  # int8: 0 train, 1 test; None: the split is made by time
     links: dict[str, np.ndarray] = field(default_factory=dict)  # side table -> int32 row in it; -1: no such row
-    truth: tuple[np.ndarray, np.ndarray] | None = None  # float32 true pCTR, true pCVR (simulated logs)
-    fingerprint: np.ndarray | None = None  # uint64 (rows, 2): equal for exact repeats, where repeats are dropped
+    truth: tuple[np.ndarray, np.ndarray] | None = None  # float32 (rows,) each: true pCTR and pCVR, of a simulated log
+    fingerprint: np.ndarray | None = None  # uint64 (rows, 2), equal for exact repeats; None: repeats are kept
 
 
 class Source(Protocol):
-    """A reader: side tables first (each row numbered as it comes), then the impressions."""
+    """A reader of raw logs. `side_tables` must be read to the end before `impressions`, which refers to their rows."""
 
     @property
-    def fields(self) -> tuple[Field, ...]: ...
+    def fields(self) -> tuple[Field, ...]:
+        """The fields of x, in order."""
+        ...
+
     @property
     def keys(self) -> Mapping[str, Key]:
-        """Side table -> the columns that join it."""
+        """Side table -> the columns that join it to the impressions."""
         ...
 
     @property
@@ -57,23 +61,32 @@ class Source(Protocol):
 
     @property
     def user(self) -> str | None:
-        """The field that names a user (grouped AUC, Table 1), or None."""
+        """The field that identifies a user (for AUC grouped by user, and Table 1), or None."""
         ...
 
     @property
-    def item(self) -> str | None: ...
-    def side_tables(self) -> Iterator[tuple[str, Block]]: ...
-    def impressions(self) -> Iterator[Block]: ...
+    def item(self) -> str | None:
+        """The field that identifies an item (Table 1), or None."""
+        ...
+
+    def side_tables(self) -> Iterator[tuple[str, Block]]:
+        """(table, block) for all blocks of all side tables. Rows are numbered from 0 across the blocks of a table."""
+        ...
+
+    def impressions(self) -> Iterator[Block]:
+        """The blocks of the impressions."""
+        ...
+
     def ids(self, field: str) -> pa.Array:
-        """The raw ids of a field by code, as text or int64: entry c is the raw id of code c."""
+        """The raw ids of a field: entry c is the raw id of code c. Shape: text or int64 (C,), null: the empty id."""
         ...
 
 
 def refuse_orphan(file: str, line: int) -> NoReturn:
-    """What `OnOrphan` "error" does."""
+    """Stop at a conversion without a click, as `OnOrphan` "error" asks. Raises: DataError, always."""
     raise DataError(
         "a conversion needs a click",
         "conversion = 1 where click = 0",
         where=f"{file}, line {line}",
-        do="--on-orphan keep reads it as no conversion, --on-orphan drop leaves the row out",
+        do="--on-orphan keep keeps the row with conversion = 0, --on-orphan drop leaves the row out",
     )

@@ -28,16 +28,21 @@ from .truth import Truth
 
 
 class LogSource:
-    """A star-schema log as `prepare` wants it (see `source.Source`).
+    """Reads a star-schema log block by block for `prepare`; see `source.Source`.
 
     Args:
-        schema: what stands where.
+        schema: the files and columns of the log.
         raw: the folder that file patterns are relative to.
-        on_orphan: a conversion without a click becomes no conversion (keep), its row is left out (drop), or
-            it ends the reading (error).
-        split: who trains and who tests, where it is not as the schema says.
-        labelled: False: the log has no columns of outcomes yet.
-        encoders: those of an earlier layout: its fields, in its order.
+        audit: counts every row that is read.
+        quarantine: where bad rows are written.
+        on_orphan: what to do with a conversion without a click: keep the row with conversion = 0 (keep), leave the
+            row out (drop), or raise an error (error).
+        split: replaces the split of the schema.
+        labelled: False if outcomes are not known yet; the log then needs no columns for them.
+        encoders: the encoders of an earlier layout, whose fields and order of fields are used.
+
+    Raises: ConfigError if the schema does not fit `encoders` or the files. DataError if a file cannot be read or too
+    many rows are bad.
     """
 
     def __init__(
@@ -63,25 +68,27 @@ class LogSource:
             f.name: HashedCodes(f.hash) if f.hash is not None else Codes() for f in self.fields if f.kind != "number"
         }
         self._keys = {table: Codes() for table in schema.tables}
-        self._ticks: int | None = None  # of a unit of the column of time; None: no row was read
-        self._row_of_key: dict[str, np.ndarray] = {}  # side table -> its row of each key code; -1: none
+        self._ticks: int | None = None  # integer steps per unit of time (see `values.ticks`); None: no row was read yet
+        self._row_of_key: dict[str, np.ndarray] = {}  # side table -> row number of each key code; -1: no such row
 
     def ids(self, field: str) -> pa.Array:
+        """The raw ids of a field by code. Shape: text or int64 (C,); a null int64 is the empty id."""
         return self._codes[field].ids()
 
     # Side tables
 
     def side_tables(self) -> Iterator[tuple[str, Block]]:
+        """(table, block) for all blocks of all side tables."""
         for name, table in self._schema.tables.items():
             rows_before = 0
             row_of_key = np.full(0, -1, np.int32)
             for frame in self._frames(name, table, {"key": table.key}):
                 keys = raw_ids(frame.rows[table.key])
                 missing = keys == "" if keys.dtype == pl.String else keys.is_null()
-                bad = self._put_aside(frame, name, [("bad_key", missing.to_numpy())], None)
+                bad = self._quarantine_bad(frame, name, [("bad_key", missing.to_numpy())], None)
                 codes = self._keys[name].encode(keys)
                 row_of_key = _grown(row_of_key, len(self._keys[name]))
-                # of several rows with one key the first good one is used
+                # if several rows have the same key, the first good one is used
                 fields, bad = self._fields(frame, name, bad, partial(_repeated, codes, row_of_key[codes] >= 0))
                 kept = codes[~bad]
                 row_of_key[kept] = np.arange(rows_before, rows_before + len(kept), dtype=np.int32)
@@ -92,21 +99,22 @@ class LogSource:
     # Impressions
 
     def impressions(self) -> Iterator[Block]:
+        """The blocks of the impressions; read `side_tables` to the end first."""
         schema, audit = self._schema.impressions, self._audit
         truth = self._truth()
         latest = np.iinfo(np.int64).min
         for frame in self._frames(IMPRESSIONS, schema, self._columns()):
             rows = frame.rows
-            said, checks = self._labels(rows)
+            outcomes, checks = self._outcomes(rows)
             order = None
             if schema.order is not None:
                 order, missing = values.time(rows[schema.order], self._ticks_of(rows[schema.order]))
                 checks.append(("bad_key", missing))
-            bad = self._put_aside(frame, IMPRESSIONS, checks, None)
+            bad = self._quarantine_bad(frame, IMPRESSIONS, checks, None)
             part, neither = self._part(frame)
             self._count(frame, "other_part", neither & ~bad)
             fields, bad = self._fields(frame, IMPRESSIONS, bad | neither)
-            orphan = self._orphans(frame, said, bad)
+            orphan = self._orphans(frame, outcomes, bad)
             good = ~bad & ~orphan if self._on_orphan == "drop" else ~bad
             if not np.array_equal(good, ~bad):
                 fields = {name: f.take(np.flatnonzero(good[~bad])) for name, f in fields.items()}
@@ -128,7 +136,7 @@ class LogSource:
             yield Block(
                 fields,
                 int(good.sum()),
-                labels=None if said is None else said.labels.take(good),
+                labels=None if outcomes is None else outcomes.labels.take(good),
                 order=order,
                 part=None if part is None else part[good],
                 links=links,
@@ -140,16 +148,18 @@ class LogSource:
             truth.end()
 
     def _ticks_of(self, time: pl.Series) -> int:
-        """Ticks a unit of time: the first rows decide, for all rows must be told the same way."""
+        """Integer steps per unit of time. The first rows decide, because all rows must use the same unit."""
         ticks = values.ticks(time)
         if self._ticks is None:
             self._ticks = ticks
         if ticks > self._ticks:
-            self._audit.note(f"{self._schema.impressions.order}: fractions are lost, for the first rows have none")
+            self._audit.note(
+                f"{self._schema.impressions.order}: fractions are cut off, because the first rows have none"
+            )
         return self._ticks
 
     def _columns(self) -> dict[str, str]:
-        """The columns of the impressions that are no fields, by what they are for."""
+        """Purpose -> column, for the columns of the impressions that are not fields."""
         schema = self._schema.impressions
         columns = {}
         if self._labelled:
@@ -165,7 +175,10 @@ class LogSource:
         return columns
 
     def _part(self, frame: Frame) -> tuple[np.ndarray | None, np.ndarray]:
-        """0 train, 1 test, where the schema says it by column or by file; and the rows that are neither."""
+        """(part of each row: 0 train, 1 test, or None if the split is not by column or file; rows of neither part).
+
+        Shape: int8 (n,) or None, bool (n,).
+        """
         split, n = self._split, len(frame.rows)
         if split.by in ("order", "all"):
             return None, np.zeros(n, bool)
@@ -179,8 +192,8 @@ class LogSource:
             train = np.full(n, any(fnmatch.fnmatch(frame.file, p) for p in split.train))
         return test.astype(np.int8), ~(train | test)
 
-    def _labels(self, rows: pl.DataFrame) -> tuple[_Said | None, list[tuple[str, np.ndarray]]]:
-        """What the log says of each stage, and the rows in which it cannot be read."""
+    def _outcomes(self, rows: pl.DataFrame) -> tuple[_Outcomes | None, list[tuple[str, np.ndarray]]]:
+        """The outcomes of the rows (None if not labelled), and (reason, bad rows) for each way they cannot be read."""
         schema = self._schema.impressions
         if not self._labelled:
             return None, []
@@ -197,15 +210,15 @@ class LogSource:
             weight, unread = number(rows[schema.weight])
             checks.append(("bad_weight", unread | ~((weight >= 0) & np.isfinite(weight))))
             weight = weight.astype(np.float32)
-        return _Said(happened, Labels.of(happened, times, None, weight)), checks
+        return _Outcomes(happened, Labels.of(happened, times, None, weight)), checks
 
-    def _orphans(self, frame: Frame, said: _Said | None, bad: np.ndarray) -> np.ndarray:
-        """Good rows that reached a stage without the one before. Shape: bool (n,)."""
+    def _orphans(self, frame: Frame, outcomes: _Outcomes | None, bad: np.ndarray) -> np.ndarray:
+        """Good rows with a stage but not the one before it. Counts them. Shape: bad bool (n,) -> bool (n,)."""
         orphan = np.zeros(len(bad), bool)
-        if said is None:
+        if outcomes is None:
             return orphan
-        for stage, happened in said.happened.items():
-            orphan |= happened & ~said.labels[stage]
+        for stage, happened in outcomes.happened.items():
+            orphan |= happened & ~outcomes.labels[stage]
         orphan &= ~bad
         if self._on_orphan == "error" and orphan.any():
             refuse_orphan(frame.file, int(frame.lines[orphan.argmax()]))
@@ -217,10 +230,10 @@ class LogSource:
         """Count impressions that are not bad. Shape: which bool (n,)."""
         self._audit.count_lines(IMPRESSIONS, reason, frame.file, frame.lines[which], outcome)
 
-    # Both kinds of table
+    # Impressions and side tables
 
     def _frames(self, name: str, table: TableSchema, columns: dict[str, str]) -> Iterator[Frame]:
-        """All rows of a table; every file must have every column that the schema names."""
+        """All rows of a table, counted in the audit. Every file must have every column that the schema names."""
         files = find(table.files, self._raw)
         wanted = dict(columns)
         for field, f in table.fields.items():
@@ -254,7 +267,9 @@ class LogSource:
         there = columns_of(file, schema.delimiter, schema.columns)
         twice = sorted({c for c in there if there.count(c) > 1 and c in wanted.values()})
         if twice:
-            raise DataError("a column's name must stand once in a file", f"'{twice[0]}' stands twice", where=file.name)
+            raise DataError(
+                "each column of a file must have a different name", f"'{twice[0]}' occurs twice", where=file.name
+            )
         for purpose, column in wanted.items():
             if column not in there:
                 place = f"[{table}]" if table == IMPRESSIONS else f"[tables.{table}]"
@@ -262,30 +277,33 @@ class LogSource:
                     f"the file must have the column that the schema's {place} names for {purpose}",
                     f"no column '{column}'; it has {', '.join(there[:40])}",
                     where=file.name,
-                    do='Mend the schema, or say delimiter = "..." if the columns are not told apart',
+                    do='Correct the schema, or set delimiter = "..." if the columns are separated by another character',
                 )
         unused = [c for c in there if c not in wanted.values()]
         if unused:
             self._audit.note(f"{file.name}: columns not used: {', '.join(unused)}")
 
     def _check_types(self, frame: Frame, table: TableSchema, wanted: dict[str, str]) -> None:
-        """Only a bag of ids and its weights can stand in a Parquet column of lists."""
+        """Refuse a Parquet column of lists, unless it holds the ids or weights of a field of kind "ids"."""
         bags = {f"fields.{name}" for name, f in table.fields.items() if f.kind == "ids"}
         for purpose, column in wanted.items():
             kind = frame.rows[column].dtype
             lists = isinstance(kind, pl.List | pl.Array) and not kind.inner.is_nested()
             if kind.is_nested() and not (lists and purpose.removesuffix(".weights") in bags):
                 raise ConfigError(
-                    f"the column for {purpose} must hold one value a row",
+                    f"the column for {purpose} must hold one value per row",
                     f"column '{column}' holds {kind}",
                     where=frame.file,
                     do='kind = "ids" reads lists of ids',
                 )
 
-    def _put_aside(
+    def _quarantine_bad(
         self, frame: Frame, table: str, checks: list[tuple[str, np.ndarray]], before: np.ndarray | None
     ) -> np.ndarray:
-        """Quarantine rows by the first check they fail; `before` fell already. Shape: bool (n,) each."""
+        """Quarantine each row with the reason of the first check that it fails, and return all bad rows.
+
+        `before` are the rows that are bad already. Shape: bool (n,) each.
+        """
         bad = np.zeros(len(frame.rows), bool) if before is None else before.copy()
         for reason, failed in checks:
             for i in np.flatnonzero(failed & ~bad):
@@ -301,15 +319,17 @@ class LogSource:
         bad: np.ndarray,
         repeated: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> tuple[dict[str, Ragged], np.ndarray]:
-        """The fields of the good rows, coded; and the rows that are bad now. Shape: bool (n,).
+        """(field -> codes of the good rows, rows that are bad). Rows whose fields cannot be read become bad.
 
-        `repeated` says which of the rows that are good so far stand for a key that another one has.
+        Args:
+            bad: the rows that are bad already. Shape: bool (n,).
+            repeated: given the bad rows, finds good rows that repeat the key of another row.
         """
         mine = [f for f in self.fields if f.table == table]
         found = {f.name: read(frame.rows, f) for f in mine}
-        bad = self._put_aside(frame, table, [c for _, checks in found.values() for c in checks], bad)
+        bad = self._quarantine_bad(frame, table, [c for _, checks in found.values() for c in checks], bad)
         if repeated is not None:
-            bad = self._put_aside(frame, table, [("duplicate_key", repeated(bad))], bad)
+            bad = self._quarantine_bad(frame, table, [("duplicate_key", repeated(bad))], bad)
         if bad.any():
             good = frame.rows.filter(pl.Series(~bad))
             found = {f.name: read(good, f) for f in mine}
@@ -329,22 +349,25 @@ class LogSource:
 
 
 @dataclass(frozen=True)
-class _Said:
-    """What the log says of each stage alone, and the labels that come of it."""
+class _Outcomes:
+    """The outcomes of n impressions as logged, and the labels made from them."""
 
-    happened: Mapping[str, np.ndarray]  # stage -> bool (n,)
-    labels: Labels
+    happened: Mapping[str, np.ndarray]  # stage -> bool (n,), each stage on its own, as the log has it
+    labels: Labels  # a stage counts as reached only if every earlier one is
 
 
 def _repeated(codes: np.ndarray, known: np.ndarray, bad: np.ndarray) -> np.ndarray:
-    """Good rows whose key an earlier good row has, or a row of an earlier frame. Shape: (n,) -> bool (n,)."""
+    """Good rows whose key occurred in an earlier good row of this frame, or in an earlier frame (`known`).
+
+    Shape: codes int32 (n,), known bool (n,), bad bool (n,) -> bool (n,).
+    """
     good, first = np.flatnonzero(~bad), np.zeros(len(codes), bool)
     first[good[np.unique(codes[good], return_index=True)[1]]] = True
     return ~bad & (~first | known)
 
 
 def _among(good: np.ndarray, which: np.ndarray) -> np.ndarray:
-    """Which of all rows, given which of the good ones. Shape: bool (n,), bool (good.sum(),) -> bool (n,)."""
+    """A mask over the good rows -> a mask over all rows. Shape: bool (n,), bool (good.sum(),) -> bool (n,)."""
     among = good.copy()
     among[good] = which
     return among
@@ -355,7 +378,7 @@ def _column(schema: str | LabelSchema) -> str:
 
 
 def _grown(rows: np.ndarray, size: int) -> np.ndarray:
-    """The array with room for `size` entries, new ones -1."""
+    """The array, extended with -1 to at least `size` entries."""
     if size <= len(rows):
         return rows
     return np.concatenate([rows, np.full(max(size, 2 * len(rows)) - len(rows), -1, np.int32)])

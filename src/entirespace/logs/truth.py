@@ -1,4 +1,4 @@
-"""The true probabilities of a simulated log: files with one row for each row of the log, in its order."""
+"""The true probabilities of a simulated log: files with one row per row of the log, in the same order."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ ONE_EACH = "the truth must have one row for each impression"
 
 
 class Truth:
-    """Reads the truth beside the impressions, piece by piece; a row that is put aside takes its truth with it.
+    """Reads the true pCTR and pCVR in step with the impressions, block by block.
+
+    Each block of impressions takes as many rows of the truth as it read from the log, and keeps those of the rows that
+    it kept. So a row that is quarantined or left out does not shift the truth of later rows.
 
     Args:
         files: CSV or Parquet.
-        pctr, pcvr: their columns.
+        pctr, pcvr: the names of the two columns.
 
-    Raises: DataError where a column is missing.
+    Raises: DataError if a column is missing.
     """
 
     def __init__(self, files: list[File], pctr: str, pcvr: str) -> None:
@@ -33,14 +36,15 @@ class Truth:
                     raise DataError(f"the truth must have a column '{name}'", came, where=file.name)
         self._where = ", ".join(file.name for file in files)
         self._frames = self._read(files)
-        self._ahead = pl.DataFrame()  # rows that were read and not yet taken
+        self._ahead = pl.DataFrame()  # rows that were read from the files, but not taken yet
         self._taken = 0
 
     def take(self, count: int, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """pCTR and pCVR of some of the next `count` rows of the log.
+        """Take the next `count` rows of the truth, and return (pCTR, pCVR) of those at `places`.
 
-        Raises: DataError where the truth ends before the log, or holds something that is no number.
-        Shape: places int (n,), from 0 -> float32 (n,) each.
+        Shape: places int (n,), from 0 within these rows -> float32 (n,) each.
+
+        Raises: DataError if the truth has fewer rows than the log, or a value that is not a number.
         """
         while len(self._ahead) < count:
             more = next(self._frames, None)
@@ -54,7 +58,7 @@ class Truth:
         return pctr, pcvr
 
     def end(self) -> None:
-        """Raises: DataError where the truth goes on after the log."""
+        """Call after the last impression. Raises: DataError if the truth has more rows than the log."""
         left = len(self._ahead) + sum(map(len, self._frames))
         if left:
             came = f"it has {self._taken + left:,} rows, and there are {self._taken:,} impressions"

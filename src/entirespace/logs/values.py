@@ -1,4 +1,4 @@
-"""Columns of a frame -> labels and times; each says which rows it could not read."""
+"""Columns of a frame -> labels and times. Each function also returns which rows it could not read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TRUE, _FALSE = ("1", "1.0", "true", "True", "TRUE"), ("0", "0.0", "false", "Fal
 
 
 def label(column: pl.Series, schema: str | LabelSchema) -> tuple[np.ndarray, np.ndarray]:
-    """A label, and where it is neither 0 nor 1. Shape: (n,) -> bool (n,), bool (n,)."""
+    """(label, rows where it is neither 0 nor 1). Shape: (n,) -> bool (n,), bool (n,)."""
     if isinstance(schema, LabelSchema):
         ones, zeros = [str(v) for v in schema.values], [str(v) for v in schema.others]
     else:
@@ -29,7 +29,7 @@ def label(column: pl.Series, schema: str | LabelSchema) -> tuple[np.ndarray, np.
 
 
 def ticks(column: pl.Series) -> int:
-    """How many steps of `time` a unit of the column should have: a million where its numbers have fractions.
+    """How many integer steps `time` should use per unit of the column: 1,000,000 if any value has a fraction, else 1.
 
     >>> ticks(pl.Series([1650900000.25, 1650900001.0])), ticks(pl.Series([1.0, None])), ticks(pl.Series(["5", "2.5"]))
     (1000000, 1, 1000000)
@@ -43,10 +43,10 @@ def ticks(column: pl.Series) -> int:
 
 
 def time(column: pl.Series, ticks: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """A time as an integer that grows with it, and where there is none. Shape: (n,) -> int64 (n,), bool (n,).
+    """(time as integers in the same order, rows without a time). Shape: (n,) -> int64 (n,), bool (n,).
 
-    Integers stay what they are and other numbers lose their fraction, unless a unit has more than one tick;
-    timestamps, and text in ISO 8601, become microseconds.
+    Timestamps, and text in ISO 8601, become microseconds. Numbers become whole multiples of 1 / `ticks` of their unit,
+    rounded towards 0: with ticks = 1 integers are unchanged and other numbers lose their fraction.
     """
     if column.dtype in (pl.Date, pl.Datetime):
         column = column.cast(pl.Datetime("us")).cast(pl.Int64)
@@ -58,7 +58,7 @@ def time(column: pl.Series, ticks: int = 1) -> tuple[np.ndarray, np.ndarray]:
         whole = column.cast(pl.Int64, strict=False)
         whole = whole.fill_null(column.cast(pl.Float64, strict=False).cast(pl.Int64, strict=False))
         if whole.null_count() == len(column):
-            with contextlib.suppress(pl.exceptions.ComputeError):  # no value looks like a time
+            with contextlib.suppress(pl.exceptions.ComputeError):  # no value is a time in ISO 8601
                 whole = column.str.to_datetime(time_unit="us", strict=False).cast(pl.Int64)
         column = whole
     else:

@@ -1,4 +1,4 @@
-"""What a method is: which impressions it learns from, its loss, and how its probabilities are read."""
+"""The base class of methods. A method is a rule to sample impressions, a loss, and a way to predict probabilities."""
 
 from __future__ import annotations
 
@@ -17,73 +17,79 @@ from ..core.labels import Counts, Labels, Samples
 from ..network.probability import Heads, Prob
 
 Predicted: TypeAlias = Mapping[str, Prob | Tensor]
-"""Probabilities by name, or plain values where they may exceed 1."""
+"""Name -> probability; a plain tensor if the value may exceed 1. Shape: (B,) each."""
 
 
 class Method(ABC):
-    """A way to learn pCVR. A subclass, a frozen dataclass whose fields are its parameters, says all of it.
+    """A way to learn pCVR.
 
-    Nothing else needs to know the class: hand an instance of your own to `fit` or `compare`.
+    A subclass is a frozen dataclass whose fields are its parameters. It needs no registration: pass an instance of your
+    own class to `fit` or `compare`.
     """
 
     heads: ClassVar[tuple[str, ...]]
-    """The network's probabilities, each with a tower of its own."""
+    """The names of the network's probabilities. Each has its own tower."""
     share_embedding: bool = False
-    """One embedding for all heads, or one a head."""
+    """True: one embedding for all heads. False: one per head."""
     reads: ClassVar[tuple[str, ...]] = ()
-    """What the loss finds in `batch.given`, beside the heads and the labels: "reference_pctr"."""
+    """Names of the inputs that the loss reads from `batch.given`, such as "reference_pctr"."""
     searched: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
-    """Parameters that the paper searched, and where."""
+    """Parameter -> the values that the paper searched."""
     sampled: ClassVar[str] = "S: every impression once"
-    """The samples, in words."""
+    """A description of the samples, for reports. S: all impressions, S_c: the clicked ones."""
     equation: ClassVar[str] = ""
-    """The loss of one sample."""
+    """The loss of one sample, for reports."""
     reading: ClassVar[str] = ""
-    """How pCVR is read."""
+    """How pCVR is predicted, for reports."""
 
     @abstractmethod
     def samples(self, labels: Labels, rng: np.random.Generator) -> np.ndarray | Samples:
-        """How many times each impression is seen this epoch. A rule on labels, called chunk by chunk.
+        """How many times each impression occurs in this epoch. Called for one chunk of the training part at a time.
 
-        A method whose copies of an impression have other labels than the log returns `Samples` instead.
+        A method that gives a copy of an impression other labels than the log returns `Samples` instead.
         Shape: labels of n impressions -> int (n,).
         """
 
     @abstractmethod
     def loss(self, p: Heads, batch: Batch) -> Tensor:
-        """The mean loss over the batch's B samples, each weighing `batch.weight`. Shape: -> scalar."""
+        """The mean loss of the batch's B samples, weighted by `batch.weight`, in nats. Shape: scalar."""
 
     @abstractmethod
     def base_rates(self, counts: Counts) -> dict[str, float]:
-        """The rate of each head's label under `samples`, in (0, 1): where the head's intercept starts."""
+        """Head -> the expected rate of its label in the samples, in (0, 1). Its intercept starts at the logit.
+
+        Args:
+            counts: of the training part.
+        """
 
     @abstractmethod
     def predict(self, p: Heads) -> Predicted:
-        """What the method knows of each impression; it leaves out what it does not know. Shape: (B,) each.
+        """The predictions of each impression; those that the method does not learn are left out. Shape: (B,) each.
 
-        "pctr": p(y=1 | x); without it the pCTR of the reference CTR network is taken. "pcvr": p(z=1 | y=1, x).
-        "pctcvr": p(y=1, z=1 | x); without it the product of the two is taken, Eq. (1).
+        "pctr": p(y=1 | x). If left out, the pCTR of the reference CTR network is used.
+        "pcvr": p(z=1 | y=1, x).
+        "pctcvr": p(y=1, z=1 | x). If left out, it is pctr * pcvr, Eq. (1).
         """
         # NOTE[DIFF]: section 2.1 prints pCTR = p(z=1 | x); Eq. (1) means y.
 
     def log(self, p: Heads, batch: Batch) -> dict[str, float]:
-        """What else of this batch is worth a line of the training log."""
+        """Further numbers of this batch for the training log, by name."""
         return {}
 
     @property
     def predicts(self) -> frozenset[str]:
-        """The names of `predict`."""
+        """The names of the predictions that `predict` gives."""
         even = Prob.of_logit(torch.zeros(1))
         return frozenset(self.predict(Heads(**dict.fromkeys(self.heads, even))))
 
     @property
     def name(self) -> str:
-        """What the paper calls it."""
+        """The method's name in the paper."""
         return type(self).__name__
 
     @property
     def label(self) -> str:
-        """The name, with the parameters that were searched or are not the default: "AMAN(rate=0.5)"."""
+        """The name with the parameters that the paper searched or that are not the default: "AMAN(rate=0.5)"."""
         shown = [
             f"{f.name}={str(value).lower() if isinstance(value, bool) else value}"
             for f, value in self._fields()
@@ -93,18 +99,18 @@ class Method(ABC):
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """The parameters by name."""
+        """Name -> value of each parameter."""
         return {f.name: value for f, value in self._fields()}
 
     def spec(self) -> dict[str, Any]:
-        """The method as plain values, for `from_spec`. One's own class is named module:class."""
+        """The method as plain values for JSON. A class from outside this package is named module:class."""
         here, cls = __name__.rpartition(".")[0], type(self)
         ours = cls.__module__.rpartition(".")[0] == here
         return {"name": self.name if ours else f"{cls.__module__}:{cls.__qualname__}"} | self.parameters
 
     @classmethod
     def search(cls) -> tuple[Self, ...]:
-        """One method for each combination of the searched parameters; one alone where none is searched."""
+        """One method per combination of searched parameters; a single method if there are none."""
         return tuple(cls(**dict(zip(cls.searched, v, strict=True))) for v in product(*cls.searched.values()))
 
     def _fields(self) -> list[tuple[Any, Any]]:
@@ -112,12 +118,12 @@ class Method(ABC):
 
 
 def once(labels: Labels) -> np.ndarray:
-    """Every impression once: the entire space. Shape: n impressions -> int64 (n,)."""
+    """Samples of the entire space: every impression once. Shape: labels of n impressions -> int64 (n,)."""
     return np.ones(len(labels), np.int64)
 
 
 def base_rate(positives: float, samples: float) -> float:
-    """(positives + 1/2) / (samples + 1): never 0 nor 1, so that its logit is finite.
+    """(positives + 1/2) / (samples + 1), which is never 0 or 1, so its logit is finite.
 
     >>> base_rate(0, 0), base_rate(4, 99)
     (0.5, 0.045)
@@ -126,10 +132,10 @@ def base_rate(positives: float, samples: float) -> float:
 
 
 def is_whole(value: Any) -> bool:
-    """A whole number that is no bool."""
+    """Whether the value is an integer, and not a bool."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def is_number(value: Any) -> bool:
-    """A number that is no bool."""
+    """Whether the value is an integer or a float, and not a bool."""
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,4 +1,4 @@
-"""AMAN, "all missing as negative" [6]: BASE, with a share of the un-clicked impressions as negatives."""
+"""AMAN, "all missing as negative" [6]: BASE, with a random share of the un-clicked impressions as negatives."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from ._method import Method, Predicted, base_rate, is_number
 class AMAN(Method):
     """l(y & z, pCVR) over the clicked impressions and a share `rate` of the un-clicked, as negatives.
 
-    In the limit it learns pCTR pCVR / (pCTR + rate (1 - pCTR)), not pCVR: the "consistently underestimated
-    prediction" of section 1. rate=0 is BASE, rate=1 learns pCTCVR.
+    With unlimited data it learns pCTR pCVR / (pCTR + rate (1 - pCTR)) instead of pCVR: the "consistently underestimated
+    prediction" of section 1. rate=0 is BASE; rate=1 learns pCTCVR.
     Expected loss at step 0: the entropy of conversions / (clicks + rate * un-clicked).
     Raises: ConfigError for a rate outside [0, 1].
 
@@ -43,12 +43,12 @@ class AMAN(Method):
         object.__setattr__(self, "rate", float(self.rate))
 
     def samples(self, labels: Labels, rng: np.random.Generator) -> np.ndarray:
-        # NOTE[UNSAID]: whether the un-clicked are drawn once or each epoch; here anew each epoch.
-        # random() lies in [0, 1): rate 0 draws none, rate 1 draws all, whatever the seed.
+        # NOTE[UNSAID]: whether the un-clicked are drawn once or in each epoch. Here: in each epoch.
+        # random() is in [0, 1), so rate 0 always draws none and rate 1 always draws all.
         return (labels.click | (rng.random(len(labels)) < self.rate)).astype(np.int64)
 
     def loss(self, p: Heads, batch: Batch) -> Tensor:
-        return bce(batch.conversion, p.cvr, batch.weight)  # an un-clicked impression has no conversion: a negative
+        return bce(batch.conversion, p.cvr, batch.weight)  # y & z is false for un-clicked impressions: negatives
 
     def base_rates(self, counts: Counts) -> dict[str, float]:
         unclicked = counts.impressions - counts["click"]

@@ -17,7 +17,7 @@ from ._method import Method, Predicted, base_rate, once
 @final
 @dataclass(frozen=True)
 class CTR(Method):
-    """l(y, pCTR) over S: the reference CTR, of the same structure as BASE. It knows no pCVR.
+    """l(y, pCTR) over S: the reference CTR network. It has the structure of BASE, and predicts no pCVR.
 
     Expected loss at step 0: the entropy of the CTR (0.04: 0.168).
 

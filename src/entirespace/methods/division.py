@@ -1,4 +1,4 @@
-"""DIVISION: pCTR and pCTCVR from two networks that know nothing of each other, and pCVR by Eq. (2)."""
+"""DIVISION: pCTR and pCTCVR from two separate networks, and pCVR by Eq. (2)."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ._method import Method, Predicted, base_rate, once
 @final
 @dataclass(frozen=True)
 class DIVISION(Method):
-    """l(y, pCTR) and l(y & z, pCTCVR), "individually trained" over S; pCVR = pCTCVR / pCTR, maybe above 1.
+    """l(y, pCTR) and l(y & z, pCTCVR), "individually trained" over S; pCVR = pCTCVR / pCTR, which may exceed 1.
 
-    The two networks share no parameter, so the sum of the losses trains each as if it were alone.
+    The two networks share no parameters, so minimising the sum of the losses trains each as if it were alone.
     Expected loss at step 0: the entropy of the CTR plus that of the CTCVR (0.04, 2e-4: 0.168 + 0.0019).
 
     >>> DIVISION().base_rates(Counts(9_999, {"click": 400, "conversion": 2}))

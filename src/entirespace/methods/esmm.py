@@ -1,4 +1,4 @@
-"""ESMM: pCVR as the factor from pCTR to pCTCVR, learned over the entire space (section 2.3)."""
+"""ESMM: pCVR is learned as the factor between pCTR and pCTCVR, over the entire space (section 2.3)."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from ._method import Method, Predicted, base_rate, once
 @final
 @dataclass(frozen=True)
 class ESMM(Method):
-    """Eq. (3): l(y, pCTR) + l(y & z, pCTR * pCVR) over S; no loss of pCVR itself.
+    """Eq. (3): l(y, pCTR) + l(y & z, pCTR * pCVR) over S. pCVR has no loss of its own.
 
-    The CVR network shares its embedding dictionary with the CTR network, and so learns from un-clicked
-    impressions too; ESMM-NS is ESMM(share_embedding=False).
+    The CVR network shares its embedding dictionary with the CTR network, so its embedding also learns from un-clicked
+    impressions. ESMM-NS is ESMM(share_embedding=False).
     Expected loss at step 0: the entropy of the CTR plus that of the CTCVR (0.04, 2e-4: 0.168 + 0.0019).
 
     >>> ESMM(share_embedding=False).name

@@ -1,4 +1,4 @@
-"""Methods by name: those of the paper, the families it searched, and methods from the plain values of a record."""
+"""Methods by name: those of the paper, the families of methods in Table 2, and methods read from a run's record."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ METHODS: dict[str, Method] = {
         CTR(),
     )
 }
-"""Each name with its method, at the default parameters."""
+"""Name -> method with default parameters."""
 
 
 @dataclass(frozen=True)
 class Family:
-    """One line of Table 2: a name, and the methods of which the best is reported (often one alone).
+    """One line of Table 2: a name and one or more candidate methods, of which the best is reported.
 
     >>> [method.label for method in Family.of(AMAN(rate=0.5)).candidates]
     ['AMAN(rate=0.5)']
@@ -46,7 +46,7 @@ class Family:
 
     @staticmethod
     def of(method: Method | Family) -> Family:
-        """A method alone is a family of one."""
+        """A family as it is; a single method as a family of one."""
         return method if isinstance(method, Family) else Family(method.label, (method,))
 
 
@@ -59,14 +59,16 @@ PAPER: tuple[Family, ...] = (
     Family("ESMM-NS", (ESMM(share_embedding=False),)),
     Family("ESMM", ESMM.search()),
 )
-"""Table 2, line by line."""
+"""The lines of Table 2, in order."""
 
 
 def from_spec(spec: Mapping[str, Any], where: str | None = None) -> Method:
-    """The method of `Method.spec`, as a run's record holds it. Nothing is imported by a name in a record.
+    """The method from the result of `Method.spec`, as it is stored in a run's record.
 
-    Raises: ConfigError for an unknown name or parameter (with the nearest), for a value out of range, and for a class
-    of one's own.
+    A record is data, so it never causes an import: a class from outside this package is refused.
+
+    Raises: ConfigError for an unknown name or parameter (it suggests the nearest), a value out of range, or a class
+    from outside this package.
 
     >>> from_spec({"name": "AMAN", "rate": 0.5})
     AMAN(rate=0.5)
@@ -74,16 +76,16 @@ def from_spec(spec: Mapping[str, Any], where: str | None = None) -> Method:
     name = named(spec, where)
     if ":" in name:
         raise ConfigError(
-            "a record's method must be one of entirespace, for a record imports nothing",
-            f"'{name}' is a class of one's own",
+            "a method in a record must be part of entirespace, because reading a record imports nothing",
+            f"'{name}' is another class",
             where=where,
-            do="Hand the method in: es.load(RUN, method=...), or --method module:Class on the command line",
+            do="Pass the method: es.load(RUN, method=...), or --method module:Class on the command line",
         )
     return of_name(name, {key: value for key, value in spec.items() if key != "name"}, where)
 
 
 def named(spec: Mapping[str, Any], where: str | None = None) -> str:
-    """The name in a spec or a [method] table. Raises: ConfigError where there is none."""
+    """The name in a spec or a [method] table. Raises: ConfigError if there is none."""
     name = spec.get("name")
     if not isinstance(name, str):
         raise ConfigError("a method must be named", f"name = {name!r}", where=where, do=nearest("", [*METHODS]))
@@ -91,26 +93,31 @@ def named(spec: Mapping[str, Any], where: str | None = None) -> str:
 
 
 def of_name(name: str, parameters: Mapping[str, Any], where: str | None = None) -> Method:
-    """A method of entirespace, with the parameters that are not default.
+    """The method of this package with this name, with the given parameters, and defaults for the others.
 
-    ESMM(share_embedding=False) is ESMM-NS; but what is called ESMM-NS cannot share.
+    ESMM with share_embedding=False is ESMM-NS. But the name ESMM-NS with share_embedding=True is an error.
+
+    Raises: ConfigError for an unknown name or parameter (it suggests the nearest), or a value out of range.
     """
     if name not in METHODS:
         do = nearest(name.upper(), [*METHODS])
-        raise ConfigError("a method must be one that is known", f"'{name}'", where=where, do=do)
+        raise ConfigError("a method must be one of this package, or module:Class", f"'{name}'", where=where, do=do)
     method = with_parameters(METHODS[name], parameters, name, where)
     if method.name != name and type(method).__name__ != name:
         came = ", ".join(f"{key} = {value}".lower() for key, value in parameters.items())
-        raise ConfigError(f"{name}'s parameters must leave it {name}", f"{came} is {method.name}", where=where)
+        raise ConfigError(f"the parameters must fit the name {name}", f"{came} is {method.name}", where=where)
     return method
 
 
 def with_parameters(
     method: Method | type[Method], parameters: Mapping[str, Any], name: str, where: str | None = None
 ) -> Method:
-    """The method, or one of the class, with these parameters; `name` is what errors call it.
+    """A copy of the method, or an instance of the class, with the given parameters.
 
-    Raises: ConfigError for an unknown parameter (with the nearest), a missing one, and a value out of range.
+    Args:
+        name: the name to use in errors.
+
+    Raises: ConfigError for an unknown parameter (it suggests the nearest), a missing one, or a value out of range.
     """
     cls = method if isinstance(method, type) else type(method)
     given = {**({} if isinstance(method, type) else method.parameters), **parameters}

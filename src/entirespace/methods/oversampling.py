@@ -1,4 +1,4 @@
-"""OVERSAMPLING [11]: BASE, with each converting impression seen several times."""
+"""OVERSAMPLING [11]: BASE, with each converting impression used several times."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ._method import Method, Predicted, base_rate, is_whole
 @final
 @dataclass(frozen=True)
 class OVERSAMPLING(Method):
-    """l(z, pCVR) over the clicked impressions, those with a conversion seen `copies` times each.
+    """l(z, pCVR) over the clicked impressions, where each impression with a conversion occurs `copies` times.
 
-    In the limit its odds are `copies` times those of pCVR: the order stays, sums of predictions do not.
-    copies=1 is BASE.
+    With unlimited data its odds are `copies` times those of pCVR. So the order of impressions, and AUC, are the same,
+    but predictions are too high. copies=1 is BASE.
     Expected loss at step 0: the entropy of copies * conversions / (clicks + (copies - 1) * conversions).
-    Raises: ConfigError for copies that are no whole number from 1 up.
+    Raises: ConfigError if copies is not a whole number of at least 1.
 
     >>> OVERSAMPLING(copies=5).base_rates(Counts(9_999, {"click": 391, "conversion": 2}))
     {'cvr': 0.02625}
@@ -37,11 +37,11 @@ class OVERSAMPLING(Method):
     equation: ClassVar[str] = "l(z, pCVR)"
     reading: ClassVar[str] = "pCVR"
 
-    # NOTE[UNSAID]: whether the paper undoes the odds before pCTR * pCVR. We read what the network says.
+    # NOTE[UNSAID]: whether the paper corrects the odds before pCTR * pCVR. Here the output is used uncorrected.
 
     def __post_init__(self) -> None:
         if not is_whole(self.copies) or self.copies < 1:
-            raise ConfigError("OVERSAMPLING's copies must be a whole number from 1 up", repr(self.copies))
+            raise ConfigError("OVERSAMPLING's copies must be a whole number of at least 1", repr(self.copies))
 
     def samples(self, labels: Labels, rng: np.random.Generator) -> np.ndarray:
         return np.where(labels.conversion, self.copies, labels.click)

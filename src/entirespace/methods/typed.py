@@ -1,8 +1,8 @@
-"""Methods as a person types them, on the command line or in a configuration's [method] table.
+"""Methods as users write them, on the command line or in the [method] table of a configuration.
 
     ESMM    esmm-ns    AMAN(rate=0.5)    ESMM(share_embedding=False)    my_module:Mine(alpha=2)
 
-A class of one's own is imported here, and only here: a record of a run imports nothing (`from_spec`).
+A class module:Class is imported here, and only here. Reading a run's record never imports anything (`from_spec`).
 """
 
 from __future__ import annotations
@@ -16,17 +16,21 @@ from ..errors import ConfigError
 from ._method import Method
 from .named import METHODS, PAPER, Family, named, of_name, with_parameters
 
-TRUTHS = {"true": True, "false": False}  # as TOML writes them
+BOOLEANS = {"true": True, "false": False}  # as in TOML
 
 
 def family(text: str, table: Mapping[str, Any] | None = None, where: str | None = None) -> Family:
-    """The family that a person means: a name, with its search, or a name with parameters.
+    """The family for a name, or for a name with parameters.
+
+    A name alone stands for all values of the parameters that the paper searched; with parameters it is one method.
 
     Args:
-        table: a [method] table: its parameters stand over those of the text.
+        text: what the user typed, such as "AMAN" or "AMAN(rate=0.5)".
+        table: a [method] table, whose parameters replace those of the text.
+        where: the place to name in errors.
 
-    Raises: ConfigError for an unknown name or parameter (with the nearest), for a value out of range, and for a table
-    of another method.
+    Raises: ConfigError for an unknown name or parameter (it suggests the nearest), a value out of range, or a table of
+    another method.
 
     >>> len(family("AMAN").candidates), family("aman(rate=0.5)").candidates
     (4, (AMAN(rate=0.5),))
@@ -50,9 +54,9 @@ def family(text: str, table: Mapping[str, Any] | None = None, where: str | None 
 def families(
     texts: Iterable[str], table: Mapping[str, Any] | None = None, where: str | None = None
 ) -> tuple[Family, ...]:
-    """The families that a person means; a [method] table gives the parameters of the one of its name.
+    """The families for several names, as `family`. A [method] table sets the parameters of the method with its name.
 
-    Raises: ConfigError as `family`, and where the table's method is not among them.
+    Raises: ConfigError as `family`, and if the method of the table is not among the texts.
 
     >>> [f.candidates for f in families(["BASE", "AMAN"], {"name": "AMAN", "rate": 0.5})]
     [(BASE(),), (AMAN(rate=0.5),)]
@@ -61,7 +65,7 @@ def families(
     if not table:
         return tuple(family(text, None, where) for text in texts)
     fixed = _method(_canonical(named(table, where)), {k: v for k, v in table.items() if k != "name"}, where)
-    name, there = fixed.spec()["name"], False
+    name, used = fixed.spec()["name"], False
     found: list[Family] = []
     for text in texts:
         typed, parameters = _read(text, where)
@@ -69,9 +73,9 @@ def families(
             one = Family(name, (fixed,)) if name in METHODS else Family.of(fixed)
         else:
             one = family(text, None, where)
-        there |= fixed in one.candidates
+        used |= fixed in one.candidates
         found.append(one)
-    if not there:
+    if not used:
         raise ConfigError(
             "the [method] table must be of one of the methods that are compared",
             f"{fixed.label} is not among {', '.join(texts)}",
@@ -82,14 +86,14 @@ def families(
 
 
 def imported(name: str, where: str | None = None) -> type[Method]:
-    """The class at module:class, which a person typed. Raises: ConfigError where there is none, or it is no Method."""
+    """Import the class module:class. Raises: ConfigError if it cannot be imported, or is not a Method."""
     module, _, path = name.partition(":")
     try:
         found: Any = importlib.import_module(module)
         for part in path.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError, ValueError) as error:
-        do = "Put the class at the top of a module that Python finds (PYTHONPATH)"
+        do = "Define the class at the top level of a module that Python can import (see PYTHONPATH)"
         raise ConfigError(f"method '{name}' must be importable", str(error), where=where, do=do) from error
     if isinstance(found, type) and issubclass(found, Method):
         return found
@@ -103,7 +107,7 @@ def _method(name: str, parameters: Mapping[str, Any], where: str | None) -> Meth
 
 
 def _canonical(name: str) -> str:
-    """The name as METHODS has it, whatever its case; any other as it is."""
+    """The name as in METHODS if it differs only in case; any other name unchanged."""
     name = name.strip()
     return next((known for known in METHODS if known.casefold() == name.casefold()), name)
 
@@ -120,13 +124,13 @@ def _read(text: str, where: str | None) -> tuple[str, dict[str, Any]]:
         if bracket:
             call = ast.parse(f"method({inside}", mode="eval").body
             if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
-                raise ValueError("it is no list of parameters")
+                raise ValueError("it is not a list of parameters")
             for keyword in call.keywords:
                 if keyword.arg is None or keyword.arg in parameters:
-                    raise ValueError("a parameter stands twice")
+                    raise ValueError("a parameter occurs twice")
                 value = keyword.value
                 word = value.id if isinstance(value, ast.Name) else ""
-                parameters[keyword.arg] = TRUTHS[word] if word in TRUTHS else ast.literal_eval(value)
+                parameters[keyword.arg] = BOOLEANS[word] if word in BOOLEANS else ast.literal_eval(value)
     except (SyntaxError, ValueError) as error:
-        raise ConfigError("a method must read NAME or NAME(parameter=value)", repr(text), where=where) from error
+        raise ConfigError("a method must be written NAME or NAME(parameter=value)", repr(text), where=where) from error
     return _canonical(name), parameters

@@ -1,4 +1,4 @@
-"""UNBIAS [10]: BASE, with each clicked impression weighted by what its click probability hides."""
+"""UNBIAS [10]: BASE, with each clicked impression weighted by 1 / pCTR."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from ._method import Method, Predicted, base_rate, is_number
 class UNBIAS(Method):
     """l(z, pCVR) / pCTR over the clicked impressions: an unbiased estimate of the loss over the entire space.
 
-    pCTR is the reference CTR network's, floored at `floor` against the "numerical instability when weighting
-    samples by division of rejection probability" (section 1). The log says what the weights leave of a batch:
-    its effective sample size (sum w)^2 / sum w^2, as a share of B. Under a constant pCTR c it is BASE / c.
-    Expected loss at step 0: about the entropy of the CVR over the mean pCTR (0.005, 0.04: 0.79).
+    pCTR is that of the reference CTR network, but at least `floor`, against the "numerical instability when weighting
+    samples by division of rejection probability" (section 1). The training log has the effective sample size of each
+    batch, (sum w)^2 / sum w^2, as a share of B. If pCTR is a constant c, the loss is that of BASE, divided by c.
+    Expected loss at step 0: about (entropy of the CVR) / (mean pCTR) (0.005, 0.04: 0.79).
     Raises: ConfigError for a floor outside (0, 1].
     """
 
-    # NOTE[UNSAID]: the paper floors nothing that it tells of. 0.01 lets one sample weigh at most 100.
+    # NOTE[UNSAID]: the paper mentions no floor. With 0.01 the weight of a sample is at most 100.
     floor: float = 0.01
 
     heads: ClassVar = ("cvr",)
@@ -36,8 +36,8 @@ class UNBIAS(Method):
     equation: ClassVar[str] = "l(z, pCVR) / max(reference pCTR, floor)"
     reading: ClassVar[str] = "pCVR"
 
-    # NOTE[DIFF]: section 3.1 says rejection sampling, with pCTR as the rejection probability. A weight of
-    # 1 / pCTR has the same expectation, throws no sample away, and is what section 1 describes.
+    # NOTE[DIFF]: section 3.1 uses rejection sampling, with pCTR as the rejection probability. A weight of
+    # 1 / pCTR has the same expectation, discards no sample, and is what section 1 describes.
 
     def __post_init__(self) -> None:
         if not (is_number(self.floor) and 0 < self.floor <= 1):
@@ -55,7 +55,7 @@ class UNBIAS(Method):
         return 1 / batch.given["reference_pctr"].clamp(min=self.floor)
 
     def base_rates(self, counts: Counts) -> dict[str, float]:
-        # the rate over the clicked: the weights' share of it is not known before the reference CTR is
+        # the rate among clicked impressions, unweighted: the weights are not known yet
         return {"cvr": base_rate(counts["conversion"], counts["click"])}
 
     def predict(self, p: Heads) -> Predicted:

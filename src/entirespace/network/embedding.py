@@ -1,4 +1,4 @@
-"""The embedding layer of Figure 2: ids -> rows of one table, pooled to one vector a field."""
+"""The embedding layer of Figure 2: ids -> rows of one table, pooled to one vector per field."""
 
 from __future__ import annotations
 
@@ -12,37 +12,44 @@ from ..batches.batch import Group
 
 
 class Embedding(nn.Module):
-    """The embedding dictionary: one table of rows for all fields, in which each field has its own range.
+    """The embedding dictionary: one table for all fields, in which each field has its own range of rows.
 
-    `weight` is a buffer, not a parameter: a batch touches few rows, and the row-sparse optimizer owns it.
-    Row 0 of each field, "unseen", starts at zero: an unknown id adds nothing until training says otherwise.
+    `weight` is a buffer, not a parameter: a batch uses few of its rows, and a row-sparse optimizer updates them.
+    Row 0 of each field, "unseen", starts at zero, so an unknown id adds nothing until it is trained.
     Shape: weight float32 (rows, D).
+
+    Args:
+        offsets: the first row of each field.
+        rows: the number of rows.
+        size: D.
+        std: the standard deviation of the initial weights.
+        generator: the source of the initial weights.
     """
 
     weight: Tensor
 
     def __init__(self, offsets: tuple[int, ...], rows: int, size: int, std: float, generator: torch.Generator) -> None:
         super().__init__()
-        # NOTE[UNSAID]: the paper does not state how embeddings start.
+        # NOTE[UNSAID]: the paper does not state how embeddings are initialised.
         weight = torch.randn(rows, size, generator=generator) * std
         weight[list(offsets)] = 0.0
         self.register_buffer("weight", weight)
 
 
 class Lookups(Protocol):
-    """What an embedding layer does to rows; the trainer may put in faster ones, with the same numbers."""
+    """The two operations of an embedding layer. A trainer may replace them by faster ones with the same results."""
 
     def lookup(self, rows: Tensor, position: Tensor) -> Tensor:
         """rows[position]. Shape: (U, D), int64 (n,) -> (n, D)."""
         ...
 
     def pool(self, rows: Tensor, position: Tensor, offsets: Tensor, weights: Tensor | None) -> Tensor:
-        """Weighted sums of bags; zeros for an empty one. Shape: (U, D), (n,), (bags + 1,), (n,) -> (bags, D)."""
+        """The weighted sum of each bag; zeros for an empty bag. Shape: (U, D), (n,), (bags + 1,), (n,) -> (bags, D)."""
         ...
 
 
 class TorchLookups:
-    """`Lookups` by torch's own operations, on any device."""
+    """`Lookups` with operations of torch, for any device."""
 
     def lookup(self, rows: Tensor, position: Tensor) -> Tensor:
         return F.embedding(position, rows)
@@ -57,7 +64,7 @@ TORCH = TorchLookups()
 
 
 def pool(rows: Tensor, group: Group, lookups: Lookups = TORCH) -> Tensor:
-    """The vector of each field of a group: the weighted sum of its ids' rows; zeros for an empty bag.
+    """The vector of each field of a group: the weighted sum of its ids' embedding rows; zeros for an empty bag.
 
     Shape: rows (U, D) -> (m, F_g * D), fields in the order of `group.fields`.
     """
@@ -68,6 +75,6 @@ def pool(rows: Tensor, group: Group, lookups: Lookups = TORCH) -> Tensor:
         if weights is not None:
             values = values * weights.unsqueeze(1)
         return values.view(group.size, width)
-    # NOTE[UNSAID]: Figure 2 says "pooling". A sum keeps how many ids there are and what each weighs.
+    # NOTE[UNSAID]: Figure 2 says "pooling". A sum depends on how many ids there are and on their weights.
     bags = lookups.pool(rows, group.position, group.offsets, weights)  # (F_g * m, D), field-major
     return bags.view(len(group.fields), group.size, -1).transpose(0, 1).reshape(group.size, width)

@@ -1,10 +1,10 @@
-"""What a tower or a trunk reads: all fields of a batch, each in the form that it asks for.
+"""The input of a tower or a trunk: all fields of a batch, in three forms.
 
-    linear    the first layer of an MLP            rows that many impressions share are multiplied once
-    vectors   one vector a field, (B, F, D)        cross networks, factorisation machines
-    bag       the single ids of one field          attention over a history, such as DIN
+    linear    the first layer of an MLP              rows that several impressions share are multiplied once
+    vectors   one vector per field, (B, F, D)        for cross networks, factorisation machines
+    bag       the separate ids of one field          for attention over a history, such as DIN
 
-Each form is made when it is first read, and not at all where nobody reads it.
+A form is computed when it is first read.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from ..errors import ConfigError
 from .embedding import TORCH, Lookups, pool
 
 MAX_ROWS_AN_IMPRESSION = 0.75
-"""A side table's rows are multiplied before they are copied onto the impressions where the batch has at most this many
-of them an impression. Above it, copying the products costs more than the multiplications that it saves."""
+"""If a batch has at most this many rows of a side table per impression, the rows are multiplied by the first layer
+before they are copied to the impressions. With more rows, copying the products costs more than it saves."""
 
 
 @dataclass(frozen=True)
 class FieldShape:
-    """The fields that a tower or a trunk will read: what its layers are sized by.
+    """The fields that a tower or a trunk will read, from which it takes the sizes of its layers.
 
     >>> FieldShape(("user", "item", "price"), size=18).width
     54
@@ -41,27 +41,28 @@ class FieldShape:
 
     @property
     def width(self) -> int:
-        """F * D: the columns of all vectors side by side."""
+        """F * D, the width of the vectors of all fields side by side."""
         return len(self.names) * self.size
 
     def index(self, name: str) -> int:
-        """The place of a field. Raises: ConfigError that names the nearest field."""
+        """The index of a field. Raises: ConfigError that suggests the nearest name, if there is no such field."""
         if name not in self.names:
-            raise ConfigError("a field that a tower reads must be there", f"'{name}'", do=nearest(name, self.names))
+            raise ConfigError("a field that a tower reads must exist", f"'{name}'", do=nearest(name, self.names))
         return self.names.index(name)
 
 
 @dataclass(frozen=True)
 class Bag:
-    """The ids of one field, not pooled, for m rows. Bag b is `values[offsets[b]:offsets[b + 1]]`; it may be empty.
+    """The embeddings of the ids of one field, not pooled, for m rows.
 
-    Pooled by hand: `zeros(m, D).index_add(0, bag.owner, weights * values)`.
+    Bag b is `values[offsets[b]:offsets[b + 1]]`; it may be empty. The pooled vectors would be
+    `zeros(m, D).index_add(0, bag.owner, weights[:, None] * values)`.
     """
 
     values: Tensor  # float (n, D): the embedding of each id
     offsets: Tensor  # int64 (m + 1,), offsets[0] == 0
     weights: Tensor | None  # float (n,); None: every weight is 1
-    expand: Tensor | None = None  # int64 (B,): the bag of each impression; None: m == B, in order
+    expand: Tensor | None = None  # int64 (B,): the bag of each impression; None: m == B, bag i is impression i
 
     @property
     def owner(self) -> Tensor:
@@ -74,7 +75,7 @@ class Bag:
         return torch.repeat_interleave(torch.arange(len(lengths), device=lengths.device), lengths)
 
     def by_impression(self) -> Bag:
-        """A bag for each impression, in order: for attention that depends on the impression. Shape: m == B."""
+        """The same with one bag per impression, for attention that depends on the impression. Shape: m == B."""
         if self.expand is None:
             return self
         starts, lengths = self.offsets[:-1][self.expand], self.offsets.diff()[self.expand]
@@ -86,29 +87,29 @@ class Bag:
 
 
 class Fields(ABC):
-    """All fields of a batch of B impressions, as a tower or a trunk reads them."""
+    """All fields of a batch of B impressions, to be read by a tower or a trunk."""
 
     @abstractmethod
     def linear(self, layer: nn.Linear) -> Tensor:
-        """A linear layer of all vectors side by side, in the order of the fields.
+        """The layer applied to the vectors of all fields side by side, in the order of the fields.
 
-        Shape: layer of F * D inputs -> (B, layer.out_features).
+        Shape: layer with F * D inputs -> (B, layer.out_features).
         """
 
     @abstractmethod
     def vectors(self) -> Tensor:
-        """One vector a field: the weighted sum of its ids' embeddings. Shape: (B, F, D)."""
+        """One vector per field: the weighted sum of its ids' embeddings. Shape: (B, F, D)."""
 
     @abstractmethod
     def bag(self, field: int) -> Bag:
-        """The ids of one field, not pooled. A field of single ids gives bags of one.
+        """The ids of the field with this index, not pooled. A field with one id per row gives bags of one.
 
-        Raises: ConfigError where there are no ids, above a trunk.
+        Raises: ConfigError if there are only vectors, because a trunk made these fields.
         """
 
 
 class VectorFields(Fields):
-    """Fields of which only the vectors are there: what a trunk gives to a tower. Shape: vectors (B, F, D).
+    """Fields that have only vectors, no ids: the output of a trunk. Shape: vectors (B, F, D).
 
     >>> VectorFields(torch.ones(4, 2, 3)).linear(nn.Linear(6, 5)).shape
     torch.Size([4, 5])
@@ -125,32 +126,39 @@ class VectorFields(Fields):
 
     def bag(self, field: int) -> Bag:
         raise ConfigError(
-            "a tower that reads single ids must stand on the embedding",
-            "it stands on a trunk, which gives vectors",
-            do='Take network.trunk.kind = "none", or another tower',
+            "a tower that reads separate ids must be directly on the embedding",
+            "it is on a trunk, which gives vectors only",
+            do='Set network.trunk.kind = "none", or choose another tower',
         )
 
 
 @dataclass(frozen=True)
 class Input:
-    """Some fields of a batch: their vectors side by side, for each impression or for the rows that many share."""
+    """The vectors of some fields side by side, either per impression or per row of a side table."""
 
-    fields: tuple[int, ...]  # F_i places of fields, ascending
+    fields: tuple[int, ...]  # the indices of F_i fields, ascending
     x: Tensor  # (m, F_i * D)
-    expand: Tensor | None = None  # int64 (B,): the row of each impression; None: m == B, in order
+    expand: Tensor | None = None  # int64 (B,): the row of each impression; None: m == B, row i is impression i
 
 
 class BatchFields(Fields):
-    """The fields of a batch above one embedding. Shape: rows (U, D), the embedding's rows `batch.rows`."""
+    """The fields of a batch, read from one embedding.
+
+    Args:
+        rows: the embedding rows of the batch, `weight[batch.rows]`. Shape: (U, D).
+        batch: the ids.
+        lookups: the operations to use.
+    """
 
     def __init__(self, rows: Tensor, batch: Batch, lookups: Lookups = TORCH) -> None:
         self._rows, self._batch, self._lookups = rows, batch, lookups
 
     @functools.cached_property
     def inputs(self) -> tuple[Input, ...]:
-        """What the first layer reads: every field once, in as few inputs as sharing rows allows.
+        """The inputs of the first layer, which together have every field once.
 
-        Side tables of which the batch has few rows give an input each. All other fields give one, which comes last.
+        Each side table with few rows in the batch is an input of its own; see `MAX_ROWS_AN_IMPRESSION`. All other
+        fields together are one input, the last.
         """
         few: dict[str, list[tuple[Group, Tensor]]] = {}
         others: list[tuple[tuple[int, ...], Tensor]] = []
@@ -166,11 +174,11 @@ class BatchFields(Fields):
         return (*made, Input(*_join(others))) if others else tuple(made)
 
     def linear(self, layer: nn.Linear) -> Tensor:
-        """A row which many impressions share is multiplied once.
+        """A side-table row that several impressions share is multiplied once.
 
-            x W' + b = sum over inputs i of expand_i(x_i W_i') + b,     W_i: the columns of W that belong to i's fields
+            x W' + b = sum over inputs i of expand_i(x_i W_i') + b,     W_i: the columns of W for the fields of input i
 
-        Backward likewise: what comes back to a shared row is summed over its impressions before it is multiplied.
+        In the backward pass, the gradients of a shared row are summed over its impressions before the multiplication.
         """
         inputs, size = self.inputs, self._rows.shape[1]
         z, bias = None, layer.bias
@@ -208,17 +216,17 @@ class BatchFields(Fields):
 
 
 def _of_fields(weight: Tensor, fields: tuple[int, ...], size: int) -> Tensor:
-    """The columns of a weight that belong to these fields: a view where they are neighbours. Shape: (n, F_i * D)."""
-    at = _columns(fields, size)
-    return weight[:, at if isinstance(at, slice) else torch.from_numpy(at).to(weight.device)]
+    """The columns of a weight for these fields; a view if the fields are consecutive. Shape: (n, F_i * D)."""
+    columns = _columns(fields, size)
+    return weight[:, columns if isinstance(columns, slice) else torch.from_numpy(columns).to(weight.device)]
 
 
 @functools.cache
 def _columns(fields: tuple[int, ...], size: int) -> slice | np.ndarray:
-    """The columns of these fields, `size` each: a slice where they are neighbours.
+    """The indices of the columns of these fields, `size` per field; a slice if the fields are consecutive.
 
-    The cache holds arrays, never tensors: a tensor belongs to a device, and one that is made under inference_mode may
-    not be saved for a later backward pass.
+    The cache holds arrays, never tensors, because a tensor belongs to a device, and a tensor made under inference_mode
+    cannot be used in a later backward pass.
 
     >>> _columns((2, 3), 4), _columns((0, 2), 2)
     (slice(8, 16, None), array([0, 1, 4, 5]))
@@ -229,14 +237,14 @@ def _columns(fields: tuple[int, ...], size: int) -> slice | np.ndarray:
 
 
 def _join(parts: list[tuple[tuple[int, ...], Tensor]]) -> tuple[tuple[int, ...], Tensor]:
-    """Groups of fields side by side, in the dataset's order. Shape: (m, F_g * D) each -> (m, sum F_g * D)."""
+    """(fields in ascending order, their vectors side by side). Shape: (m, F_g * D) each -> (m, sum of F_g * D)."""
     if len(parts) == 1 and list(parts[0][0]) == sorted(parts[0][0]):
         return parts[0]
     columns = sorted((field, i, k) for i, (fields, _) in enumerate(parts) for k, field in enumerate(fields))
     width = parts[0][1].shape[1] // len(parts[0][0])  # D
     runs: list[Tensor] = []
     start = 0
-    for at in range(1, len(columns) + 1):  # neighbours in one group are copied in one go
+    for at in range(1, len(columns) + 1):  # consecutive fields of one part are copied together
         if at < len(columns) and columns[at][1:] == (columns[at - 1][1], columns[at - 1][2] + 1):
             continue
         _, i, k = columns[start]

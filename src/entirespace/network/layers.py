@@ -1,4 +1,4 @@
-"""The layers that towers and trunks are made of, and how they start."""
+"""The layers of towers and trunks, and their initial weights."""
 
 from __future__ import annotations
 
@@ -13,12 +13,17 @@ from .fields import Fields
 
 
 def linear(inputs: int, outputs: int, std: float, generator: torch.Generator) -> nn.Linear:
-    """A linear layer whose weights start as N(0, std²) from the generator, and its biases at 0."""
+    """A linear layer with initial weights from N(0, std²) and biases 0. Shape: (B, inputs) -> (B, outputs)."""
     return _start(nn.Linear(inputs, outputs, device="meta"), std, generator)
 
 
 class ReLULayers(nn.ModuleList):
-    """ReLU layers of the given widths above all fields side by side. Shape: F * D columns -> (B, widths[-1]).
+    """ReLU layers of the given widths on the vectors of all fields side by side. Shape: Fields -> (B, widths[-1]).
+
+    Args:
+        inputs: F * D.
+        widths: the width of each layer.
+        generator: the source of the initial weights.
 
     >>> from .fields import VectorFields
     >>> ReLULayers(6, (5, 4), torch.Generator())(VectorFields(torch.ones(3, 2, 3))).shape
@@ -26,7 +31,7 @@ class ReLULayers(nn.ModuleList):
     """
 
     def __init__(self, inputs: int, widths: Sequence[int], generator: torch.Generator) -> None:
-        # NOTE[UNSAID]: the paper does not state how weights start. He normal keeps the scale through ReLU layers.
+        # NOTE[UNSAID]: the paper does not state how weights are initialised. He normal keeps the scale in ReLU layers.
         pairs = zip((inputs, *widths), widths, strict=False)
         super().__init__(linear(n, m, math.sqrt(2 / n), generator) for n, m in pairs)
 
@@ -40,33 +45,40 @@ class ReLULayers(nn.ModuleList):
 
 
 class Logits(nn.Linear):
-    """The last layer of a tower: two logits, of which the second is the event's.
+    """The last layer of a tower: two logits, for "no" (column 0) and "yes" (column 1).
 
-    The difference of the two biases starts at `intercept`: the network starts as "everyone has the base rate" and
-    spends no step on finding it. At a CTCVR of 2e-4 that is logit -8.5, which Adam at 0.001 takes thousands of steps
-    to walk.
-    Shape: (B, inputs) -> (B, 2), in the weight's dtype.
+    The difference of the two biases starts at `intercept`, so every initial prediction is near the base rate. At a
+    CTCVR of 2e-4 that is a logit of -8.5, which Adam with a learning rate of 0.001 would need thousands of steps to
+    reach from 0.
+    Shape: (B, inputs) -> (B, 2), in the dtype of the weight.
+
+    Args:
+        intercept: the logit of the base rate.
+        generator: the source of the initial weights.
     """
 
     def __init__(self, inputs: int, intercept: float, generator: torch.Generator) -> None:
         super().__init__(inputs, 2, device="meta")
-        _start(self, math.sqrt(1 / inputs), generator)  # no ReLU follows, hence half of He's variance
+        _start(self, math.sqrt(1 / inputs), generator)  # half of He's variance, because no ReLU follows
         with torch.no_grad():
             self.bias.copy_(torch.tensor([-intercept / 2, intercept / 2]))
 
     def forward(self, input: Tensor) -> Tensor:
-        # A logit of -8.5 in bfloat16 is off by up to 3 % of the odds: the last layer is never rounded.
+        # In bfloat16 a logit of -8.5 has an error of up to 3 % of the odds, so this layer never runs in bfloat16.
         with torch.autocast(input.device.type, enabled=False):
             return F.linear(input.to(self.weight.dtype), self.weight, self.bias)
 
     def of(self, fields: Fields) -> Tensor:
-        """The logits of all fields side by side: logistic regression. Shape: F * D columns -> (B, 2)."""
+        """This layer alone on the vectors of all fields: logistic regression. Shape: Fields of F * D -> (B, 2)."""
         with torch.autocast(self.weight.device.type, enabled=False):
             return fields.linear(self)
 
 
 def _start(layer: nn.Linear, std: float, generator: torch.Generator) -> nn.Linear:
-    # The layer comes from "meta", where nothing is filled in: Linear's own start draws from the global generator.
+    """Initialise a layer that was made on device "meta".
+
+    There nn.Linear draws no initial weights; elsewhere it would draw them from the global generator.
+    """
     layer.to_empty(device="cpu")
     with torch.no_grad():
         layer.weight.normal_(0.0, std, generator=generator)

@@ -1,4 +1,4 @@
-"""A batch -> one probability per head: embedding, trunk, and a tower a head (Figure 2)."""
+"""A batch -> one probability per head: embedding, trunk, and one tower per head (Figure 2)."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from .towers import make_tower
 from .trunks import make_trunk
 
 SHARED = "shared"
-"""The name of the one embedding that all heads share."""
+"""The name of the embedding, if all heads share it."""
 
 
 class Network(nn.Module):
     """The network of every method (Figure 2; section 3.1): an embedding, a trunk on it, and a tower for each head.
 
-    Each part starts from the seed and its own name alone: a head's initial weights do not depend on which
-    other heads there are, so DIVISION's CTR network starts bit for bit as the CTR network trained alone.
+    The initial weights of each part depend only on the seed and the part's name, not on which other heads there are. So
+    DIVISION's CTR network starts with exactly the weights of a CTR network that is trained alone.
 
     Args:
-        heads: names of the probabilities, each with its tower.
-        offsets: first embedding row of each field, F of them; that row is the field's "unseen".
-        rows: embedding rows in all.
+        heads: the names of the probabilities; each has a tower.
+        offsets: the first embedding row of each of the F fields, which is the field's "unseen" row.
+        rows: the number of embedding rows.
         config: sizes, and the kinds of towers and trunks.
-        share_embedding: one embedding ("shared") for all heads, or one a head, named as the head. A trunk stands on
-            each embedding.
-        base_rates: for each head the expected rate of its label, in (0, 1), where its intercept starts.
-        seed: of the initial weights.
-        names: of the fields, F of them, for towers that read a field by its name; absent: "0", "1", ...
+        share_embedding: True: one embedding, "shared", for all heads. False: one per head, named like the head. Each
+            embedding has its own trunk.
+        base_rates: head -> the expected rate of its label, in (0, 1). The head's intercept starts at its logit.
+        seed: the seed of the initial weights.
+        names: the names of the F fields, for towers that read a field by name. Default: "0", "1", ...
     """
 
     def __init__(
@@ -76,13 +76,19 @@ class Network(nn.Module):
         self.trunks = nn.ModuleDict(trunks)
 
     def embedding(self, name: str) -> Embedding:
-        """The embedding of a name: "shared", or a head."""
+        """The embedding with this name: "shared", or a head."""
         found = self.embeddings[name]
         assert isinstance(found, Embedding)
         return found
 
     def forward(self, batch: Batch, gathered: Mapping[str, Tensor] | None = None) -> Heads:
-        """The probabilities of a batch. Without `gathered` the embedding gets no gradient: inference."""
+        """The probabilities of a batch. Shape: each head (B,).
+
+        Args:
+            batch: the impressions.
+            gathered: embedding -> its rows `batch.rows`, so that a trainer gets their gradients. Shape: (U, D).
+                None: they are read from the embedding, which gets no gradient; for inference.
+        """
         if gathered is None:
             gathered = {name: self.embedding(name).weight.index_select(0, batch.rows) for name in self.embeddings}
         read = {}
@@ -92,6 +98,6 @@ class Network(nn.Module):
 
 
 def generator(seed: int, part: str) -> torch.Generator:
-    """The random generator of one part of a network, from the seed and the part's name alone."""
+    """The random generator of one part of a network, which depends only on the seed and the part's name."""
     digest = hashlib.sha256(f"{seed} {part}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)

@@ -11,7 +11,7 @@ import numpy as np
 
 from .words import COMMA, CR, DOT, MINUS, NEWLINE, PLUS, U2, U58, ZERO, called_by_kernels, hexadecimal, load
 
-# What can be wrong with a line, in the order of `FAULTS`; OK is never listed as a fault.
+# What can be wrong with a line; the number is the index in `FAULTS`, which gives the reason in the audit.
 OK, UNPARSABLE, BAD_LABEL, UNKNOWN_FIELD, BAD_WEIGHT, WRONG_COUNT, ORPHAN = range(7)
 FAULTS = (
     "",
@@ -23,7 +23,7 @@ FAULTS = (
     "conversion_without_click",
 )
 LONGEST_NAME = 7  # bytes: a field's name and its \x02 are read as one word
-NONE = 64  # no field has this number
+NONE = 64  # stands for "no such field"; real field numbers are smaller
 _LOWER = 32  # the bit that makes an ASCII letter lower-case
 _POWERS = 10.0 ** np.arange(23)  # exact in float64
 
@@ -36,10 +36,13 @@ def ended(text, i):
 
 @called_by_kernels
 def read_columns(text, i, skeleton):
-    """(fault, where, labels, key, count) of the columns before the features; without a fault, `where` is their end."""
+    """Read the columns before the features: (fault, position, labels, key, count).
+
+    The position is that of the fault; without a fault, that of the first feature.
+    """
     begin = i
     fault, where, labels = OK, i, np.int64(0)
-    key, said = np.int64(0), np.int64(0)
+    key, count = np.int64(0), np.int64(0)
     columns = 5 if skeleton else 2
     for column in range(columns):
         first = i
@@ -49,21 +52,21 @@ def read_columns(text, i, skeleton):
             digits += 48 <= text[i] <= 57
             i += 1
         if text[i] == NEWLINE:
-            return UNPARSABLE, begin, labels, key, said
+            return UNPARSABLE, begin, labels, key, count
         found = OK
         if column == columns - 2:
             key = _key(text, first, i)
             found = UNPARSABLE if i == first else OK
         elif column == columns - 1:
-            said = number
+            count = number
             found = OK if digits == i - first and 0 < digits < 10 else UNPARSABLE
         elif column > 0:
             labels |= (number & 1) << (column - 1)
             found = OK if i - first == 1 and digits == 1 and number < 2 else BAD_LABEL
-        if fault == OK and found != OK:  # the first fault, which counts if no comma is missing
+        if fault == OK and found != OK:  # report the first fault; a missing comma comes before all
             fault, where = found, first
         i += 1
-    return fault, i if fault == OK else where, labels, key, said
+    return fault, i if fault == OK else where, labels, key, count
 
 
 @called_by_kernels
@@ -82,7 +85,10 @@ def _key(text, start, stop):
 
 @called_by_kernels
 def read_feature(text, i, multiplier, words, numbers):
-    """(fault, where, field, id, weight) of the feature at i; without a fault, `where` is its end."""
+    """Read the feature at i: (fault, position, field, id, weight).
+
+    The position is that of the fault; without a fault, that of the feature's end.
+    """
     begin = i
     field, word = np.uint64(NONE), np.uint64(0)
     while text[i] > 3 and text[i] != NEWLINE:
@@ -106,7 +112,7 @@ def read_feature(text, i, multiplier, words, numbers):
 
 @called_by_kernels
 def _id(text, i):
-    """(whether it is a valid id, position after it, value) of the id at i."""
+    """Read the id at i: (whether it is valid, position after it, value)."""
     negative = text[i] == MINUS
     i += negative
     start = i
@@ -115,11 +121,11 @@ def _id(text, i):
         d = np.int64(text[i]) - ZERO
         if d < 0 or d > 9:
             break
-        value = value * 10 + d  # 19 digits can exceed 2^63 once, which makes it negative; 20 are refused below
+        value = value * 10 + d  # 19 digits may overflow int64 once, to a negative value; 20 digits are refused below
         i += 1
     n = i - start
-    spelt = text[start] != ZERO or (n == 1 and not negative)
-    return 0 < n < 20 and value >= 0 and spelt, i, -value if negative else value
+    canonical = text[start] != ZERO or (n == 1 and not negative)
+    return 0 < n < 20 and value >= 0 and canonical, i, -value if negative else value
 
 
 @called_by_kernels
@@ -140,7 +146,7 @@ def _scale(digits, exponent):
 
 @called_by_kernels
 def _spells(text, i, word):
-    """Whether the text at i is the word, in upper or lower case (`word` is lower-case)."""
+    """Whether the text at i is the word, ignoring case; `word` is lower-case."""
     for k in range(len(word)):  # noqa: SIM110 (numba has no all() of a generator)
         if (text[i + k] | _LOWER) != word[k]:
             return False
@@ -152,7 +158,7 @@ _NAN, _INF, _INITY = (np.frombuffer(word, np.uint8) for word in (b"nan", b"inf",
 
 @called_by_kernels
 def _weight(text, i):
-    """(fault, position after it, value) of the weight at i."""
+    """Read the weight at i: (fault, position after it, value)."""
     negative = text[i] == MINUS
     if negative or text[i] == PLUS:
         i += 1

@@ -1,9 +1,9 @@
-"""Raw Ali-CCP files in chunks of whole lines; several threads parse a chunk while the caller uses the one before.
+"""Reads raw Ali-CCP files in chunks of whole lines. Threads parse a chunk while the caller uses the previous one.
 
     read 16 MB --> cut into pieces of whole lines, one per thread --> parse each --> number the ids, field by field
 
-The ids of a field are numbered by one thread at a time and in the order of the file, so the codes do not depend on the
-number of threads or on the size of a chunk. Memory: two chunks, and the dictionaries of ids.
+The ids of each field are numbered by one thread, in the order of the file, so the codes do not depend on the number of
+threads or the size of a chunk. Memory: two chunks, and the dictionaries of ids.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ...kernels.threads import THREADS, ahead
 from . import parse as parser
 from .bytewise import FAULTS, ORPHAN, WRONG_COUNT
 
-CHUNK = 16 << 20  # bytes; a line must be shorter
+CHUNK = 16 << 20  # bytes; every line must be shorter than this
 _NEWLINE = ord("\n")
 T = TypeVar("T")
 
@@ -34,13 +34,13 @@ class Fault:
     """A bad line."""
 
     line: int  # from 1
-    reason: str
-    text: str
+    reason: str  # a key of `audit.REASONS`
+    text: str  # the line, preceded by the part of it that is wrong
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some whole lines of one file: the good ones as rows, and the bad ones."""
+    """Some whole lines of one file: the good ones as rows, and the bad ones as faults."""
 
     file: Path
     bytes_read: int
@@ -48,10 +48,10 @@ class Chunk:
     lines_read: int
     fields: dict[str, Ragged]
     keys: np.ndarray  # int64 (rows,)
-    labels: np.ndarray  # int64 (rows,): click + 2 * conversion
+    labels: np.ndarray  # int64 (rows,): click + 2 * conversion, as logged
     lines: np.ndarray  # int64 (rows,): the line of each row, from 0
     faults: list[Fault]
-    orphans: np.ndarray  # int64: lines (from 1) left out because they have a conversion without a click
+    orphans: np.ndarray  # int64: lines, from 1, left out because of a conversion without a click
 
     @property
     def rows(self) -> int:
@@ -59,15 +59,17 @@ class Chunk:
 
 
 class Chunks:
-    """Reads the files of one table, and keeps the dictionaries of the ids of its fields.
+    """Reads the files of one table, and keeps the dictionary of ids of each field.
 
     Args:
-        fields: the names of fields that may occur.
-        weighted: the fields that always have weights; other fields have them only in chunks with a weight that
-            is not 1.
-        skeleton: True for skeleton files, with five columns before the features; False for common features, with
-            two, where a line is a fault if an earlier line of its file has the same key.
+        fields: the names of the fields that may occur.
+        weighted: the fields that get weights in every chunk. Other fields get weights only in chunks in which one of
+            their weights is not 1.
+        skeleton: True for skeleton files, which have five columns before the features. False for common features,
+            which have two; there a line is bad if an earlier line of its file has the same key.
         drop_orphans: leave out lines with a conversion without a click, and list them in `Chunk.orphans`.
+        chunk: bytes per chunk.
+        threads: the number of threads that parse.
     """
 
     def __init__(
@@ -87,7 +89,10 @@ class Chunks:
         self._chunk, self._threads = chunk, threads
 
     def read(self, files: Iterable[Path]) -> Iterator[tuple[int, Chunk]]:
-        """All chunks of all files, each with the number of its file; the next chunk is read ahead."""
+        """(number of the file, chunk) for all chunks of all files, in order. The next chunk is read ahead.
+
+        Raises: DataError for a line that is longer than a chunk.
+        """
         return ahead(self._read(list(files)))
 
     def _read(self, files: list[Path]) -> Iterator[tuple[int, Chunk]]:
@@ -120,7 +125,7 @@ class Chunks:
         lines = np.concatenate([p.of_rows(2) + n for p, n in zip(pieces, lines_before, strict=False)])
         begins = np.concatenate([p.of_rows(3) for p in pieces])
         keys, labels = (np.concatenate([p.of_rows(i) for p in pieces]) for i in (0, 1))
-        # the fields with most ids first, so that the threads finish at about the same time
+        # start with the fields that have most ids, so that the threads finish at about the same time
         order = sorted(range(len(self.codes)), key=lambda f: -sum(p.filled(f) for p in pieces))
         names = tuple(self.codes)
         bags = dict(pool.map(lambda f: (names[f], self._field(names[f], f, pieces)), order))
@@ -156,7 +161,7 @@ class Chunks:
         )
 
     def _field(self, name: str, f: int, pieces: list[_Piece]) -> Ragged:
-        """The bags of one field from all pieces; ids that are new get the next numbers."""
+        """The bags of one field from all pieces. New ids get the next codes."""
         ends, rows = _running(p.filled(f) for p in pieces), _running(p.rows for p in pieces)
         values, weights = np.empty(ends[-1], np.int32), np.empty(ends[-1], np.float32)
         offsets = np.zeros(rows[-1] + 1, np.int64)
@@ -169,7 +174,7 @@ class Chunks:
         return Ragged(values, offsets, weights if some else None)
 
     def _fresh(self, keys: np.ndarray) -> np.ndarray:
-        """Which rows have a key that no earlier row of the file has. Shape: int64 (n,) -> bool (n,)."""
+        """The rows whose key did not occur earlier in the file. Shape: int64 (n,) -> bool (n,)."""
         known = len(self.keys[-1])
         codes = self.keys[-1].encode(keys)
         # a new key has a higher code than all keys before it
@@ -177,7 +182,7 @@ class Chunks:
 
 
 class _Piece:
-    """What one thread parsed, in arrays that the next chunk uses again."""
+    """The part of a chunk that one thread parsed. Its arrays are reused for the next chunk."""
 
     def __init__(self, fields: int) -> None:
         self.fields = fields
@@ -198,7 +203,10 @@ class _Piece:
         drop_orphans: bool,
         names: tuple[np.uint64, np.ndarray, np.ndarray],
     ) -> None:
-        """Parse text[start:stop]. Arrays have space for as many features as fit; unused pages take no memory."""
+        """Parse text[start:stop].
+
+        The arrays have space for as many features as the text can hold; pages that are never written take no memory.
+        """
         characters = np.frombuffer(text, np.uint8)
         lines, most = newlines(characters[start:stop]), (stop - start) // parser.MIN_FEATURE + 1
         if most > self.room:
@@ -226,28 +234,33 @@ class _Piece:
         self.rows, self.bad, self.lines_read = map(int, found)
 
     def of_rows(self, i: int) -> np.ndarray:
-        """A column of the parser's output by row: 0 key, 1 labels, 2 line, 3 position. Shape: int64 (rows,)."""
+        """Column i of the parser's output: 0 key, 1 labels, 2 line, 3 position. Shape: int64 (rows,)."""
         return self._out[: self.rows, i]
 
     def filled(self, f: int) -> int:
-        """How many ids field f has."""
+        """The number of ids of field f in this piece."""
         return int(self._ends[f, self.rows - 1]) - f * self.room if self.rows else 0
 
     def ids(self, f: int) -> np.ndarray:
+        """The raw ids of field f. Shape: int64 (n,)."""
         return self._values[f * self.room :][: self.filled(f)]
 
     def weights(self, f: int) -> np.ndarray:
+        """The weights of field f. Shape: float32 (n,)."""
         return self._weights[f * self.room :][: self.filled(f)]
 
     def ends(self, f: int) -> np.ndarray:
-        """Where each row's ids end, plus f * room. Shape: int64 (rows,)."""
+        """The end of each row's ids in the array of all fields, in which field f begins at f * room.
+
+        Shape: int64 (rows,).
+        """
         return self._ends[f, : self.rows]
 
 
 def texts(file: Path, size: int) -> Iterator[tuple[bytearray, int]]:
-    """(text, stop): text[:stop] is whole lines. A newline is added to a last line without one.
+    """Read a file in chunks: (text, stop), of which text[:stop] is whole lines. The last line gets a newline if needed.
 
-    Two buffers are used in turn, so that one can be filled while the other is parsed.
+    Two buffers are used in turn, so that one is filled while the other is parsed.
 
     Raises: DataError for a line of `size` bytes or more.
     """
@@ -280,7 +293,7 @@ def texts(file: Path, size: int) -> Iterator[tuple[bytearray, int]]:
 
 
 def newlines(characters: np.ndarray) -> int:
-    """How many newlines there are, counted in steps that fit the processor's cache. Shape: uint8 (n,)."""
+    """The number of newlines, counted in steps that fit the processor's cache. Shape: uint8 (n,)."""
     step = 1 << 18
     steps = range(0, len(characters), step)
     return sum(int(np.count_nonzero(characters[i : i + step] == _NEWLINE)) for i in steps)
@@ -292,7 +305,7 @@ def _running(counts: Iterable[int]) -> np.ndarray:
 
 
 def _cuts(text: bytearray, stop: int, pieces: int) -> list[int]:
-    """The `pieces` + 1 positions that cut text[:stop] into pieces of whole lines, about equal in length."""
+    """The pieces + 1 positions that cut text[:stop] into pieces of whole lines of about equal length."""
     cuts = [0]
     for i in range(1, pieces):
         cuts.append(max(cuts[-1], text.rfind(b"\n", 0, stop * i // pieces) + 1))
@@ -304,7 +317,7 @@ def _line(text: bytearray, begin: int) -> str:
 
 
 def _shown(text: bytearray, begin: int, fault: int, where: int) -> str:
-    """The line, preceded by the part of it that is wrong, because a line may be long."""
+    """The line, preceded by the part of it that is wrong, because lines can be long."""
     line = _line(text, begin)
     if fault == WRONG_COUNT:
         columns = line.split(",", 5) if line.count(",") >= 5 else line.split(",", 2)

@@ -11,15 +11,16 @@ Grammar (a line ends with \n or \r\n; `sample_id` and `key` are any text without
     id        =  "0" | ["-"] digit 1-9 *digit                     -2^63 < id < 2^63
     weight    =  ["+"|"-"] (digits ["." *digit] | "." digits) [("e"|"E") ["+"|"-"] digits]
 
-An id has one spelling only ("007" is no id), so text -> int64 -> text loses nothing. A line without enough commas is
-UNPARSABLE. For other lines the first fault from left to right is reported, and a wrong number of features last.
+Every id is written in one way only ("007" is not a valid id), so text -> int64 -> text loses nothing. A line without
+enough commas is UNPARSABLE. For other lines the first fault from left to right is reported; a wrong number of features
+is reported only if there is no other fault.
 
 A weight of up to 15 significant digits, times 10 to a power from -22 to 22, is computed as digits / 10^n or
 digits * 10^n from two exact doubles, so it is rounded once, as in Python's float(). Other weights (none occur in the
 real files) are within 1 ulp of float32.
 
-A key becomes 64 bits. 16 lower-case hex digits (every key of the real files) become the number they write, so two such
-keys never collide. Any other text becomes its FNV-1a hash, and among a million keys the chance of a collision is 3e-8.
+A key is stored in 64 bits. 16 lower-case hex digits (every key of the real files) are stored as their number, so such
+keys never collide. Any other text is stored as its FNV-1a hash; among a million keys the chance of a collision is 3e-8.
 
 Nearly every line has the usual form, which `parse` reads 8 bytes at a time: a key of 16 hex digits, ids of 1 to 15
 digits, weights d.d to d.ddddddd. A line or feature of another form is read again, byte by byte, by the functions of
@@ -59,7 +60,7 @@ from .words import (
     zeros,
 )
 
-PADDING = 40  # bytes that must follow the last newline: words are read past it
+PADDING = 40  # bytes that must follow the last newline, because words are read past it
 MIN_FEATURE = 8  # bytes of the shortest feature of a known field, with its separator: 101 \x02 1 \x03 1 \x01
 _ONE_POINT_ZERO = np.uint64(int.from_bytes(b"1.0\x01", "little"))
 _LABELS, _NOT_LABELS = np.uint64(int.from_bytes(b"0,0,", "little")), np.uint64(0xFFFEFFFE)
@@ -69,9 +70,9 @@ _jit = njit(cache=True, nogil=True, error_model="numpy")
 
 
 def name_table(names):
-    """A hash table without collisions that gives a field's number: (multiplier, words, numbers), with 64 slots.
+    """A collision-free hash table from field names to field numbers: (multiplier, words, numbers), with 64 slots.
 
-    A name and its \\x02 are one word; the top 6 bits of word * multiplier are its slot.
+    A name and its \\x02 form one word of 8 bytes. The top 6 bits of word * multiplier are its slot.
     """
     wanted = [int.from_bytes(name.encode() + b"\x02", "little") for name in names]
     multiplier = 0x9E3779B97F4A7C15  # with 13 of 64 slots taken, every third or fourth multiplier has no collision
@@ -86,7 +87,7 @@ def name_table(names):
 
 @called_by_kernels
 def _quick_id(text, i):
-    """(whether it is 1 to 15 digits followed by \\x03, position after that, value) of the id at i."""
+    """Read the id at i: (whether it is 1 to 15 digits followed by \\x03, position after the \\x03, value)."""
     word = load(text, i)
     bits = digit_bits(word)
     leading_zero = (word & BYTE) == np.uint64(ZERO) and bits > np.uint64(15)
@@ -107,7 +108,7 @@ def _quick_id(text, i):
 
 @called_by_kernels
 def _quick_columns(text, i, skeleton):
-    """(whether they have the usual form, where the features begin, labels, key, count) of the columns at i."""
+    """Read the columns at i: (whether they have the usual form, position of the features, labels, key, count)."""
     labels = np.int64(0)
     if skeleton:
         bits = digit_bits(load(text, i))
@@ -138,15 +139,18 @@ def parse(
     text, start, stop, skeleton, drop_orphans, multiplier, words, numbers,
     room, out, values, weights, ends, faults,
 ):  # fmt: skip
-    """Parse the whole lines in text[start:stop], of the skeleton or of the common features.
+    """Parse the lines in text[start:stop], of a skeleton file or of common features.
 
     text: uint8; text[start:stop] ends with a newline, and at least PADDING bytes follow.
     multiplier, words, numbers: the fields' names, from `name_table`.
-    out: int64 (lines, 4): for each row its key, labels (click + 2 * conversion), line from 0, position.
-    values int64, weights float32 (F * room,): those of field f begin at f * room, row after row.
-    ends: int64 (F, lines): for each field and row, where in `values` its ids end.
-    faults: int64 (lines, 4): for each line not kept its number from 0, position, fault, position of the fault.
-    Returns (rows, faults, lines).
+    drop_orphans: report lines with a conversion without a click as ORPHAN.
+    The other arguments are filled:
+    out: int64 (lines, 4): key, labels (click + 2 * conversion), line number from 0, and position of each row.
+    values int64, weights float32 (F * room,): ids and weights; those of field f begin at f * room, row after row.
+    ends: int64 (F, lines): for each field and row, the end of its ids in `values`.
+    faults: int64 (lines, 4): line number from 0, position, fault, and position of the fault of each line not kept.
+
+    Returns: the numbers of rows, of faults, and of lines.
     """
     fields = ends.shape[0]
     filled = np.arange(fields) * room
@@ -155,9 +159,9 @@ def parse(
     while i < np.uint64(stop):
         begin = i
         fault, where = OK, np.int64(i)
-        usual, i, labels, key, said = _quick_columns(text, i, skeleton)
+        usual, i, labels, key, count = _quick_columns(text, i, skeleton)
         if not usual:
-            fault, where, labels, key, said = read_columns(text, np.int64(begin), skeleton)
+            fault, where, labels, key, count = read_columns(text, np.int64(begin), skeleton)
             i = np.uint64(where)
         held = np.int64(0)
         if fault == OK and not ended(text, i):
@@ -207,7 +211,7 @@ def parse(
                 if text[i] != 1:
                     break
                 i += U1
-        if fault == OK and held != said:
+        if fault == OK and held != count:
             fault = WRONG_COUNT
         if fault == OK and drop_orphans and labels == 2:
             fault = ORPHAN

@@ -1,12 +1,12 @@
-r"""The reader of raw Ali-CCP: two pairs of files without a header, every id and every weight kept.
+r"""The reader of raw Ali-CCP: a training pair and a test pair of files without headers. Keeps every id and weight.
 
     sample_skeleton_{train,test}.csv   sample_id,click,conversion,common_feature_index,feature_num,features
     common_features_{train,test}.csv   common_feature_index,feature_num,features
-    features                           joined by \x01, each field \x02 id \x03 weight, in any order
+    features                           separated by \x01, each field \x02 id \x03 weight, in any order
 
-The common features are one side table, "common": first the rows of the training file, then those of the test
-file. An index is looked up in the file of its own pair only. `parse` knows the grammar of a line,
-`chunks` reads the files; here the rows are accounted for and put together.
+The common features become one side table, "common": first the rows of the training file, then those of the test file.
+An index is looked up only in the common features of its own pair. `parse` defines the grammar of a line, `chunks` reads
+the files, and this file counts rows in the audit and joins the two tables.
 """
 
 from __future__ import annotations
@@ -31,32 +31,35 @@ from .chunks import Chunk, Chunks
 
 COMMON, COMMON_KEY = "common", "common_feature_index"
 WEIGHTS = ".weights"
-"""A data frame of Ali-CCP's fields holds lists of ids in columns named as the fields, and weights in FIELD.weights."""
+"""In a data frame of Ali-CCP's fields, column FIELD holds lists of ids and column FIELD.weights their weights."""
 COMMON_FIELDS = (
     *("101", "109_14", "110_14", "127_14", "150_14"),
     *("121", "122", "124", "125", "126", "127", "128", "129"),
 )
 SKELETON_FIELDS = ("205", "206", "207", "210", "216", "508", "509", "702", "853", "301")
 WEIGHTED = frozenset(("109_14", "110_14", "127_14", "150_14", "508", "509", "702", "853"))
-"""Fields whose weights are always handed on; of others only where one is not 1."""
+"""Fields that always get weights. Other fields get them only in chunks in which one of their weights is not 1."""
 
 TRUTH_FILE, TRUTH_COLUMNS = "truth.parquet", ("pctr", "pcvr")
 
 
 class AliCCPSource:
-    """Raw Ali-CCP as `prepare` wants it (see `source.Source`): part 0 is the training pair, 1 the test pair.
+    """Reads raw Ali-CCP block by block for `prepare`; see `source.Source`. Part 0: training pair, 1: test pair.
 
     Args:
-        raw: the folder that holds the pairs; the training pair alone will do.
-        on_orphan: a conversion without a click becomes no conversion (keep), its row is left out (drop), or
-            it ends the reading (error).
-        labelled: False: the columns of outcomes are not used.
-        encoders: those of an earlier layout.
-        min_count: training impressions an id needs to get a row of the embedding of its own.
-        truth: a CSV or Parquet file with columns pctr and pcvr, a row for each line of the training skeleton, then
-            of the test skeleton; None: `truth.parquet` in `raw`, if it is there.
+        raw: the folder of the files. The test pair may be missing.
+        audit: counts every row that is read.
+        quarantine: where bad rows are written.
+        on_orphan: what to do with a conversion without a click: keep the row with conversion = 0 (keep), leave the
+            row out (drop), or raise an error (error).
+        min_count: an id that occurs in fewer training impressions shares row 0 of its field.
+        truth: a CSV or Parquet file with columns pctr and pcvr: one row per line of the training skeleton, then one
+            per line of the test skeleton. None: `truth.parquet` in `raw`, if it exists.
+        labelled: False: ignore the click and conversion columns.
+        encoders: the encoders of an earlier layout, whose fields and order of fields are used.
 
-    Raises: DataError where files are missing.
+    Raises: DataError if files are missing or damaged, or too many lines are bad. ConfigError if `encoders` are of
+    other fields.
     """
 
     user: str | None = "101"
@@ -91,14 +94,14 @@ class AliCCPSource:
         self._truth = None if truth is None else Truth([local(truth)], *TRUTH_COLUMNS)
         self._common = Chunks(COMMON_FIELDS, WEIGHTED, skeleton=False)
         self._skeleton = Chunks(SKELETON_FIELDS, WEIGHTED, skeleton=True, drop_orphans=on_orphan != "keep")
-        self._first_row: list[int] = []  # of each pair, the row of the side table that its own rows begin at
+        self._first_row: list[int] = []  # for each pair, the side-table row at which its rows begin
         if not self.has_test:
-            audit.note(f"no test pair in {raw}: every row is of the training pair")
+            audit.note(f"no test pair in {raw}: all rows come from the training pair")
         audit.note("sample_skeleton: sample_id is not used")
 
     @property
     def has_test(self) -> bool:
-        """Whether there is a test pair, as in the original."""
+        """Whether there is a test pair, as in the published data."""
         return len(self._pairs) == 2
 
     def ids(self, field: str) -> pa.Array:
@@ -107,6 +110,7 @@ class AliCCPSource:
         return pa.array(chunks.codes[field].keys)
 
     def side_tables(self) -> Iterator[tuple[str, Block]]:
+        """("common", block) for all blocks of the common features."""
         rows = 0
         files = [common for _, common in self._pairs]
         for part, chunk in self._read(COMMON, self._common, files):
@@ -117,6 +121,7 @@ class AliCCPSource:
         self._first_row += [rows] * (len(self._pairs) - len(self._first_row))
 
     def impressions(self) -> Iterator[Block]:
+        """The blocks of the impressions. Raises: ValueError if `side_tables` was not read to the end before."""
         if len(self._first_row) < len(self._pairs):
             raise ValueError("read the side tables first: an impression refers to their rows")
         files = [skeleton for skeleton, _ in self._pairs]
@@ -141,7 +146,7 @@ class AliCCPSource:
             self._truth.end()
 
     def _read(self, table: str, chunks: Chunks, files: list[Path]) -> Iterator[tuple[int, Chunk]]:
-        """The table's chunks, and which pair each is of; counts what was read and puts bad rows aside."""
+        """(number of the pair, chunk) for all chunks of the table. Counts rows and quarantines bad ones."""
         total, done = sum(file.stat().st_size for file in files), 0
         self._progress.start(f"reading {table}", total or 1, "B")
         for part, chunk in chunks.read(files):
@@ -157,20 +162,20 @@ class AliCCPSource:
         self._progress.done(f"{self._audit.rows_read(table):,} rows")
 
     def _orphans(self, chunk: Chunk) -> None:
-        """Conversions without a click that are not kept: `drop_orphans` left them out of the chunk."""
+        """Count the lines that `drop_orphans` left out of the chunk, or raise an error if that was asked for."""
         if len(chunk.orphans) and self._on_orphan == "error":
             refuse_orphan(chunk.file.name, int(chunk.orphans[0]))
         self._count(chunk, "conversion_without_click", chunk.orphans, "left out")
 
     def _count(self, chunk: Chunk, reason: str, lines: np.ndarray, outcome: Outcome | None = None) -> None:
-        """Count impressions that are not bad, by their lines, from 1."""
+        """Count impressions with this reason. Shape: lines int (n,), from 1."""
         self._audit.count_lines(IMPRESSIONS, reason, chunk.file.name, lines, outcome)
 
 
 def _pairs(raw: Path) -> list[tuple[Path, Path]]:
-    """(skeleton, common features) of the training part, and of the test part if it is there."""
+    """(skeleton, common features) of the training pair, and of the test pair if it exists."""
     if not raw.is_dir():
-        raise DataError("the raw log must be a folder", "there is none", where=str(raw))
+        raise DataError("the raw log must be a folder", "there is no such folder", where=str(raw))
     pairs = []
     for part in (TRAIN, TEST):
         pair = raw / f"sample_skeleton_{part}.csv", raw / f"common_features_{part}.csv"
@@ -180,9 +185,11 @@ def _pairs(raw: Path) -> list[tuple[Path, Path]]:
             here = sorted(file.name for file in raw.iterdir())
             raise DataError(
                 f"raw Ali-CCP must hold {pair[0].name} and {pair[1].name}",
-                f"there is no {' and no '.join(missing)}, only {', '.join(here[:10]) or 'an empty folder'}",
+                f"there is no {' and no '.join(missing)}; the folder holds {', '.join(here[:10]) or 'nothing'}",
                 where=str(raw),
-                do=f"Unpack {' and '.join(packed)} there" if packed else "Give the folder of the unpacked files",
+                do=f"Unpack {' and '.join(packed)} there"
+                if packed
+                else "Name the folder that holds the unpacked files",
             )
         if not missing:
             pairs.append(pair)

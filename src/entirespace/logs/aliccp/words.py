@@ -1,4 +1,4 @@
-"""Text in words of 8 bytes: digits and hexadecimal digits are read 8 at a time, for use in kernels."""
+"""Reads text in words of 8 bytes, so that kernels parse 8 digits or hexadecimal digits at a time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numba.extending import intrinsic
 
 NEWLINE, CR, COMMA, DOT, PLUS, MINUS, ZERO = (ord(c) for c in "\n\r,.+-0")
 
-# Words are uint64, and so must be the numbers combined with them: numba makes float64 of uint64 and int64.
+# Words are uint64. Numbers combined with them must be uint64 too, because numba turns uint64 with int64 into float64.
 U1, U2, U3, U7, U8, U58, U64, U71 = (np.uint64(n) for n in (1, 2, 3, 7, 8, 58, 64, 71))
 BYTE = np.uint64(0xFF)
 EACH_01, EACH_02, EACH_06, EACH_0F, EACH_30, EACH_76, EACH_80, EACH_F0 = (
@@ -38,7 +38,7 @@ def load(typing_context, text, i):
 
 @intrinsic
 def zeros(typing_context, word):
-    """Zero bits below the lowest one bit; 64 for 0."""
+    """The number of 0 bits below the lowest 1 bit; 64 for the word 0."""
 
     def build(context, builder, signature, arguments):
         return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
@@ -48,14 +48,14 @@ def zeros(typing_context, word):
 
 @called_by_kernels
 def digit_bits(word):
-    """8 n + 7, where the first n of the 8 bytes are digits and the next is not; 64 if all 8 are digits."""
+    """8 n + 7 if the first n of the 8 bytes are digits and the next is not; 64 if all 8 are digits."""
     word ^= EACH_30
     return zeros(((word + EACH_76) | word) & EACH_80)
 
 
 @called_by_kernels
 def decimal(word, bits):
-    """The number that the first n digits of the word write, n from 1 to 8; bits is 8 n + 7.
+    """The number written by the first n digits of the word, n from 1 to 8; bits is 8 n + 7.
 
     The digits are shifted to the top, with zeros below them. Then pairs, fours and eights of digits are joined: each
     multiplication adds 10 (100, 10000) times the left half to the right half.
@@ -68,10 +68,10 @@ def decimal(word, bits):
 
 @called_by_kernels
 def hexadecimal(word):
-    """(whether the 8 bytes are lower-case hex digits, the number that they write).
+    """(whether the 8 bytes are lower-case hex digits, their number).
 
-    A letter has bit 6 set. The value is the low half of the byte, plus 9 for a letter. Writing the value as hex digits
-    must give the word again.
+    A letter has bit 6 set. The value of a digit is the low half of its byte, plus 9 for a letter. The word is valid if
+    writing these values as hex digits gives the same word again.
     """
     letter = (word >> np.uint64(6)) & EACH_01
     value = (word & EACH_0F) + letter * np.uint64(9)

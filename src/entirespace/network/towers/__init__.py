@@ -1,4 +1,4 @@
-"""Towers: one kind, one file. `TOWERS` says which settings make which tower."""
+"""Towers, one kind per file. `TOWERS` maps the class of the settings to the class of the tower."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TOWERS: dict[type[Model], type[Tower]] = {
 
 
 def make_tower(config: Model, shape: FieldShape, intercept: float, generator: torch.Generator) -> Tower:
-    """The tower of these settings."""
+    """Make the tower with these settings; the arguments are those of `Tower`."""
     return TOWERS[type(config)](config, shape, intercept, generator)
 
 

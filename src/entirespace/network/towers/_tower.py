@@ -1,4 +1,4 @@
-"""What a tower is: the network of one head above the embedding."""
+"""The base class of towers. A tower is the network of one head above the embedding or trunk."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Tower(nn.Module, ABC):
 
     Args:
         config: the tower's settings, [network.tower] of the configuration.
-        shape: the fields that it will read: those of the dataset, or what a trunk gives.
-        intercept: the logit of the head's base rate. Hand it to `Logits`, so that the tower starts there.
-        generator: the only source of initial weights. A tower then starts from the seed and its head's name alone.
+        shape: the fields that it will read: those of the dataset, or the output of a trunk.
+        intercept: the logit of the head's base rate. Pass it to `Logits`, so that initial predictions are near it.
+        generator: the only source of initial weights, so that they depend only on the seed and the head's name.
     """
 
     @abstractmethod
@@ -27,4 +27,4 @@ class Tower(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, fields: Fields) -> Tensor:
-        """The logits of "not" and "yes" of each impression. Shape: -> (B, 2)."""
+        """The logits of "no" (column 0) and "yes" (column 1) of each impression. Shape: float (B, 2)."""

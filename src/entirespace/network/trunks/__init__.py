@@ -1,4 +1,4 @@
-"""Trunks: one kind, one file. `TRUNKS` says which settings make which trunk."""
+"""Trunks, one kind per file. `TRUNKS` maps the class of the settings to the class of the trunk."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TRUNKS: dict[type[Model], type[Trunk]] = {
 
 
 def make_trunk(config: Model, shape: FieldShape, heads: tuple[str, ...], generator: torch.Generator) -> Trunk:
-    """The trunk of these settings."""
+    """Make the trunk with these settings; the arguments are those of `Trunk`."""
     return TRUNKS[type(config)](config, shape, heads, generator)
 
 

@@ -1,4 +1,4 @@
-"""What a trunk is: what the towers above one embedding share."""
+"""The base class of trunks. A trunk is the layers that the towers of one embedding share."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from ..fields import Fields, FieldShape
 
 
 class Trunk(nn.Module, ABC):
-    """All fields of a batch -> for each head what its tower reads.
+    """All fields of a batch -> the input of each head's tower.
 
-    One trunk stands on each embedding: heads with an embedding each (DIVISION, ESMM-NS) share no trunk either.
+    There is one trunk per embedding, so heads with separate embeddings (DIVISION, ESMM-NS) do not share a trunk.
 
     Args:
         config: the trunk's settings, [network.trunk] of the configuration.
         shape: the fields of the dataset.
-        heads: the heads whose towers stand on this trunk.
+        heads: the heads whose towers read this trunk.
         generator: the only source of initial weights.
     """
 
     shape: FieldShape
-    """What each tower will read."""
+    """The shape of each tower's input; a subclass sets it in __init__."""
 
     @abstractmethod
     def __init__(self, config: Any, shape: FieldShape, heads: tuple[str, ...], generator: torch.Generator) -> None:
@@ -33,4 +33,4 @@ class Trunk(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, fields: Fields) -> dict[str, Fields]:
-        """What the tower of each head reads: the same for all, or as in MMoE one for each."""
+        """Head -> the input of its tower: the same for all heads, or as in MMoE another for each."""

@@ -11,7 +11,10 @@ from ._trunk import Trunk
 
 
 class MLPTrunk(Trunk):
-    """ReLU layers of all fields side by side, of which every tower reads the last. Shape: -> (B, 1, hidden[-1])."""
+    """ReLU layers on all fields side by side; every tower reads the output of the last.
+
+    Shape: Fields -> vectors (B, 1, hidden[-1]), one field named "trunk".
+    """
 
     def __init__(
         self, config: MLPTrunkConfig, shape: FieldShape, heads: tuple[str, ...], generator: torch.Generator

@@ -1,4 +1,4 @@
-"""The paper's trunk: none. Towers share the embedding and nothing above it (Figure 2)."""
+"""No trunk, as in the paper: towers share the embedding and nothing above it (Figure 2)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ._trunk import Trunk
 
 
 class NoTrunk(Trunk):
-    """Each tower reads the batch itself."""
+    """Passes the fields of the batch to every tower unchanged."""
 
     def __init__(
         self, config: NoTrunkConfig, shape: FieldShape, heads: tuple[str, ...], generator: torch.Generator
