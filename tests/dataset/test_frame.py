@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 import entirespace as es
+from entirespace.dataset.describe import describe
 from entirespace.errors import ConfigError
 
 
@@ -108,3 +109,9 @@ def test_what_is_refused(frames):
         es.from_frame(dated, **OPTIONS)
     with pytest.raises(ConfigError, match="role 'user' is not a field"):
         es.from_frame(impressions, fields=["tab"], **OPTIONS)
+
+
+def test_a_log_of_one_part_alone_is_described_by_that_part(frames):
+    impressions, _ = frames
+    made = es.from_frame(impressions, part="test", **{**OPTIONS, "user": None, "fields": {"tab": "id", "seen": "ids"}})
+    assert {f["field"]: f["ids_per_impression"] for f in describe(made)["fields"]} == {"tab": 1, "seen": 2}
