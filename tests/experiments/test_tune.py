@@ -259,7 +259,7 @@ def test_errors_name_what_to_do(studied, dataset, brief, tmp_path, monkeypatch):
     none = dataset.validation.__class__(dataset, "validation")
     none.counts = Counts(len(none), {"click": 5, "conversion": 0})
     monkeypatch.setattr(dataset, "validation", none)
-    with pytest.raises(DataError, match="a validation part with conversions"):
+    with pytest.raises(DataError, match="the validation part must have clicks with"):
         tune(space, dataset, out=tmp_path / "study")
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(ConfigError, match=r"tuning needs the package optuna.*pip install 'entirespace\[tune\]'"):

@@ -90,6 +90,23 @@ def test_an_interrupted_run_ends_with_the_same_bits(after, dataset, quick, tmp_p
     assert there == {"run.json", "layout.json", "vocabulary", "metrics.jsonl", "weights.safetensors"}
 
 
+def test_an_interrupted_run_is_not_resumed_with_another_reference(dataset, quick, reference, tmp_path, monkeypatch):
+    out, save = tmp_path / "run", fit_module._Trainer._save
+
+    def dying(self, best=False):
+        save(self, best)
+        raise Killed
+
+    monkeypatch.setattr(fit_module._Trainer, "_save", dying)
+    with pytest.raises(Killed):
+        fit(UNBIAS(), dataset.train, config=quick, reference=reference, out=out)
+    monkeypatch.setattr(fit_module._Trainer, "_save", save)
+    other = reference_ctr(dataset.train, seed=5, config=quick)
+    with pytest.raises(RunError, match="must have the same reference to be resumed"):
+        fit(UNBIAS(), dataset.train, config=quick, reference=other, out=out)
+    assert fit(UNBIAS(), dataset.train, config=quick, reference=reference, out=out).reference is reference
+
+
 def test_a_finished_run_is_not_trained_again_and_opens_alone(dataset, quick, tmp_path, monkeypatch):
     run = fit(BASE(), dataset.train, config=quick, out=tmp_path / "run")
     monkeypatch.setattr(fit_module._Trainer, "_epoch", lambda *_: pytest.fail("trained again"))

@@ -64,21 +64,18 @@ def fit(
 ) -> Run:
     """Fit a method on a training part.
 
-    Training stops after `patience` validations without a lower validation loss, and returns to the weights with the
-    lowest one. The validation loss is the method's own loss. The same machine and number of threads give the same
-    weights, bit for bit.
+    Training stops after `patience` validations without a lower loss (the method's own), and returns to the weights with
+    the lowest one. The same machine and number of threads give the same weights, bit for bit.
 
     Args:
         seed: of the initial weights, the sampling and the order of the impressions.
         validation: absent: the validation part of the dataset. If it is empty, training makes all epochs.
-        reference: the run of the reference CTR network. A method that learns from it (UNBIAS) must have it, and a
-            method without a pCTR needs it to predict pCTCVR. If the method reads "reference_pctr", this is short for
-            given={"reference_pctr": run}.
+        reference: the run of the reference CTR network. UNBIAS learns from it; a method without a pCTR needs it to
+            predict pCTCVR. If the method reads "reference_pctr", this is short for given={"reference_pctr": run}.
         given: the runs whose pCTR the method reads, by the names in `Method.reads`.
         start: a run whose weights training starts from, mapped by field and id, such as yesterday's model for today's
             log. The rows of new ids, and Adam's moments, start as in any training.
-        out: the run's folder; an interrupted training in it is resumed. Absent: a temporary folder, which is deleted
-            together with the run.
+        out: the run's folder; an interrupted training in it is resumed. Absent: a temporary one, deleted with the run.
         tracker: receives the scalars that metrics.jsonl receives. An error that it raises ends training.
 
     Raises: ConfigError if `given` lacks what the method reads, or has more. RunError if the folder holds another run or
@@ -97,16 +94,11 @@ def fit(
 
 
 def _given(method: Method, dataset: Dataset, reference: Run | None, given: Mapping[str, Run]) -> dict[str, Run]:
-    """The runs that the method reads, by name.
-
-    Raises: ConfigError if one is missing, is not read by the method, or predicts no pCTR. RunError for a run of another
-    layout than the dataset's.
-    """
+    """The runs that the method reads, by name. Raises: ConfigError if they are not those that it reads."""
     for name in given:
         if name not in method.reads:
-            does = f"it reads {', '.join(method.reads)}" if method.reads else "it reads none"
-            must = f"every run in `given` must be read by {method.label}"
-            raise ConfigError(must, f"'{name}'", do=f"Leave it out: {does}")
+            do = f"Leave it out: it reads {', '.join(method.reads) or 'none'}"
+            raise ConfigError(f"every run in `given` must be read by {method.label}", f"'{name}'", do=do)
     if reference is not None and REFERENCE_PCTR in method.reads:
         given = {REFERENCE_PCTR: reference, **given}
     for name in method.reads:
@@ -337,9 +329,9 @@ class _Trainer:
         return Run(self._out, self._method, self._seed, self._config, layout, network, self._reference).ready()
 
     def _prepare_folder(self) -> bool:
-        """Set up a new folder, or read the position of the run in it. False if that run is finished.
+        """Set up a new folder, or read the position of the run in it. Returns False if that run is finished.
 
-        Raises: RunError if the folder holds other files, or a run of another method, seed, configuration or dataset.
+        Raises: RunError if the folder holds other files, or a run that was trained from something else.
         """
         if not (self._out / RUN).exists():
             refuse_foreign(self._out)
@@ -351,7 +343,8 @@ class _Trainer:
             return True
         there = RunRecord.open(self._out)
         mine, theirs = self._record.plain(), there.plain()
-        for key in ("method", "seed", "config", "dataset", "start"):
+        finished = there.status == "finished"  # a finished run may be opened with another reference
+        for key in ("method", "seed", "config", "dataset", "start", *(() if finished else ("reference",))):
             one, other = mine[key], theirs[key]
             if key == "dataset":
                 one, other = one["digest"], other["digest"]
@@ -362,7 +355,7 @@ class _Trainer:
                     where=str(self._out),
                     do="Choose another folder, or delete this one",
                 )
-        if there.status == "finished":
+        if finished:
             self._progress.say(f"{self._out}: already finished, nothing to do")
             return False
         self._position, self._last, self._best = Position.of(there.position), there.last, there.best
@@ -377,8 +370,7 @@ def refuse_foreign(out: Path) -> None:
         return
     if out.is_file() or any(p.name not in BEFORE_RUN for p in out.iterdir()):
         came = "it is a file" if out.is_file() else "it holds other files"
-        do = "Choose another folder"
-        raise RunError("a run's folder must be new, empty or hold a run", came, where=str(out), do=do)
+        raise RunError("a run's folder must be new, empty or hold a run", came, where=str(out))
 
 
 def _difference(theirs: Any, mine: Any, path: str = "") -> str:
