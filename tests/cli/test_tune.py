@@ -60,7 +60,7 @@ def test_a_configuration_gives_where_the_search_begins(run, dataset, tmp_path):
             "'network.tower.hidden' is both",
         ),
         ("tune ESMM data -o study --space bad.toml", 2, "Did you mean 'learning_rate'?"),
-        ("tune ESMM data -o study", 1, "a dataset is a folder"),
+        ("tune ESMM data -o study", 1, "a dataset must be a folder"),
         ("train ESMM data -o run --track tensorbord", 2, "'tensorboard', 'mlflow', 'none'"),
     ],
 )

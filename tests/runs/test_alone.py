@@ -108,10 +108,10 @@ def test_a_damaged_layout_is_refused(made, tmp_path):
     data = bytearray(name.read_bytes())
     data[len(data) // 2] ^= 1
     name.write_bytes(data)
-    with pytest.raises(DataError, match=r"item_id\.parquet: a layout's files must be as they were written"):
+    with pytest.raises(DataError, match=r"item_id\.parquet: the files of a layout must not change after they are written"):
         _ = es.load(folder).encoders
     (folder / "layout.json").write_text((folder / "layout.json").read_text().replace("user_id", "user_ie", 1))
-    with pytest.raises(DataError, match=r"layout\.json: .*its checksum is another"):
+    with pytest.raises(DataError, match=r"layout\.json: .*its checksum does not match its content"):
         es.load(folder)
 
 
@@ -166,7 +166,7 @@ def test_a_run_of_another_shape_is_no_start(dataset, made, quick, tmp_path):
     with pytest.raises(RunError, match="only one of them has"):
         es.fit(es.DIVISION(), dataset.train, config=quick, start=made)
     es.fit(es.BASE(), dataset.train, config=quick, start=made, out=tmp_path / "run")
-    with pytest.raises(RunError, match="must be of the same start to go on"):
+    with pytest.raises(RunError, match="must have the same start to be resumed"):
         es.fit(es.BASE(), dataset.train, config=quick, out=tmp_path / "run")
 
 
