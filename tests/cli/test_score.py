@@ -156,7 +156,7 @@ def test_a_row_that_cannot_be_read(run, flat, tmp_path):
         ("t,uid,item,name\n1,u1,3,d\n", (), "must have the column 'price'"),
         ("", (), "a CSV file must begin with a line of column names"),
         ("t,t\n1,2\n", (), "each column of a file must have a different name, however: 't' occurs twice"),
-        (BAD, ("--side", "usr=users.csv"), "a side table must be one of the layout's, however: 'usr'; the layout has user"),
+        (BAD, ("--side", "usr=users.csv"), "a side table must be one of the layout's, however: 'usr'; the layout has"),
         (BAD, ("--side", "user"), "--side must read NAME=FILE"),
         (BAD, ("--delimiter", "||"), "--delimiter must be one ASCII character"),
     ],
