@@ -139,6 +139,9 @@ def test_a_row_that_cannot_be_read(run, flat, tmp_path):
     assert "rows.csv, line 3: field 'price' must hold a number, however: 'dear'" in ran.err
     assert not (tmp_path / "out.csv").exists()
     assert [p.name for p in tmp_path.glob("*.partial")] == []
+    pl.read_csv(tmp_path / "rows.csv").write_parquet(tmp_path / "rows.parquet")
+    ran = run("score", made.folder, "rows.parquet", "--side", "user=users.csv", "-o", "out.csv", "-q")
+    assert "rows.parquet, row 2: field 'price' must hold a number" in ran.err
     (tmp_path / "rows.csv").write_text(BAD)
     ran = run(*command, "--bad-rows", "empty")
     assert ran.code == 0, ran.err

@@ -88,8 +88,11 @@ def prepare(
     if schema == ALICCP:
         share = 0.1 if validation is None else validation
         split = _aliccp_split(raw, share)
-        about: dict[str, Any] = {"aliccp": {"min_count": min_count or 1}}
-        options["min_count"] = min_count or 1
+        least = 1 if min_count is None else min_count
+        if least < 1:
+            raise ConfigError("min_count must be 1 or more", f"{least}")
+        about: dict[str, Any] = {"aliccp": {"min_count": least}}
+        options["min_count"] = least
 
         def source(audit: Audit, quarantine: Quarantine) -> Source:
             return AliCCPSource(raw, audit, quarantine, **options)

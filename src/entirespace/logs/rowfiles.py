@@ -43,10 +43,11 @@ class RowBatch:
     first: int  # the line (CSV, JSON lines) or row (Parquet) of the first of them, from 1
     broken: dict[int, str]  # index of the row, from 0 -> the text of a line that could not be parsed
     bytes: float  # bytes of the file that were read, for progress
+    unit: str = "line"  # what `first` counts: a "line", or a "row" of Parquet
 
     def where(self, row: int) -> str:
         """The file and line of a row, for errors; `row` is its index, from 0."""
-        return f"{self.file}, line {self.first + row}"
+        return f"{self.file}, {self.unit} {self.first + row}"
 
 
 def format_of(name: str, given: Format | None = None) -> Format:
@@ -100,7 +101,7 @@ def _parquet(stream: Any, name: str) -> Iterator[RowBatch]:
     size = (Path(name).stat().st_size if name != STDIN else 0) / max(1, file.metadata.num_rows)
     for batch in file.iter_batches(ROWS):
         rows = pl.DataFrame(pa.table(batch))
-        yield RowBatch(rows, name, first, {}, size * len(rows))
+        yield RowBatch(rows, name, first, {}, size * len(rows), "row")
         first += len(rows)
 
 
