@@ -224,3 +224,12 @@ def test_fields_of_aliccp_are_list_columns_of_a_frame(quick, tmp_path):
     want = run.predict(data.test)
     np.testing.assert_allclose(arrays(found), arrays(want), rtol=1e-5)
     assert found.unseen == want.unseen
+
+
+def test_a_folder_named_reference_with_other_files_is_left_alone(dataset, made, quick, tmp_path):
+    thesis = tmp_path / "run" / "reference" / "thesis.tex"
+    thesis.parent.mkdir(parents=True)
+    thesis.write_text("precious")
+    with pytest.raises(RunError, match=r"must be new, empty or hold a run, however: it holds thesis\.tex"):
+        es.fit(es.BASE(), dataset.train, config=quick, reference=made.reference, out=tmp_path / "run")
+    assert thesis.read_text() == "precious"

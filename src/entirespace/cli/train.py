@@ -67,7 +67,7 @@ def command(
     from ..dataset.dataset import Dataset
     from ..methods import CTR
     from ..training import Run, fit, reference_ctr
-    from ..training.fit import refuse_foreign
+    from ..training.folder import refuse_foreign
     from ..training.tracking import tracker
 
     loaded, table = configuration(config, settings, device=device, precision=precision)

@@ -123,10 +123,16 @@ def weights_sha256(folder: Path) -> str:
 def link_run(source: Path, out: Path) -> None:
     """Put the files of a finished run into the folder `out`: as hard links, or as copies if links are not possible.
 
-    Raises: OSError if a file is missing or `out` cannot be written.
+    Raises: RunError if `out` holds other files than those of a run. OSError if a file is missing or `out` cannot be
+    written.
     """
     if out.exists() and out.resolve() == source.resolve():
         return
+    if out.exists() and not (out / RUN).exists():
+        foreign = sorted(p.name for p in out.iterdir() if p.name not in (*PARTS_OF_A_RUN, WEIGHTS))
+        if foreign:
+            must = "the folder of the reference CTR network's run must be new, empty or hold a run"
+            raise RunError(must, f"it holds {foreign[0]}", where=str(out))
     shutil.rmtree(out, ignore_errors=True)
     link_layout(source, out)
     for name in (WEIGHTS, RUN):  # run.json last: where it is, the other files are complete

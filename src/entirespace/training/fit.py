@@ -28,7 +28,6 @@ from ..progress import SILENT, Progress
 from ..runs.checkpoint import load_tensors, prefixed, save_tensors
 from ..runs.record import (
     METRICS,
-    PARTS_OF_A_RUN,
     REFERENCE,
     RUN,
     WEIGHTS,
@@ -40,12 +39,12 @@ from ..runs.record import (
     weights_sha256,
 )
 from ..runs.run import Run
+from .folder import cut_metrics, difference, refuse_foreign
 from .learner import Learner
-from .tracking import MLFLOW, TENSORBOARD, UNTRACKED, Tracker
+from .tracking import UNTRACKED, Tracker
 
 REFERENCE_PCTR = "reference_pctr"  # the name in `Method.reads` of the reference CTR network's pCTR
 LOG_SECONDS = 5.0  # between two lines of metrics
-BEFORE_RUN = {*PARTS_OF_A_RUN, TENSORBOARD, MLFLOW}  # names that a run's folder may have before its first checkpoint
 
 
 def fit(
@@ -351,7 +350,7 @@ class _Trainer:
             if one != other:
                 raise RunError(
                     f"the run in this folder must have the same {key} to be resumed",
-                    f"it has {key} {_difference(other, one)}",
+                    f"it has {key} {difference(other, one)}",
                     where=str(self._out),
                     do="Choose another folder, or delete this one",
                 )
@@ -359,42 +358,6 @@ class _Trainer:
             self._progress.say(f"{self._out}: already finished, nothing to do")
             return False
         self._position, self._last, self._best = Position.of(there.position), there.last, there.best
-        _cut_metrics(self._out / METRICS, self._position.step)
+        cut_metrics(self._out / METRICS, self._position.step)
         self._progress.say(f"{self._out}: resuming at epoch {self._position.epoch + 1}, step {self._position.step:,}")
         return True
-
-
-def refuse_foreign(out: Path) -> None:
-    """Raises: RunError if `out` is a file, or a folder with other files and no run."""
-    if (out / RUN).exists() or not out.exists():
-        return
-    if out.is_file() or any(p.name not in BEFORE_RUN for p in out.iterdir()):
-        came = "it is a file" if out.is_file() else "it holds other files"
-        raise RunError("a run's folder must be new, empty or hold a run", came, where=str(out))
-
-
-def _difference(theirs: Any, mine: Any, path: str = "") -> str:
-    """The first place where two settings differ, in words.
-
-    >>> _difference({"a": {"b": 1}}, {"a": {"b": 2}})
-    'a.b = 1, not 2'
-    """
-    if isinstance(theirs, dict) and isinstance(mine, dict):
-        for key in sorted({*theirs, *mine}):
-            if theirs.get(key) != mine.get(key):
-                return _difference(theirs.get(key), mine.get(key), f"{path}.{key}" if path else key)
-    return f"{path} = {theirs}, not {mine}" if path else f"{theirs}, not {mine}"
-
-
-def _cut_metrics(path: Path, step: int) -> None:
-    """Remove the lines after `step`, whose steps are trained again, and a last line that is incomplete."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text().splitlines():
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
-        except ValueError:
-            break
-    path.write_text("".join(kept))

@@ -1,0 +1,49 @@
+"""A run's folder before training goes on in it: what may be there, and what an interrupted training left."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ..errors import RunError
+from ..runs.record import PARTS_OF_A_RUN, RUN
+from .tracking import MLFLOW, TENSORBOARD
+
+BEFORE_RUN = {*PARTS_OF_A_RUN, TENSORBOARD, MLFLOW}  # names that a run's folder may have before its first checkpoint
+
+
+def refuse_foreign(out: Path) -> None:
+    """Raises: RunError if `out` is a file, or a folder with other files and no run."""
+    if (out / RUN).exists() or not out.exists():
+        return
+    if out.is_file() or any(p.name not in BEFORE_RUN for p in out.iterdir()):
+        came = "it is a file" if out.is_file() else "it holds other files"
+        raise RunError("a run's folder must be new, empty or hold a run", came, where=str(out))
+
+
+def difference(theirs: Any, mine: Any, path: str = "") -> str:
+    """The first place where two settings differ, in words.
+
+    >>> difference({"a": {"b": 1}}, {"a": {"b": 2}})
+    'a.b = 1, not 2'
+    """
+    if isinstance(theirs, dict) and isinstance(mine, dict):
+        for key in sorted({*theirs, *mine}):
+            if theirs.get(key) != mine.get(key):
+                return difference(theirs.get(key), mine.get(key), f"{path}.{key}" if path else key)
+    return f"{path} = {theirs}, not {mine}" if path else f"{theirs}, not {mine}"
+
+
+def cut_metrics(path: Path, step: int) -> None:
+    """Remove the lines after `step`, whose steps are trained again, and a last line that is incomplete."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text().splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except ValueError:
+            break
+    path.write_text("".join(kept))
