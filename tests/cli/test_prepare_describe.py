@@ -64,6 +64,22 @@ def test_json_says_the_same(run, raw):
     assert (likes["field"], likes["weighted"], likes["ids_per_impression"]) == ("likes", True, 2.0)
 
 
+def test_a_later_log_without_outcomes_shows_none(run, raw):
+    """Prepared with the layout of the first: its clicks are unknown, not zero."""
+    run(*PREPARE)
+    text = (raw / "log.csv").read_text().splitlines()
+    (raw / "log.csv").write_text("\n".join(line.rsplit(",", 2)[0] for line in text) + "\n")
+    command = ("prepare", "raw/schema.toml", "raw", "later", "--encoders", "dataset", "--part", "test", "--unlabelled")
+    ran = run(*command, "-q")
+    assert ran.code == 0, ran.err
+    assert "outcomes are not known" in ran.out
+    assert ["test", "4", "3", "20", "-", "-", "-", "-", "-"] in _columns(ran.out)
+    assert run("prepare", "raw/schema.toml", "raw", "other", "--grow").code == 2
+    ran = run(*command[:3], "other", *command[4:6], "--part", "test", "--unlabelled", "--grow")
+    assert ran.code == 1
+    assert "grow needs training impressions" in ran.err
+
+
 def test_quiet_is_quiet(run, raw):
     assert run(*PREPARE, "-q").err == ""
 

@@ -27,15 +27,15 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "table1": {
             "users": manifest.users if roles.user else None,
             "items": manifest.items if roles.item else None,
-            **_counts(everything),
+            **_counts(everything, manifest.labelled),
         },
-        "rates": _rates(everything),
+        "rates": _rates(everything, manifest.labelled),
         "parts": {
             name: {
-                **_counts(part.counts),
+                **_counts(part.counts, manifest.labelled),
                 "users": part.users if roles.user else None,
                 "items": part.items if roles.item else None,
-                **_rates(part.counts),
+                **_rates(part.counts, manifest.labelled),
             }
             for name, part in manifest.parts.items()
         },
@@ -51,21 +51,24 @@ def describe(dataset: Dataset) -> dict[str, Any]:
             }
             for f in manifest.fields
         ],
+        "labelled": manifest.labelled,
         "truth": manifest.truth,
         "audit": manifest.audit,
     }
 
 
-def _counts(counts: Counts) -> dict[str, int]:
-    return {"impressions": counts.impressions, **{f"{stage}s": n for stage, n in counts.reached.items()}}
+def _counts(counts: Counts, labelled: bool) -> dict[str, int | None]:
+    """Impressions, clicks and conversions; None for what is not known of a log without outcomes."""
+    stages = {f"{stage}s": n if labelled else None for stage, n in counts.reached.items()}
+    return {"impressions": counts.impressions, **stages}
 
 
-def _rates(counts: Counts) -> dict[str, float | None]:
+def _rates(counts: Counts, labelled: bool) -> dict[str, float | None]:
     """CTR = clicks / impressions, CVR = conversions / clicks, CTCVR = conversions / impressions; None for x / 0."""
     impressions, clicks, conversions = counts.impressions, counts["click"], counts["conversion"]
 
     def rate(part: int, whole: int) -> float | None:
-        return part / whole if whole else None
+        return part / whole if whole and labelled else None
 
     return {
         "ctr": rate(clicks, impressions),
@@ -102,6 +105,7 @@ def text(about: dict[str, Any]) -> str:
     return "\n\n".join(
         [
             f"{about['path']} (digest {about['digest'][:12]})"
+            + ("" if about["labelled"] else ", outcomes are not known")
             + (", simulated: the true probabilities of every impression are known" if about["truth"] else ""),
             table1,
             f"{len(about['fields'])} fields, {rows:,} rows of the embedding (one per field is for unseen ids)\n"
