@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -97,6 +98,19 @@ def settle(temporary: Path, path: Path) -> None:
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
     temporary.rename(path)
+
+
+def link_or_copy(source: Path, path: Path) -> None:
+    """Give a file a second name: a hard link, or a copy on another disk or a file system without hard links.
+
+    Raises: OSError if `source` is missing or `path` cannot be written.
+    """
+    try:
+        os.link(source, path)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        shutil.copyfile(source, path)
 
 
 def sha256(path: Path) -> str:

@@ -173,7 +173,7 @@ def prepare_source(
         parts = assign(impressions, stages_there, split, work / "stage", audit, progress)
         jobs = Jobs(progress)
         fitted = fit(source, stages, parts, jobs, known, grow)
-        progress.done(f"{sum(e.size for e in fitted.encoders.encoders.values()):,} rows of the embedding")
+        progress.done(f"{fitted.encoders.rows:,} rows of the embedding")
         Writer(source, stages, parts, fitted, work, jobs).write(schema, audit, progress)
         shutil.rmtree(work / "stage")
         work.chmod(0o755)

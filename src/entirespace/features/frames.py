@@ -93,7 +93,7 @@ class FrameEncoder:
         self._keys: dict[str, Lookup] = {}
         self.tables: dict[str, dict[str, Ragged]] = {}
         self._counts: dict[str, dict[str, np.ndarray]] = {}  # table -> field -> int64 (rows, 2): ids, unseen
-        self.layout, self.rows = encoders.digest, sum(encoders[f.name].size for f in encoders.fields)
+        self.layout, self.rows = encoders.digest, encoders.rows
         offset, fields = 0, []
         for f in encoders.fields:
             size = encoders[f.name].size

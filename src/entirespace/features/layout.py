@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
@@ -29,7 +27,7 @@ import pyarrow.parquet as pq
 from ..config import Model, nearest
 from ..core.rows import Field
 from ..errors import ConfigError, DataError
-from ..records import FileRecord, Record
+from ..records import FileRecord, Record, link_or_copy
 from .encoders import Encoder, Hashed, Knots, Vocabulary
 
 LAYOUT, VOCABULARY = "layout.json", "vocabulary"
@@ -88,11 +86,8 @@ class Layout(Record):
     @staticmethod
     def open(folder: Path) -> Layout:
         """Read the layout of a dataset or a run. Raises: DataError if it is missing or damaged."""
-        what, missing = (
-            "a layout",
-            "there is none: this folder is neither a dataset nor a run, or it is of an earlier version",
-        )
-        return Layout.read(folder / LAYOUT, DataError, what=what, must=_MUST, missing=missing, do=_DO)
+        missing = "there is none: this folder is neither a dataset nor a run, or it is of an earlier version"
+        return Layout.read(folder / LAYOUT, DataError, what="a layout", must=_MUST, missing=missing, do=_DO)
 
     @cached_property
     def offsets(self) -> tuple[int, ...]:
@@ -149,6 +144,11 @@ class Encoders:
             encoders[about.name] = kind.from_table(about.field(), layout.vocabulary(folder, about.name))
         fields = tuple(about.field() for about in layout.fields)
         return Encoders(fields, encoders, layout.keys, layout.user, layout.item)
+
+    @property
+    def rows(self) -> int:
+        """The number of rows of the embedding table."""
+        return sum(encoder.size for encoder in self.encoders.values())
 
     def __getitem__(self, field: str) -> Encoder:
         return self.encoders[field]
@@ -236,11 +236,9 @@ def link_layout(source: Path, out: Path) -> Layout:
         path = out / name
         path.unlink(missing_ok=True)
         try:
-            os.link(source / name, path)
+            link_or_copy(source / name, path)
         except FileNotFoundError as error:
             raise DataError(_MUST, "the file is missing", where=str(source / name), do=_DO) from error
-        except OSError:  # another disk, or a file system without hard links
-            shutil.copyfile(source / name, path)
     return layout
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any, ClassVar, Literal
 from ..config import Model
 from ..errors import RunError
 from ..features.layout import LAYOUT, VOCABULARY, link_layout
-from ..records import Record
+from ..records import Record, link_or_copy
 
 RUN, METRICS, WEIGHTS, REFERENCE = "run.json", "metrics.jsonl", "weights.safetensors", "reference"
 
@@ -136,10 +135,7 @@ def link_run(source: Path, out: Path) -> None:
     shutil.rmtree(out, ignore_errors=True)
     link_layout(source, out)
     for name in (WEIGHTS, RUN):  # run.json last: where it is, the other files are complete
-        try:
-            os.link(source / name, out / name)
-        except OSError:  # another disk, or a file system without hard links
-            shutil.copyfile(source / name, out / name)
+        link_or_copy(source / name, out / name)
 
 
 PARTS_OF_A_RUN = (LAYOUT, VOCABULARY, REFERENCE, METRICS)

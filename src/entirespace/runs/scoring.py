@@ -15,7 +15,7 @@ from ..batches.impressions import encoded
 from ..errors import DataError
 from ..features.frames import FrameEncoder, Unseen
 from ..logs.rowfiles import STDIN, Format, RowBatch, RowWriter, read_rows
-from ..progress import SILENT, Hushed, Progress
+from ..progress import SILENT, Progress
 from .outputs import unseen_text
 from .run import Run
 
@@ -97,8 +97,7 @@ def _scores(
     good[list(batch.broken)] = False
     faults = {place: (f"{batch.where(place)}: the line is no row: {text[:80]}") for place, text in batch.broken.items()}
     if batch.broken and bad_rows == "error":
-        place = min(batch.broken)
-        raise _broken(batch, place)
+        raise _broken(batch, min(batch.broken))
     places = np.flatnonzero(good)
     rows, bad, unseen = encoder.encode(batch.rows if good.all() else batch.rows.filter(pl.Series(good)))
     for fault in bad:
@@ -111,7 +110,7 @@ def _scores(
     done.bad += len(faults)
     done.examples += [faults[place] for place in sorted(faults)][: EXAMPLES - len(done.examples)]
     done.unseen = {name: done.unseen.get(name, Unseen(0, 0)) + found for name, found in unseen.items()}
-    p = run.predict(encoded(encoder, rows, unseen, feed), progress=Hushed(SILENT))
+    p = run.predict(encoded(encoder, rows, unseen, feed))
     columns = []
     for name in ADDED:
         values = np.full(n, np.nan, np.float32)
