@@ -107,8 +107,8 @@ def test_what_is_refused(frames):
     dated = impressions.with_columns(day=pl.lit("2024-01-01").str.to_date())
     with pytest.raises(ConfigError, match="column 'day' of the impressions must hold ids, lists of ids or numbers"):
         es.from_frame(dated, **OPTIONS)
-    with pytest.raises(ConfigError, match="role 'user' is not a field"):
-        es.from_frame(impressions, fields=["tab"], **OPTIONS)
+    with pytest.raises(ConfigError, match=r"for roles\.user, however: no column 'nobody'"):
+        es.from_frame(impressions, fields=["tab"], **{**OPTIONS, "user": "nobody"})
 
 
 def test_a_log_of_one_part_alone_is_described_by_that_part(frames):

@@ -65,7 +65,7 @@ def test_rows_with_equal_times_are_in_one_part_and_in_log_order(log, plain):
         (PLAIN + "[split]\nby = 'file'\ntrain = ['log*']\ntest = ['test*']", ["a,1,0,0", "a,2,0,0"], r"the test part is empty .*file patterns for each part"),
         (PLAIN + "[split]\nby = 'column'\ncolumn = 'a'\ntrain = ['x']\ntest = ['a']", ["a,1,0,0"], r"the train part is empty .*values of the column for each part"),
         (PLAIN + "[split]\nby = 'column'\ncolumn = 'a'\ntrain = ['x']\ntest = ['y']", ["a,1,0,0"] * 2, r"none of 2 rows can be used: 2 other_part"),
-        (PLAIN, ["a,1,0,7", "a,,0,0"], r"none of 2 rows can be used: 1 bad_label .*; 1 bad_key"),
+        (PLAIN, ["a,1,0,7", "a,,0,0"], r"none of 2 rows can be used: 1 bad_label .*; 1 bad_order"),
         (PLAIN, [], "none of 0 rows can be used"),
     ],
 )  # fmt: skip
@@ -112,7 +112,7 @@ def test_copies_are_left_out_and_the_counts_before_are_noted(log, plain):
 
 def test_many_copies_are_found_in_pieces(log, plain, monkeypatch, rng):
     """Fingerprints are sorted in pieces, of 500,000 rows usually, of 40 here."""
-    monkeypatch.setattr("entirespace.dataset.assign.FINGERPRINTS", 40)
+    monkeypatch.setattr("entirespace.dataset.copies.FINGERPRINTS", 40)
     ids = rng.integers(0, 150, 1000)
     log.write("log.parquet", {"a": ids, "t": np.arange(1000), "y": [0] * 1000, "z": [0] * 1000})
     dataset = log.prepare(PLAIN.replace('"t"\n', '"t"\nunique = ["a"]\n'))

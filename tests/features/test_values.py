@@ -28,7 +28,7 @@ def test_text():
         (pl.Series([1, None]), [1, math.nan], []),
         (pl.Series([2.5, math.nan, None]), [2.5, math.nan, math.nan], []),
         (pl.Series([True, None]), [1, math.nan], []),
-        (pl.Series([dt.date(1970, 1, 3)]), [2], []),
+        (pl.Series([dt.date(1970, 1, 3)]), [172_800], []),
         (pl.Series([], dtype=pl.String), [], []),
     ],
 )
@@ -41,7 +41,10 @@ def test_number(column, numbers, bad):
 
 def bags(columns: dict, **schema) -> tuple[list[list[str]], list[list[float]] | None, list[int], list[int]]:
     """(ids, weights, rows with another number of weights than ids, rows with a bad weight)."""
-    read, mismatch, bad = values.bags(pl.DataFrame(columns), Field("a", kind="ids", **schema))
+    read, checks = values.bags(pl.DataFrame(columns), Field("a", kind="ids", **schema))
+    failed = dict(checks)
+    none = np.zeros(len(read.lengths), bool)
+    mismatch, bad = failed.get("wrong_feature_count", none), failed.get("bad_weight", none)
     ends = np.cumsum(read.lengths)[:-1]
     ids = (
         [p.tolist() for p in np.split(np.array(values.text(read.ids).to_list(), object), ends)]

@@ -56,6 +56,22 @@ class Ragged:
         return Ragged(values, np.concatenate([*offsets, starts[-1:]]), joined)
 
 
+TimePart = Literal["hour", "weekday", "day", "month"]
+"""A part of a time that a field can be: hour (0-23), weekday (1 = Monday), day of the month, month."""
+
+
+@dataclass(frozen=True)
+class ValueFormat:
+    """How the values of a column are written."""
+
+    missing: tuple[str, ...] = ()  # raw ids that stand for a missing value, such as "NULL" or "-1"
+    decimal: str = "."  # of a number as text: the decimal point
+    thousands: str | None = None  # of a number as text: a separator that is left out
+    time_format: str | None = None  # of a time as text, such as "%d.%m.%Y"; None: ISO 8601
+    time_zone: str | None = None  # of a time that does not state one; None: UTC
+    time_unit: Literal["s", "ms", "us", "ns"] | None = None  # of a time as a number since 1970; None: unknown
+
+
 @dataclass(frozen=True)
 class Field:
     """One field of x: the table and column that hold it, and how its raw values become embedding rows."""
@@ -69,6 +85,8 @@ class Field:
     column: str | None = None  # the raw column; None: the column with the field's name
     separator: str | None = None  # kind "ids" as text: the separator between two ids
     weights: str | None = None  # kind "ids": the raw column with a weight for each id
+    part: TimePart | None = None  # the column holds times, and the field is this part of them
+    format: ValueFormat = ValueFormat()  # how the column's values are written
 
     @property
     def source(self) -> str:

@@ -1,4 +1,4 @@
-"""Assigns each staged impression to a part: first exact copies are left out, then the rest is split."""
+"""Assigns each staged impression that is not a copy to a part."""
 
 from __future__ import annotations
 
@@ -7,95 +7,69 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.rows import IMPRESSIONS, PARTS
+from ..core.rows import PARTS
 from ..errors import DataError
-from ..logs.audit import Audit
+from ..kernels.hashing import mix_numbers
+from ..logs.parts import GIVEN
 from ..logs.schema import SplitSchema
 from ..progress import Progress
+from .copies import DROPPED, copy_numbers
 from .manifest import ORDER
 from .split import threshold
 from .stage import Stage
 
 TRAINING, VALIDATING, TESTING = range(len(PARTS))
-DROPPED = len(PARTS)  # in place of a part: the impression is left out
-FINGERPRINTS = 500_000  # how many to sort at once, unless that makes more than 256 pieces
 
 
-def assign(
-    impressions: Stage, stages: tuple[str, ...], split: SplitSchema, folder: Path, audit: Audit, progress: Progress
-) -> np.ndarray:
-    """The part of each impression, as an index into PARTS, or DROPPED.
+def assign(impressions: Stage, split: SplitSchema, parts: np.ndarray, folder: Path, progress: Progress) -> None:
+    """Set the part of each impression, an index into PARTS.
 
     Args:
         impressions: the staged impressions, n of them.
-        stages: the stages that the log has, in the funnel's order; empty if outcomes are not known.
         split: how to split them.
-        folder: for the files of the result and of temporary data.
-        audit: counts the copies that are left out.
+        parts: DROPPED for impressions that are left out; all others become a part. Shape: uint8 (n,).
+        folder: for temporary files.
         progress: advances as impressions are read.
-
-    Returns: uint8 (n,), memory-mapped to a file in `folder`.
 
     Raises: DataError if a part is empty that the split should fill.
     """
-    parts = np.memmap(folder / "parts", np.uint8, "w+", shape=(impressions.rows,))
-    if "fingerprint.0" in impressions.columns:
-        _drop_copies(impressions, stages, parts, folder / "fingerprints", audit)
     if split.by == "all":
         parts[parts != DROPPED] = PARTS.index(str(split.part))
         progress.advance(2 * len(parts))
+        return
+    if split.by in ("random", "user"):
+        _draw(impressions, split, parts, folder, progress)
     else:
         _decide(impressions, split, parts, progress)
-    return parts
+    _refuse_empty(split, parts)
 
 
-def _drop_copies(impressions: Stage, stages: tuple[str, ...], parts: np.ndarray, folder: Path, audit: Audit) -> None:
-    """Mark every exact copy of an earlier impression as DROPPED.
+def _draw(impressions: Stage, split: SplitSchema, parts: np.ndarray, folder: Path, progress: Progress) -> None:
+    """Split by chance: by a seeded hash of each user, or of each row's content and its number among equal rows.
 
-    Fingerprints are sorted in pieces of about `FINGERPRINTS`, or of 1/256 of all if that is more, to save memory.
+    So the part of a row does not depend on its place in the log.
     """
-    folder.mkdir()
-    n, levels = impressions.rows, np.uint64(len(stages) + 1)
-    pieces = min(256, 1 + n // FINGERPRINTS)
-    files = [(folder / str(i)).open("wb") for i in range(pieces)]
-    reached = dict.fromkeys(stages, 0)
+    assert isinstance(split.train, float)
+    assert isinstance(split.validation, float)
+    copies = copy_numbers(impressions, "lot", parts != DROPPED, folder / "lots") if split.by == "random" else None
     for start, batch in impressions.batches():
-        # a later stage implies the earlier ones, so the number of stages reached identifies them
-        level = np.zeros(batch.num_rows, np.uint64)
-        for stage in stages:
-            label = batch[stage].to_numpy(zero_copy_only=False)
-            reached[stage] += int(label.sum())
-            level += label
-        row = np.arange(start, start + batch.num_rows, dtype=np.uint64)
-        prints = np.stack(
-            [batch["fingerprint.0"].to_numpy(), batch["fingerprint.1"].to_numpy(), row * levels + level], axis=1
-        )
-        piece = prints[:, 0] % np.uint64(pieces)
-        for i in range(pieces):
-            files[i].write(prints[piece == i].tobytes())
-    copies = unlike = 0
-    for i, file in enumerate(files):
-        file.close()
-        prints = np.fromfile(folder / str(i), np.uint64).reshape(-1, 3)
-        prints = prints[np.lexsort((prints[:, 2], prints[:, 1], prints[:, 0]))]
-        again = (prints[1:, :2] == prints[:-1, :2]).all(axis=1)
-        parts[(prints[1:, 2][again] // levels).astype(np.int64)] = DROPPED
-        copies += int(again.sum())
-        level = prints[:, 2] % levels
-        first = np.maximum.accumulate(np.where(np.append(False, again), 0, np.arange(len(prints))))
-        unlike += int((level != level[first]).sum())
-    audit.count(IMPRESSIONS, "duplicate_impression", copies)
-    if copies:
-        before = ", ".join([f"{n:,} impressions", *(f"{count:,} {stage}s" for stage, count in reached.items())])
-        others = f"; copies whose labels differ from the first row: {unlike:,}" if unlike else ""
-        audit.note(f"before copies were left out: {before}{others}")
+        n = batch.num_rows
+        chance = np.full(n, split.seed or 0, np.uint64)
+        for numbers in (batch["lot.0"].to_numpy(), batch["lot.1"].to_numpy()):
+            mix_numbers(numbers, chance)
+        if copies is not None:
+            mix_numbers(copies[start : start + n].astype(np.uint64), chance)
+        share = (chance >> np.uint64(11)).astype(np.float64) / 2.0**53
+        here = np.full(n, TESTING, np.uint8)
+        here[share < split.train] = VALIDATING
+        here[share < split.train * (1 - split.validation)] = TRAINING
+        kept = parts[start : start + n] != DROPPED
+        parts[start : start + n][kept] = here[kept]
+        progress.advance(2 * n)
 
 
 def _decide(impressions: Stage, split: SplitSchema, parts: np.ndarray, progress: Progress) -> None:
-    """Split into training and test, then split the last share in time off the training part for validation.
-
-    Raises: DataError if a part is empty.
-    """
+    """Split into training and test, then split the last share in time off the training part for validation."""
 
     def times() -> Iterator[np.ndarray]:
         """The times of the impressions that are in the training part so far. Without times: their row numbers."""
@@ -119,16 +93,25 @@ def _decide(impressions: Stage, split: SplitSchema, parts: np.ndarray, progress:
         end = threshold(times, int((parts == TRAINING).sum()), split.train)
         move(lambda time, _: time >= end, TESTING)
     else:
-        move(lambda _, given: given == 1, TESTING)
+        move(lambda _, given: given == GIVEN["test"], TESTING)
     training = int((parts == TRAINING).sum())
-    if training and split.validation:
+    if split.levels("validation"):
+        move(lambda _, given: given == GIVEN["validation"], VALIDATING)
+    elif training and split.validation:
+        assert isinstance(split.validation, float)
         end = threshold(times, training, 1 - split.validation)
         move(lambda time, _: time >= end, VALIDATING)
+
+
+def _refuse_empty(split: SplitSchema, parts: np.ndarray) -> None:
+    """Raises: DataError if a part is empty that the split should fill."""
     sizes = {part: int((parts == i).sum()) for i, part in enumerate(PARTS)}
     for part, size in sizes.items():
         if size == 0 and (part != "validation" or split.validation):
             advice = {
                 "order": "Is the time column constant? Leave out `order` to use the order of the rows",
+                "random": "There are too few impressions for these shares",
+                "user": "There are too few users for these shares",
                 "column": "Correct train and test: they list the values of the column for each part",
                 "file": "Correct train and test: they list the file patterns for each part",
             }

@@ -250,6 +250,12 @@ class Dataset:
         with _damage(path):
             return pq.read_table(path, page_checksum_verification=True)
 
+    def segment(self, name: str) -> list[str]:
+        """The values of a column that [roles] segments lists, by code. Raises: DataError if its file is damaged."""
+        path = self.checked(self.manifest.segments[name])
+        with _damage(path):
+            return pq.read_table(path, page_checksum_verification=True)["id"].to_pylist()
+
     def checked(self, name: str) -> Path:
         """The path of a file. The first time, its SHA-256 is compared with the manifest.
 

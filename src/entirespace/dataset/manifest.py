@@ -17,6 +17,8 @@ MANIFEST = "manifest.json"
 LINK = "link."  # LINK + side table: int32, the impression's row in it
 WEIGHTS = ".weights"  # field + WEIGHTS: list<float32>, the weights of the field's ids
 TIME = "time."  # TIME + stage: int64, when it was reached
+SEGMENT = "segment."  # SEGMENT + column: int32, the code of its value, for `evaluate --by`
+ROLE = "role."  # ROLE + "user", "item" or "segment.X": staged codes of a column that is no field
 ORDER, USER, WEIGHT = "order", "user", "weight"
 TRUTH = ("true_pctr", "true_pcvr")
 
@@ -66,7 +68,7 @@ class TableRecord(Model):
 
 
 class Roles(Model):
-    """The fields that identify a user and an item."""
+    """The fields or columns that identify a user and an item."""
 
     user: str | None
     item: str | None
@@ -107,6 +109,8 @@ class Manifest(Record):
     tables: dict[str, TableRecord]
     vocabularies: dict[str, str]
     """Field -> its file in vocabulary/."""
+    segments: dict[str, str] = Value(default_factory=dict)
+    """Column to measure by that is no field -> the file of its values, by code."""
     audit: dict[str, Any]
     files: dict[str, FileRecord]
 

@@ -28,6 +28,7 @@ from ..logs.star import LogSource
 from ..progress import SILENT, Progress
 from .aside import folder_beside
 from .assign import assign
+from .copies import complete
 from .dataset import Dataset
 from .fit import fit
 from .jobs import Jobs
@@ -110,7 +111,16 @@ def prepare(
         split = SplitSchema(by="all", part=part)
     about["split"] = split.model_dump(mode="json", exclude_none=True)
     return prepare_source(
-        source, out, split=split, schema=about, known=known, grow=grow, max_bad=max_bad, force=force, progress=progress
+        source,
+        out,
+        split=split,
+        schema=about,
+        known=known,
+        grow=grow,
+        on_orphan=on_orphan,
+        max_bad=max_bad,
+        force=force,
+        progress=progress,
     )
 
 
@@ -144,6 +154,7 @@ def prepare_source(
     schema: dict[str, Any],
     known: Encoders | None = None,
     grow: bool = False,
+    on_orphan: OnOrphan = "keep",
     max_bad: float = 0.001,
     force: bool = False,
     progress: Progress = SILENT,
@@ -169,8 +180,8 @@ def prepare_source(
         impressions = stages[IMPRESSIONS]
         rows = sum(stages[f.table].rows for f in source.fields)
         progress.start("fitting vocabularies", 2 * impressions.rows + rows, "rows")
-        stages_there = tuple(stage for stage in source.stages if stage in impressions.columns)
-        parts = assign(impressions, stages_there, split, work / "stage", audit, progress)
+        parts = complete(impressions, source, on_orphan, work / "stage", audit)
+        assign(impressions, split, parts, work / "stage", progress)
         jobs = Jobs(progress)
         fitted = fit(source, stages, parts, jobs, known, grow)
         progress.done(f"{fitted.encoders.rows:,} rows of the embedding")

@@ -16,7 +16,7 @@ import pyarrow as pa
 from ..core.rows import Field, Ragged
 from ..logs.source import Block
 from .dataset import bags_of, from_arrow, to_arrow
-from .manifest import LINK, ORDER, TIME, TRUTH, WEIGHT, WEIGHTS
+from .manifest import LINK, ORDER, ROLE, TIME, TRUTH, WEIGHT, WEIGHTS
 
 
 class Stage:
@@ -36,6 +36,7 @@ class Stage:
         self.rows = 0
         self.weighted = {f.name: False for f in fields}
         self.single = {f.name: True for f in fields}
+        self._replaced: dict[str, np.ndarray] = {}
 
     def write(self, block: Block) -> None:
         """Append a block."""
@@ -62,9 +63,11 @@ class Stage:
             columns[LINK + table] = pa.array(link)
         if block.truth is not None:
             columns.update(zip(TRUTH, map(pa.array, block.truth), strict=True))
-        if block.fingerprint is not None:
-            for i in (0, 1):
-                columns[f"fingerprint.{i}"] = pa.array(np.ascontiguousarray(block.fingerprint[:, i]))
+        for name, prints in (("fingerprint", block.fingerprint), ("lot", block.lot)):
+            if prints is not None:
+                for i in (0, 1):
+                    columns[f"{name}.{i}"] = pa.array(np.ascontiguousarray(prints[:, i]))
+        columns.update((ROLE + role, pa.array(codes)) for role, codes in block.roles.items())
         batch = pa.record_batch(columns)
         if self._writer is None:
             self._sink = pa.OSFile(str(self._path), "wb")
@@ -93,10 +96,21 @@ class Stage:
         file, start = pa.ipc.open_file(pa.py_buffer(mapped)), 0
         for i in range(file.num_record_batches):
             batch = file.get_batch(i)
+            for name, values in self._replaced.items():
+                here = pa.array(values[start : start + batch.num_rows])
+                batch = batch.set_column(batch.schema.get_field_index(name), name, here)
             yield start, batch
             start += batch.num_rows
             if hasattr(mapped, "madvise"):  # pages that were read need not stay in this process's memory
                 mapped.madvise(mmap.MADV_DONTNEED)
+
+    def replace(self, column: str, values: np.ndarray) -> None:
+        """Replace a column of the blocks that `batches` gives. Shape: values (rows,), of the same type."""
+        self._replaced[column] = values
+
+    def column(self, name: str) -> np.ndarray:
+        """One column of all rows, in memory. Shape: (rows,)."""
+        return np.concatenate([batch[name].to_numpy(zero_copy_only=False) for _, batch in self.batches()])
 
     def field(self, batch: pa.RecordBatch, name: str) -> Ragged:
         """One field of a batch, with weights if some weight of the field is not 1 in any block."""

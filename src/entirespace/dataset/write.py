@@ -21,12 +21,13 @@ class Role:
     """The code of each impression's user (or item); -1 if it has none, or more than one.
 
     Args:
-        field: the field that identifies a user (or item); None: there is none.
+        field: the field that identifies a user (or item); None: no field does.
         stage: the staged table of the field.
+        column: the staged column of codes, if it is a column that is no field; None: there is none.
     """
 
-    def __init__(self, field: Field | None, stage: Stage | None) -> None:
-        self._field, self._by_row = field, None
+    def __init__(self, field: Field | None, stage: Stage | None, column: str | None = None) -> None:
+        self._field, self._by_row, self._column = field, None, column
         if field is not None and stage is not None and field.table != IMPRESSIONS:
             pieces = [self._codes(stage.field(batch, field.name)) for _, batch in stage.batches()]
             self._by_row = np.concatenate([np.full(1, -1, np.int32), *pieces])
@@ -42,6 +43,8 @@ class Role:
 
     def of(self, batch: pa.RecordBatch) -> np.ndarray:
         """The codes of a batch of n impressions. Shape: int32 (n,)."""
+        if self._column is not None:
+            return batch[self._column].to_numpy()
         if self._field is None:
             return np.full(batch.num_rows, -1, np.int32)
         if self._by_row is None:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from .._version import __version__
 from ..config import digest
@@ -20,7 +22,21 @@ from ..progress import Progress
 from ..records import FileRecord
 from .fit import Fitted
 from .jobs import Jobs
-from .manifest import LINK, MANIFEST, ORDER, TIME, TRUTH, USER, WEIGHT, FieldRecord, Manifest, Roles, TableRecord
+from .manifest import (
+    LINK,
+    MANIFEST,
+    ORDER,
+    ROLE,
+    SEGMENT,
+    TIME,
+    TRUTH,
+    USER,
+    WEIGHT,
+    FieldRecord,
+    Manifest,
+    Roles,
+    TableRecord,
+)
 from .stage import Stage
 from .write import PartFiles, Role, TableFile, distinct
 
@@ -64,7 +80,7 @@ class Writer:
             (self._out / folder).mkdir()
         total = self._impressions.rows + sum(stage.rows for stage in self._tables.values())
         progress.start("writing impressions and tables", total, "rows")
-        users, items = self._role(self._source.user), self._role(self._source.item)
+        users, items = self._role("user", self._source.user), self._role("item", self._source.item)
         parts = [
             PartFiles(self._out, part, self._impressions, self._small(IMPRESSIONS), self._source.stages)
             for part in PARTS
@@ -76,6 +92,7 @@ class Writer:
             ]
         )
         layout = self._fitted.encoders.save(self._out, self._jobs)
+        segments = self._write_segments()
         progress.done()
         names = sorted(str(p.relative_to(self._out)) for p in self._out.rglob("*") if p.is_file())
         names = [name for name in names if not name.startswith("stage/")]
@@ -100,6 +117,7 @@ class Writer:
             fields=tuple(self._field_record(f) for f in self._source.fields),
             tables={t: TableRecord(file=_table_file(t), rows=stage.rows + 1) for t, stage in self._tables.items()},
             vocabularies={f.name: vocabulary_file(f.name) for f in self._source.fields},
+            segments=segments,
             audit=audit.as_dict(),
             files=files,
         ).write(self._out / MANIFEST)
@@ -159,6 +177,7 @@ class Writer:
                 flat[stage_name] = batch[stage_name].to_numpy(zero_copy_only=False) if self._labelled else unknown
             flat[USER] = users.of(batch)
             flat.update({name: batch[name].to_numpy() for name in kept})
+            flat.update({SEGMENT + name: batch[ROLE + SEGMENT + name].to_numpy() for name in self._source.segments})
             flat.update({LINK + t: batch[LINK + t].to_numpy() + 1 for t in self._tables})
             item = items.of(batch)
             if len(rows) < batch.num_rows:
@@ -172,10 +191,21 @@ class Writer:
         encoders = self._fitted.encoders
         return [f.name for f in self._fields[table] if f.kind != "number" and encoders[f.name].size <= SMALL]
 
-    def _role(self, name: str | None) -> Role:
+    def _role(self, role: str, name: str | None) -> Role:
         """The codes of users or items. They differ also for ids that share the embedding row "unseen"."""
+        if ROLE + role in self._impressions.columns:
+            return Role(None, None, ROLE + role)
         field = next((f for f in self._source.fields if f.name == name), None)
         return Role(field, self._stages[field.table] if field else None)
+
+    def _write_segments(self) -> dict[str, str]:
+        """Write the values of the columns to measure by: column -> its file."""
+        files = {name: f"segments/{name}.parquet" for name in self._source.segments}
+        for name, file in files.items():
+            (self._out / file).parent.mkdir(exist_ok=True)
+            ids = self._source.segment_ids(name).cast(pa.string()).fill_null("")
+            pq.write_table(pa.table({"id": ids}), self._out / file, compression="zstd", write_page_checksum=True)
+        return files
 
 
 def _table_file(table: str) -> str:

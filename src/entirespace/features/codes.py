@@ -20,8 +20,8 @@ _serial = itertools.count()
 class Codes:
     """Numbers the raw ids of one field 1, 2, 3, ... in order of appearance. Code 0 is the empty id, a missing value.
 
-    7 and "7" are the same id. As long as all ids are integers they are kept as integers, which is five times as fast;
-    at the first text all are converted to text.
+    Ids are those of `values.raw_ids`, so 7 and "7" are the same id. As long as all ids are integers they are kept as
+    integers, which is five times as fast; at the first text all are converted to text.
     """
 
     def __init__(self) -> None:

@@ -11,15 +11,18 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from ..core.rows import IMPRESSIONS, Field, PlacedField, Ragged, Rows
 from ..errors import DataError
+from .arrow import frame_of
 from .encoders import Lookup
 from .layout import Encoders
 from .values import Bags, Content, raw_ids, read, text
 
 WRONG = {
     "bad_value": "a number",
+    "bad_id": "an id that is exact: store large ids as integers or text, not as floats",
     "wrong_feature_count": "as many weights as ids",
     "bad_weight": "weights that are finite and not negative",
 }
@@ -56,14 +59,31 @@ def as_frame(data: Any) -> pl.DataFrame:
 
     Raises: DataError for anything else.
     """
-    if isinstance(data, pl.DataFrame):
-        return data
+    must = "the impressions must be a part, a dataset or a data frame (polars, pandas, Arrow)"
     if isinstance(data, pl.LazyFrame):
-        return data.collect()
-    if isinstance(data, Mapping) or hasattr(data, "__arrow_c_stream__"):
-        return pl.DataFrame(data)
-    came = f"{type(data).__module__}.{type(data).__qualname__}"
-    raise DataError("the impressions must be a part, a dataset or a data frame (polars, pandas, Arrow)", came)
+        data = data.collect()
+    try:
+        if isinstance(data, Mapping):
+            data = pl.DataFrame(data)
+        if isinstance(data, pl.DataFrame):
+            return _with_plain_columns(data)
+        if hasattr(data, "__arrow_c_stream__"):
+            return frame_of(pa.table(data), "the data frame")
+    except (TypeError, ValueError, pa.ArrowException, pl.exceptions.PolarsError) as error:
+        came = f"a column cannot be read: {str(error).splitlines()[0]}"
+        raise DataError(must, came, do="Give each column values of one type") from error
+    raise DataError(must, f"{type(data).__module__}.{type(data).__qualname__}")
+
+
+def _with_plain_columns(frame: pl.DataFrame) -> pl.DataFrame:
+    """Categories and bytes as text. Raises: DataError that names a column of Python objects."""
+    for name, kind in frame.schema.items():
+        if kind == pl.Object:
+            must = f"column '{name}' must hold ids, lists of ids, numbers or times"
+            raise DataError(must, "it holds Python objects", do="Store it as text")
+        if kind in (pl.Binary, pl.Categorical, pl.Enum) or isinstance(kind, pl.BaseExtension):
+            return frame_of(frame.to_arrow(), "the data frame")
+    return frame
 
 
 class FrameEncoder:
@@ -165,7 +185,8 @@ def _read(frame: pl.DataFrame, fields: tuple[Field, ...]) -> tuple[list[Bad], di
         for reason, failed in checks:
             for row in np.flatnonzero(failed).tolist():
                 value = " and ".join(repr(frame[column][row]) for column in (f.source, f.weights) if column)
-                bad.setdefault(row, Bad(row, f.name, WRONG[reason], value))
+                must = "a time" if f.part is not None else WRONG[reason]
+                bad.setdefault(row, Bad(row, f.name, must, value))
     return [bad[row] for row in sorted(bad)], contents
 
 

@@ -25,14 +25,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..config import Model, nearest
-from ..core.rows import Field
+from ..core.rows import Field, TimePart, ValueFormat
 from ..errors import ConfigError, DataError
 from ..records import FileRecord, Record, link_or_copy
 from .encoders import Encoder, Hashed, Knots, Vocabulary
 
 LAYOUT, VOCABULARY = "layout.json", "vocabulary"
-IDENTITY = "text"
-"""The rule by which two raw ids are the same: if their texts are equal."""
+IDENTITY = "value"
+"""The rule by which two raw ids are the same: if their values are, however they are stored; see `values`."""
 
 
 class Key(Model):
@@ -56,12 +56,14 @@ class FieldRecord(Model):
     column: str | None
     separator: str | None
     weights: str | None
+    part: TimePart | None = None
+    format: ValueFormat = ValueFormat()
     size: int
     """Its embedding rows, row 0 ("unseen") included."""
 
     def field(self) -> Field:
         """The field without its size."""
-        return Field(**self.model_dump(exclude={"size"}))
+        return Field(**{name: value for name, value in self if name != "size"})
 
 
 class Layout(Record):
@@ -87,7 +89,13 @@ class Layout(Record):
     def open(folder: Path) -> Layout:
         """Read the layout of a dataset or a run. Raises: DataError if it is missing or damaged."""
         missing = "there is none: this folder is neither a dataset nor a run, or it is of an earlier version"
-        return Layout.read(folder / LAYOUT, DataError, what="a layout", must=_MUST, missing=missing, do=_DO)
+        layout = Layout.read(folder / LAYOUT, DataError, what="a layout", must=_MUST, missing=missing, do=_DO)
+        if layout.identity != IDENTITY:
+            came = (
+                f"the layout is of an earlier version, whose rule of equal ids is '{layout.identity}', not '{IDENTITY}'"
+            )
+            raise DataError(_MUST, came, where=str(folder / LAYOUT), do="Prepare the dataset again, and train again")
+        return layout
 
     @cached_property
     def offsets(self) -> tuple[int, ...]:
@@ -158,7 +166,7 @@ class Encoders:
         """SHA-256 of everything that decides the embedding row of a raw value: fields in order, ids, knots."""
         found = hashlib.sha256(IDENTITY.encode())
         for f in self.fields:
-            found.update(json.dumps([f.name, f.table, f.kind, f.hash, self[f.name].size]).encode())
+            found.update(json.dumps([f.name, f.table, f.kind, f.part, f.hash, self[f.name].size]).encode())
             for buffer in _content(self[f.name].to_table()):
                 found.update(buffer)
         return found.hexdigest()
@@ -210,11 +218,12 @@ class Encoders:
             other = theirs.get(mine.name)
             if other is None:
                 raise ConfigError(must, f"field '{mine.name}' is missing", where=where)
-            if (other.table, other.kind) != (mine.table, mine.kind):
-                came = f"field '{mine.name}' is of kind {other.kind} in {other.table}, not {mine.kind} in {mine.table}"
+            if (other.table, other.kind, other.part) != (mine.table, mine.kind, mine.part):
+                theirs_, ours = (f"{f.part or f.kind} in {f.table}" for f in (other, mine))
+                came = f"field '{mine.name}' is of kind {theirs_}, not {ours}"
                 raise ConfigError(must, came, where=where)
         return tuple(
-            replace(mine, column=other.column, separator=other.separator, weights=other.weights)
+            replace(mine, column=other.column, separator=other.separator, weights=other.weights, format=other.format)
             for mine in self.fields
             for other in [theirs[mine.name]]
         )

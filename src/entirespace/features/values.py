@@ -1,17 +1,46 @@
 """Columns of a log or a data frame -> the raw values of a field: raw ids, bags of raw ids, or numbers.
 
-This is the only code that reads raw values of fields; `prepare`, predictions on a data frame and serving all use it. So
-7 and "7" are the same id everywhere.
+This is the only code that reads raw values of fields; `prepare`, predictions on a data frame and serving all use it.
+
+**An id is its value, not its storage.** 7 as an integer of any size, as 7.0, as a decimal 7.00 and as the text "7" or
+"7.0" is one id, and so are true, "True" and "TRUE". The rule, for each type:
+
+    text        -?digits, maybe with a point and zeros, is that integer; "007" and "1e3" stay text. True, TRUE, False
+                and FALSE are true and false. A date and time in ISO 8601 is that time.
+    numbers     a whole number is that integer, other numbers are their shortest text. NaN is missing. A float too large
+                to be sure of its last digit is no id.
+    times       2024-05-31 18:00:00.5, without trailing zeros; at midnight the date alone; a time with a zone, in UTC
+    bytes       their text, if they are UTF-8; else 0x and their digits in base 16
+    durations   their seconds
 """
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
-from ..core.rows import Field
+from ..core.rows import Field, ValueFormat
+from . import times
+
+EXACT = {pl.Float64(): 2**53, pl.Float32(): 2**24, pl.Float16(): 2**11}
+"""Type of a float -> the largest n so that all whole numbers up to n are exact."""
+_WORDS = {"-0": "0", "True": "true", "TRUE": "true", "False": "false", "FALSE": "false"}
+_TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}.*"
+_OTHER_FORM = rf"^(?:-?(?:0|[1-9][0-9]*)\.0*|{'|'.join(_WORDS)}|{_TIME})$"
+_QUOTED = r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'"""
+_BRACKETS = r"^\s*(?:\[.*\]|\(.*\)|\{.*\})\s*$"
+
+
+def canonical(value: str | bool | int | float | datetime.date) -> str:
+    """The raw id of one value, as text.
+
+    >>> canonical("7.0"), canonical(7.0), canonical("007"), canonical(True), canonical(7.5)
+    ('7', '7', '007', 'true', '7.5')
+    """
+    return str(text(pl.Series([value]))[0])
 
 
 def text(column: pl.Series) -> pl.Series:
@@ -19,29 +48,148 @@ def text(column: pl.Series) -> pl.Series:
 
     Shape: (n,) -> text (n,) without nulls.
     """
-    return column.cast(pl.String).fill_null("")
+    return raw_ids(column).cast(pl.String).fill_null("")
 
 
 def raw_ids(column: pl.Series) -> pl.Series:
-    """Raw ids for `Codes` and encoders: integers stay integers, which is faster; all other types become text.
+    """Raw ids for `Codes` and encoders: whole numbers as integers, which is faster; all others as text.
 
-    Shape: (n,) -> integers, maybe with nulls, or text without nulls (n,).
+    Shape: (n,) -> int64 or smaller with null for a missing id, or text with "" for a missing id (n,).
     """
-    return column if column.dtype.is_integer() and column.dtype not in {pl.UInt64(), pl.Int128()} else text(column)
+    kind = column.dtype
+    if kind.is_integer():
+        return column if kind not in _TOO_LARGE else _narrowed(column)
+    if kind.is_float():
+        return _of_floats(column)
+    if kind == pl.String:
+        ids = _of_text(column)
+    elif kind.is_decimal():
+        ids = column.cast(pl.String).str.replace(r"\.([0-9]*[1-9])?0*$", ".$1").str.strip_chars_end(".")
+    elif kind == pl.Binary:
+        ids = bytes_text(column)
+    elif kind == pl.Duration:
+        return _of_floats(column.dt.total_nanoseconds().cast(pl.Float64) / 1e9)
+    elif kind == pl.Time:
+        ids = _without_zeros(column.dt.to_string("%H:%M:%S%.9f"))
+    elif isinstance(kind, pl.Datetime):
+        ids = _of_timestamps(column)
+    else:  # booleans, dates, categories
+        ids = _of_text(column.cast(pl.String)) if kind in (pl.Categorical, pl.Enum) else column.cast(pl.String)
+    return ids.fill_null("")
 
 
-def number(column: pl.Series) -> tuple[np.ndarray, np.ndarray]:
-    """(numbers, NaN for missing values; rows with a value that is not a number).
+def inexact(column: pl.Series) -> np.ndarray:
+    """Rows whose id is a float too large to be sure of its last digit, or infinite. Shape: (n,) -> bool (n,)."""
+    if not column.dtype.is_float():
+        return np.zeros(len(column), bool)
+    return (column.is_not_nan() & (column.abs() > EXACT[column.dtype])).fill_null(False).to_numpy()
+
+
+_TOO_LARGE = {pl.UInt64(), pl.Int128(), pl.UInt128()}
+
+
+def _narrowed(column: pl.Series) -> pl.Series:
+    """Large integers as int64 if all fit, else as text."""
+    small = column.cast(pl.Int64, strict=False)
+    return small if small.null_count() == column.null_count() else column.cast(pl.String).fill_null("")
+
+
+def _of_floats(column: pl.Series) -> pl.Series:
+    column = column.fill_nan(None)
+    whole = column.floor() == column
+    integers = column.cast(pl.Int64, strict=False)
+    if whole.all() and integers.null_count() == column.null_count():  # all() ignores nulls
+        return integers
+    texts = pl.when(whole & integers.is_not_null()).then(integers.cast(pl.String)).otherwise(column.cast(pl.String))
+    return pl.select(texts).to_series().fill_null("")
+
+
+def _of_text(column: pl.Series) -> pl.Series:
+    """Texts with those of another form replaced. Nulls stay."""
+    if not column.str.contains(_OTHER_FORM).any():
+        return column
+    column = column.str.replace(r"^(-?(?:0|[1-9][0-9]*))\.0*$", "$1").replace(_WORDS)
+    is_time = column.str.contains(f"^{_TIME}$").fill_null(False)
+    if is_time.any():
+        texts, stamps = times.parsed(column.filter(is_time).unique())
+        column = column.replace(texts, _of_timestamps(stamps))
+    return column
+
+
+def _of_timestamps(column: pl.Series) -> pl.Series:
+    zone = "" if getattr(column.dtype, "time_zone", None) is None else "+00:00"
+    if zone:
+        column = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+    return _without_zeros(column.dt.to_string("%Y-%m-%d %H:%M:%S%.9f")).str.replace(" 00:00:00$", "") + zone
+
+
+def _without_zeros(column: pl.Series) -> pl.Series:
+    return column.str.replace(r"\.([0-9]*[1-9])?0*$", ".$1").str.strip_chars_end(".")
+
+
+def bytes_text(column: pl.Series) -> pl.Series:
+    """Bytes as text, if they are UTF-8; else as 0x and their digits in base 16. Shape: (n,) -> text (n,)."""
+    try:
+        return _of_text(column.cast(pl.String))
+    except pl.exceptions.ComputeError:  # some are not UTF-8
+        different = column.drop_nulls().unique().to_list()
+        texts = pl.Series([_decoded(value) for value in different], dtype=pl.String)
+        found = pl.DataFrame({"bytes": different, "text": _of_text(texts)})
+        return column.to_frame("bytes").join(found, on="bytes", how="left", maintain_order="left")["text"]
+
+
+def _decoded(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return "0x" + value.hex()
+
+
+def without_missing(column: pl.Series, form: ValueFormat) -> pl.Series:
+    """The column, with null where it holds a text or number that stands for a missing value."""
+    if not form.missing or column.dtype.is_nested():
+        return column
+    missing = text(column).is_in(form.missing)
+    return pl.select(pl.when(~missing).then(column)).to_series() if missing.any() else column
+
+
+def number(column: pl.Series, form: ValueFormat = ValueFormat()) -> tuple[np.ndarray, np.ndarray]:
+    """(numbers, NaN for missing values; rows with a value that is not a number). Times and durations are in seconds.
 
     Shape: (n,) -> float64 (n,), bool (n,).
     """
-    if column.dtype == pl.String:
-        not_empty = (column.str.strip_chars() != "").fill_null(False)
-        values = column.str.strip_chars().cast(pl.Float64, strict=False)
-        bad = (not_empty & values.is_null()).to_numpy()
+    column, kind = without_missing(column, form), column.dtype
+    if kind == pl.String:
+        column = column.str.strip_chars()
+        given = (column != "").fill_null(False)
+        values = _plain_number(column, form).cast(pl.Float64, strict=False)
+        return values.fill_null(np.nan).to_numpy(), (given & values.is_null()).to_numpy()
+    if isinstance(kind, pl.Datetime) or kind == pl.Date:
+        values = times.read(column, form).microseconds.cast(pl.Float64) / 1e6
+    elif kind == pl.Duration:
+        values = column.dt.total_nanoseconds().cast(pl.Float64) / 1e9
+    elif kind == pl.Time:
+        values = column.cast(pl.Int64).cast(pl.Float64) / 1e9
     else:
-        values, bad = column.cast(pl.Float64, strict=False), np.zeros(len(column), bool)
-    return values.fill_null(np.nan).to_numpy(), bad
+        values = column.cast(pl.Float64, strict=False)
+    return values.fill_null(np.nan).to_numpy(), np.zeros(len(column), bool)
+
+
+def _plain_number(column: pl.Series, form: ValueFormat) -> pl.Series:
+    """Numbers as text with a decimal point and without separators of thousands; null where they stand wrongly."""
+    if form.thousands is None and form.decimal == ".":
+        return column
+    point = "\\" + form.decimal
+    if form.thousands is not None:
+        # a separator must stand before three digits, so that 1,5 is not read as 15; or after two, as in 1,00,000
+        group = "\\" + form.thousands if not form.thousands.isspace() else r"\s"
+        grouped = f"^[+-]?[0-9]{{1,3}}(?:{group}[0-9]{{2,3}})*{group}[0-9]{{3}}(?:{point}[0-9]*)?$"
+        fits = ~column.str.contains(group) | column.str.contains(grouped)
+        column = pl.select(pl.when(fits).then(column.str.replace_all(group, ""))).to_series()
+    if form.decimal != ".":
+        fits = ~column.str.contains(".", literal=True)
+        column = pl.select(pl.when(fits).then(column.str.replace(point, "."))).to_series()
+    return column
 
 
 @dataclass(frozen=True)
@@ -53,40 +201,77 @@ class Bags:
     weights: np.ndarray | None  # float32 (L,); None: the field has no weights
 
 
-def bags(frame: pl.DataFrame, field: Field) -> tuple[Bags, np.ndarray, np.ndarray]:
-    """(bags, rows with another number of weights than ids, rows with a weight that is negative, infinite or no number).
+def bags(frame: pl.DataFrame, field: Field) -> tuple[Bags, list[tuple[str, np.ndarray]]]:
+    """(bags, [(reason, rows that are bad for this reason)]). Shape: n rows -> Bags of n rows, bool (n,) each.
 
-    Shape: n rows -> Bags of n rows, bool (n,), bool (n,). The caller decides what to do with bad rows.
+    The caller decides what to do with bad rows.
     """
-    ids = _lists(frame[field.source], field.separator)
+    ids = _lists(without_missing(frame[field.source], field.format), field.separator)
     lengths = ids.list.len().fill_null(0).to_numpy().astype(np.int64)
-    none = np.zeros(len(frame), bool)
-    flat = raw_ids(ids.list.explode(empty_as_null=False, keep_nulls=False))
-    if field.weights is None:
-        return Bags(flat, lengths, None), none, none
-    weights = _lists(frame[field.weights], field.separator)
-    mismatch = weights.list.len().fill_null(0).to_numpy() != lengths
-    values = weights.list.explode(empty_as_null=False, keep_nulls=False)
-    values = values.cast(pl.Float64, strict=False).cast(pl.Float32)  # too large becomes infinite: refused below
-    good = (values.is_finite() & (values >= 0)).fill_null(False).to_numpy()
-    owner = np.repeat(np.arange(len(frame)), weights.list.len().fill_null(0).to_numpy())
-    bad = none.copy()
-    bad[owner[~good]] = True
-    return Bags(flat, lengths, values.fill_null(np.nan).to_numpy()), mismatch, bad & ~mismatch
+    elements = ids.list.explode(empty_as_null=False, keep_nulls=False)
+    owner = np.repeat(np.arange(len(frame)), lengths)
+    checks = [("bad_id", _any_of(owner[inexact(elements)], len(frame)))]
+    weights = None
+    if field.weights is not None:
+        listed = _lists(without_missing(frame[field.weights], field.format), field.separator)
+        of_weight = listed.list.len().fill_null(0).to_numpy().astype(np.int64)
+        values, bad = number(listed.list.explode(empty_as_null=False, keep_nulls=False), field.format)
+        with np.errstate(over="ignore"):  # too large for float32 becomes infinite: refused below
+            weights = values.astype(np.float32)
+        bad = bad | ~(np.isfinite(weights) & (weights >= 0))
+        mismatch = of_weight != lengths
+        bad_weight = _any_of(np.repeat(np.arange(len(frame)), of_weight)[bad], len(frame))
+        checks += [("wrong_feature_count", mismatch), ("bad_weight", bad_weight & ~mismatch)]
+    flat = raw_ids(elements)
+    if field.format.missing:
+        kept = ~text(flat).is_in(field.format.missing)
+        flat, here = flat.filter(kept), kept.to_numpy()
+        lengths = np.bincount(owner[here], minlength=len(frame)).astype(np.int64)
+        if weights is not None and len(weights) == len(here):
+            weights = weights[here]
+    return Bags(flat, lengths, weights), checks
+
+
+def _any_of(rows: np.ndarray, n: int) -> np.ndarray:
+    which = np.zeros(n, bool)
+    which[rows] = True
+    return which
 
 
 def _lists(column: pl.Series, separator: str | None) -> pl.Series:
-    """A column as lists: lists stay lists, text is split at the separator, any other value becomes a list of one.
+    """A column as lists: lists stay lists, text is split, any other value becomes a list of one.
 
-    A missing value, or empty text, becomes null.
+    Text is split at the separator. Text in brackets is a list without a separator, too: "[27, 9]" and "['27' '9']" are
+    the ids 27 and 9. Blanks and quotes around an id are no part of it. A missing value, or empty text, becomes null.
     """
     if isinstance(column.dtype, pl.List | pl.Array):
         return column.cast(pl.List(column.dtype.inner))  # type: ignore[attr-defined]
-    if column.dtype == pl.String:
-        column = column.replace("", None)
-        if separator is not None:
-            return column.str.split(separator)
-    return pl.select(pl.when(column.is_not_null()).then(column.reshape((-1, 1)).arr.to_list())).to_series()
+    if column.dtype != pl.String:
+        return pl.select(pl.when(column.is_not_null()).then(column.reshape((-1, 1)).arr.to_list())).to_series()
+    bracketed = column.str.contains(_BRACKETS).fill_null(False)
+    inside = column.str.strip_chars().str.strip_chars_start("[({").str.strip_chars_end("])}").str.strip_chars()
+    column = pl.select(pl.when(bracketed).then(inside).otherwise(column)).to_series() if bracketed.any() else column
+    column = column.replace("", None)
+    if separator is not None:
+        found = column.str.split(separator)
+        if separator.isspace():
+            found = found.list.eval(pl.element().filter(pl.element() != ""))
+        plain = ~column.str.contains(r"""[\s"']""")
+        return found if plain.all() else found.list.eval(_unquoted(pl.element()))
+    one = pl.select(pl.when(column.is_not_null()).then(column.reshape((-1, 1)).arr.to_list())).to_series()
+    if not bracketed.any():
+        return one
+    at_commas = column.str.extract_all(rf"{_QUOTED}|[^,\s][^,]*")
+    at_blanks = column.str.extract_all(rf"{_QUOTED}|\S+")
+    commas = column.str.contains(",", literal=True)
+    found = pl.select(pl.when(commas).then(at_commas).otherwise(at_blanks)).to_series()
+    found = found.list.eval(_unquoted(pl.element()))
+    return pl.select(pl.when(bracketed).then(found).otherwise(one)).to_series()
+
+
+def _unquoted(element: pl.Expr) -> pl.Expr:
+    element = element.str.strip_chars()
+    return element.str.replace(r"""^(?:"(.*)"|'(.*)')$""", "$1$2")
 
 
 Content = np.ndarray | pl.Series | Bags
@@ -98,10 +283,14 @@ def read(rows: pl.DataFrame, field: Field) -> tuple[Content, list[tuple[str, np.
 
     A reason is a key of `logs.audit.REASONS`.
     """
+    if field.kind == "ids":
+        return bags(rows, field)
+    column, form = without_missing(rows[field.source], field.format), field.format
+    if field.part is not None:
+        part, bad = times.part(column, field.part, form)
+        numbers = part.cast(pl.Float64).fill_null(np.nan).to_numpy()
+        return (numbers if field.kind == "number" else part), [("bad_value", bad)]
     if field.kind == "number":
-        numbers, bad = number(rows[field.source])
+        numbers, bad = number(column, form)
         return numbers, [("bad_value", bad)]
-    if field.kind == "id":
-        return raw_ids(rows[field.source]), []
-    content, mismatch, bad_weight = bags(rows, field)
-    return content, [("wrong_feature_count", mismatch), ("bad_weight", bad_weight)]
+    return raw_ids(column), [("bad_id", inexact(column))]

@@ -24,3 +24,26 @@ def hash_bytes(characters, ends, buckets, out):
         h = (h ^ (h >> _SHIFT)) * _MIX_1
         h = (h ^ (h >> _SHIFT)) * _MIX_2
         out[i] = (h ^ (h >> _SHIFT)) % buckets
+
+
+@njit(cache=True, nogil=True)
+def mix_in(characters, ends, out):
+    """Mix one text per row into the fingerprints of the rows. Shape: ends int64 (n + 1,), out uint64 (n, 2)."""
+    for i in range(out.shape[0]):
+        h = _BASIS
+        for j in range(ends[i], ends[i + 1]):
+            h = (h ^ np.uint64(characters[j])) * _PRIME
+        h ^= np.uint64(ends[i + 1] - ends[i])
+        for k in range(2):
+            v = (out[i, k] ^ (h + np.uint64(k) * _MIX_2)) * _MIX_1
+            v = (v ^ (v >> _SHIFT)) * _MIX_2
+            out[i, k] = (v ^ (v >> _SHIFT)) + _BASIS
+
+
+@njit(cache=True, nogil=True)
+def mix_numbers(numbers, out):
+    """Mix one integer per row into one hash per row. Shape: numbers uint64 (n,), out uint64 (n,)."""
+    for i in range(out.shape[0]):
+        v = (out[i] ^ (numbers[i] + _BASIS)) * _MIX_1
+        v = (v ^ (v >> _SHIFT)) * _MIX_2
+        out[i] = v ^ (v >> _SHIFT)

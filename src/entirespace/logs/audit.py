@@ -8,6 +8,7 @@ share of the rows is bad, because then the log or its schema is probably wrong.
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -39,14 +40,20 @@ REASONS: dict[str, Reason] = {
     "bad_weight": Reason("a weight is NaN, infinite or negative", "quarantined"),
     "bad_label": Reason("a label is neither 0 nor 1", "quarantined"),
     "bad_value": Reason("the value of a number field is not a number", "quarantined"),
-    "bad_key": Reason("the row's key or time is missing", "quarantined"),
-    "bad_time": Reason("the time of a stage that was reached is missing", "quarantined"),
-    "duplicate_key": Reason("an earlier row of the side table has the same key; that row is used", "quarantined"),
+    "bad_id": Reason("an id is a float too large to be exact; store it as an integer or text", "quarantined"),
+    "bad_key": Reason("the row's key is missing", "quarantined"),
+    "bad_order": Reason("the time of the row is missing or cannot be read", "quarantined"),
+    "bad_time": Reason("the time of a stage that was reached is missing or cannot be read", "quarantined"),
+    "duplicate_key": Reason("an earlier row has the same key, but other values; that row is used", "quarantined"),
     # Rows that are kept, and only reported.
     "conversion_without_click": Reason("conversion = 1 but click = 0; a kept row gets conversion = 0", "changed"),
     "missing_side_row": Reason("the side table has no row with this key; its fields are empty", "kept"),
     "out_of_time_order": Reason("an earlier row has a later time", "kept"),
     # Rows that are valid, but not used.
+    "repeated_key": Reason("an earlier row of the side table has the same key and the same values", "left out"),
+    "no_key": Reason("the impression has no key, so it has no row in the side table", "left out"),
+    "no_impression": Reason("no impression of the log has the key of the conversion", "left out"),
+    "no_click": Reason("no impression with the key was clicked before the conversion, within the window", "left out"),
     "duplicate_impression": Reason("an earlier impression has the same values in the `unique` columns", "left out"),
     "other_part": Reason("the split assigns the row to neither train nor test", "left out"),
     "missing_value": Reason("a field of this row is empty", "kept"),
@@ -150,11 +157,21 @@ class Audit:
             found.examples.append(f"{place}: {printable(shortened(text, 100))}" if text else place)
 
     def count_lines(
-        self, table: str, reason: str, file: str, lines: np.ndarray, outcome: Outcome | None = None
+        self,
+        table: str,
+        reason: str,
+        file: str,
+        lines: np.ndarray,
+        outcome: Outcome | None = None,
+        texts: Sequence[str] = (),
     ) -> None:
-        """Count one row for each of these lines of a file, the first few as examples. Shape: lines int (n,), from 1."""
-        for line in lines[:EXAMPLES]:
-            self.count(table, reason, outcome=outcome, file=file, line=int(line))
+        """Count one row for each of these lines of a file, the first few as examples, with their texts if given.
+
+        Shape: lines int (n,), from 1.
+        """
+        for i, line in enumerate(lines[:EXAMPLES]):
+            text = texts[i] if i < len(texts) else ""
+            self.count(table, reason, outcome=outcome, file=file, line=int(line), text=text)
         self.count(table, reason, len(lines[EXAMPLES:]), outcome=outcome)
 
     def note(self, text: str) -> None:
@@ -276,8 +293,15 @@ class Quarantine:
         self._file: Any = None
         self._writer: Any = None
 
-    def add(self, file: str, line: int, table: str, reason: str, text: str) -> None:
-        """Write one bad row. `line` counts from 1; `text` is the raw line, with unreadable bytes escaped."""
+    def add(self, file: str, line: int, table: str, reason: str, text: str, *, why: str = "") -> None:
+        """Write one bad row.
+
+        Args:
+            line: counts from 1.
+            text: the raw line, with unreadable bytes escaped.
+            why: the column and value that are the reason, such as "is_click = '7'".
+        """
+        text = f"{why}; {text}" if why else text
         self._audit.count(table, reason, file=file, line=line, text=text)
         if self._writer is None:
             self._file = self.path.open("w", encoding="utf-8", newline="")

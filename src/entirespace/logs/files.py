@@ -17,6 +17,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from ..errors import DataError
+from ..features.arrow import frame_of
 from ..kernels.threads import ahead
 from .lines import header, parse, whole_lines
 
@@ -144,20 +145,10 @@ def _parquet(file: File, columns: list[str]) -> Iterator[Frame]:
         total, row = max(1, parquet.metadata.num_rows), 0
         for batch in ahead(parquet.iter_batches(PARQUET_ROWS, columns=list(dict.fromkeys(columns)))):
             n = batch.num_rows
-            table = pa.table(batch)
-            rows = pl.DataFrame(table.cast(pa.schema([(f.name, _plain(f.type)) for f in table.schema])))
+            rows = frame_of(pa.table(batch), file.name)
             lines = np.arange(row + 1, row + n + 1)
             yield Frame(rows, lines, file.name, file.size * n / total, n, row + 1)
             row += n
-
-
-def _plain(kind: pa.DataType) -> pa.DataType:
-    """The type to read a Parquet column as: a dictionary as its values, so a category is its text; bytes as text."""
-    if pa.types.is_dictionary(kind):
-        return _plain(kind.value_type)
-    if pa.types.is_list(kind):
-        return pa.list_(_plain(kind.value_type))
-    return pa.string() if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) else kind
 
 
 def _csv(

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import DataError
+from ..features.arrow import frame_of
 from .lines import header, parse, whole_lines
 
 Format = Literal["csv", "jsonl", "parquet"]
@@ -100,7 +101,7 @@ def _parquet(stream: Any, name: str) -> Iterator[RowBatch]:
     file, first = pq.ParquetFile(stream), 1
     size = (Path(name).stat().st_size if name != STDIN else 0) / max(1, file.metadata.num_rows)
     for batch in file.iter_batches(ROWS):
-        rows = pl.DataFrame(pa.table(batch))
+        rows = frame_of(pa.table(batch), name)
         yield RowBatch(rows, name, first, {}, size * len(rows), "row")
         first += len(rows)
 

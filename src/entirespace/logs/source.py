@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # the command line imports this file for `OnOrphan`
     from ..core.labels import Labels
     from ..core.rows import Field, Ragged
     from ..features.layout import Key
+    from .conversions import Late
 
 OnOrphan = Literal["keep", "drop", "error"]
 """A row with a conversion but no click: keep it with conversion = 0 (keep), leave it out (drop), or stop (error)."""
@@ -35,39 +36,36 @@ class Block:
     # Side tables use only the members above. Impressions also have:
     labels: Labels | None = None  # None: outcomes are not known yet
     order: np.ndarray | None = None  # int64, the time; None: the order of the rows is the order in time
-    part: np.ndarray | None = None  # int8: 0 train, 1 test; None: the split is made by time
+    part: np.ndarray | None = None  # int8: 0 train, 1 test, 2 validation; None: the split is made later
     links: dict[str, np.ndarray] = field(default_factory=dict)  # side table -> int32 row in it; -1: no such row
     truth: tuple[np.ndarray, np.ndarray] | None = None  # float32 (rows,) each: true pCTR and pCVR, of a simulated log
     fingerprint: np.ndarray | None = None  # uint64 (rows, 2), equal for exact repeats; None: repeats are kept
+    lot: np.ndarray | None = None  # uint64 (rows, 2): what decides the part by chance; None: it is not made by chance
+    roles: dict[str, np.ndarray] = field(
+        default_factory=dict
+    )  # "user", "item", "segment.X" -> int32 codes, for columns that are no fields
 
 
 class Source(Protocol):
-    """A reader of raw logs. `side_tables` must be read to the end before `impressions`, which refers to their rows."""
+    """A reader of raw logs. `side_tables` must be read to the end before `impressions`, which refers to their rows.
 
-    @property
-    def fields(self) -> tuple[Field, ...]:
-        """The fields of x, in order."""
-        ...
+    A reader inherits from this class, and so has what most logs need no more of: `on_repeat`, `segments` and `late`.
+    """
 
-    @property
-    def keys(self) -> Mapping[str, Key]:
-        """Side table -> the columns that join it to the impressions."""
-        ...
-
-    @property
-    def stages(self) -> tuple[str, ...]:
-        """The funnel's stages, in order."""
-        ...
-
-    @property
-    def user(self) -> str | None:
-        """The field that identifies a user (for AUC grouped by user, and Table 1), or None."""
-        ...
-
-    @property
-    def item(self) -> str | None:
-        """The field that identifies an item (Table 1), or None."""
-        ...
+    fields: tuple[Field, ...]
+    """The fields of x, in order."""
+    keys: Mapping[str, Key]
+    """Side table -> the columns that join it to the impressions."""
+    stages: tuple[str, ...]
+    """The funnel's stages, in order."""
+    user: str | None = None
+    """The field or column that identifies a user (for AUC grouped by user, and Table 1), or None."""
+    item: str | None = None
+    """The field or column that identifies an item (Table 1), or None."""
+    on_repeat: Literal["first", "last", "any"] = "first"
+    """Of several rows with one fingerprint: the one that is kept, or "any": the first, with the labels of all."""
+    segments: tuple[str, ...] = ()
+    """Columns of the impressions to measure by, which are no fields."""
 
     def side_tables(self) -> Iterator[tuple[str, Block]]:
         """(table, block) for all blocks of all side tables. Rows are numbered from 0 across the blocks of a table."""
@@ -80,6 +78,14 @@ class Source(Protocol):
     def ids(self, field: str) -> pa.Array:
         """The raw ids of a field: entry c is the raw id of code c. Shape: text or int64 (C,), null: the empty id."""
         ...
+
+    def segment_ids(self, segment: str) -> pa.Array:
+        """The raw ids of a segment's column: entry c is the raw id of code c. Shape: as `ids`."""
+        raise KeyError(segment)
+
+    def late(self) -> Late | None:
+        """Conversions that are only known after all impressions were read, or None."""
+        return None
 
 
 def refuse_orphan(file: str, line: int) -> NoReturn:

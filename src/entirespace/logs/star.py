@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fnmatch
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,20 +12,26 @@ import pyarrow as pa
 
 from ..core.labels import Labels
 from ..core.rows import IMPRESSIONS, Ragged
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError
 from ..features.codes import Codes, HashedCodes
+from ..features.fingerprints import fingerprints
 from ..features.layout import Encoders
-from ..features.values import Content, number, raw_ids, read, text
+from ..features.values import Content, inexact, raw_ids, read, without_missing
 from ..progress import SILENT, Progress
-from . import values
 from .audit import Audit, Outcome, Quarantine
-from .files import File, Frame, columns_of, find, frames
-from .schema import STAGES, LabelSchema, Schema, SplitSchema, TableSchema
-from .source import Block, OnOrphan, refuse_orphan
+from .clock import Clock
+from .conversions import Conversions, Late
+from .files import Frame, find
+from .outcomes import Outcomes, read_outcomes
+from .parts import part_of_rows
+from .reading import Check, TableReader
+from .schema import STAGES, ImpressionsSchema, Schema, SideSchema, SplitSchema
+from .schema.values import value_format
+from .source import Block, OnOrphan, Source, refuse_orphan
 from .truth import Truth
 
 
-class LogSource:
+class LogSource(Source):
     """Reads a star-schema log block by block for `prepare`; see `source.Source`.
 
     Args:
@@ -58,22 +62,41 @@ class LogSource:
         encoders: Encoders | None = None,
         progress: Progress = SILENT,
     ) -> None:
-        self._schema, self._raw, self._audit, self._quarantine = schema, raw, audit, quarantine
-        self._on_orphan = on_orphan
-        self._split, self._labelled, self._progress = split or schema.split, labelled, progress
+        self._schema, self._raw, self._audit = schema, raw, audit
+        self._on_orphan, self._labelled = on_orphan, labelled
+        self._reader = TableReader(raw, audit, quarantine, progress)
+        self._split = split or schema.split
         self.fields = schema.fields() if encoders is None else encoders.adopted(schema.fields(), "the schema")
         self.keys, self.stages = schema.keys(), STAGES
-        self.user, self.item = schema.roles.user, schema.roles.item
-        self._codes = {
-            f.name: HashedCodes(f.hash) if f.hash is not None else Codes() for f in self.fields if f.kind != "number"
+        self.on_repeat = schema.impressions.on_repeat or "first"
+        named = {f.name for f in self.fields}
+        roles = {"user": schema.roles.user, "item": schema.roles.item}
+        self.user, self.item = roles["user"], roles["item"]
+        self._role_columns = {role: name for role, name in roles.items() if name is not None and name not in named}
+        self.segments = tuple(name for name in schema.roles.segments if name not in named)
+        self._role_columns |= {f"segment.{name}": name for name in self.segments}
+        coded = [f for f in self.fields if f.kind != "number"]
+        self._codes: dict[str, Codes | HashedCodes] = {
+            f.name: HashedCodes(f.hash) if f.hash is not None else Codes() for f in coded
         }
+        self._role_codes = {role: Codes() for role in self._role_columns}
         self._keys = {table: Codes() for table in schema.tables}
-        self._ticks: int | None = None  # integer steps per unit of time (see `values.ticks`); None: no row was read yet
+        self._form = value_format(None, schema.impressions)
+        self._clock = Clock(self._form)
         self._row_of_key: dict[str, np.ndarray] = {}  # side table -> row number of each key code; -1: no such row
+        self._conversions: Conversions | None = None
 
     def ids(self, field: str) -> pa.Array:
         """The raw ids of a field by code. Shape: text or int64 (C,); a null int64 is the empty id."""
         return self._codes[field].ids()
+
+    def segment_ids(self, segment: str) -> pa.Array:
+        """The raw ids of a segment's column by code. Shape: as `ids`."""
+        return self._role_codes[f"segment.{segment}"].ids()
+
+    def late(self) -> Late | None:
+        """The conversions of a table of their own, joined to impressions; call after `impressions` was read."""
+        return None if self._conversions is None else self._conversions.joined(self._audit)
 
     # Side tables
 
@@ -81,38 +104,91 @@ class LogSource:
         """(table, block) for all blocks of all side tables."""
         for name, table in self._schema.tables.items():
             rows_before = 0
-            row_of_key = np.full(0, -1, np.int32)
-            for frame in self._frames(name, table, {"key": table.key}):
-                keys = raw_ids(frame.rows[table.key])
-                missing = keys == "" if keys.dtype == pl.String else keys.is_null()
-                bad = self._quarantine_bad(frame, name, [("bad_key", missing.to_numpy())], None)
+            row_of_key, content = np.full(0, -1, np.int32), np.zeros((0, 2), np.uint64)
+            for frame in self._side_frames(name, table):
+                key = without_missing(frame.rows[table.key], value_format(None, table))
+                keys = raw_ids(key)
+                missing = (keys == "" if keys.dtype == pl.String else keys.is_null()).to_numpy()
+                if table.source == IMPRESSIONS:  # an impression without a key has no row in the table
+                    self._audit.count_lines(name, "no_key", frame.file, frame.lines[missing])
+                    bad = missing | self._reader.quarantine(frame, name, [Check("bad_key", inexact(key), (table.key,))])
+                else:
+                    bad = self._reader.quarantine(frame, name, [Check("bad_key", missing | inexact(key), (table.key,))])
                 codes = self._keys[name].encode(keys)
                 row_of_key = _grown(row_of_key, len(self._keys[name]))
-                # if several rows have the same key, the first good one is used
-                fields, bad = self._fields(frame, name, bad, partial(_repeated, codes, row_of_key[codes] >= 0))
+                columns = [f.source for f in self.fields if f.table == name]
+                content = _longer(content, len(self._keys[name]))
+                prints = fingerprints(frame.rows, columns)
+                fields, bad = self._fields(
+                    frame, name, bad, partial(self._repeats, frame, name, table.key, codes, row_of_key, content, prints)
+                )
                 kept = codes[~bad]
                 row_of_key[kept] = np.arange(rows_before, rows_before + len(kept), dtype=np.int32)
                 rows_before += len(kept)
                 yield name, Block(fields, len(kept))
             self._row_of_key[name] = row_of_key
 
+    def _side_frames(self, name: str, table: SideSchema) -> Iterator[Frame]:
+        files = self._schema.impressions if table.source == IMPRESSIONS else table
+        wanted, lists = _field_columns(table)
+        yield from self._reader.frames(
+            name,
+            files.files,
+            {"key": table.key, **wanted},
+            delimiter=files.delimiter,
+            columns=files.columns,
+            lists=lists,
+        )
+
+    def _repeats(
+        self,
+        frame: Frame,
+        table: str,
+        key: str,
+        codes: np.ndarray,
+        row_of_key: np.ndarray,
+        content: np.ndarray,
+        prints: np.ndarray,
+        bad: np.ndarray,
+    ) -> tuple[list[Check], np.ndarray]:
+        """(rows whose key has another content in an earlier row, rows that repeat a key with the same content).
+
+        Of several rows with the same key, the first good one is used. `content` becomes that of each key.
+        """
+        good = np.flatnonzero(~bad)
+        first = np.zeros(len(codes), bool)
+        first[good[np.unique(codes[good], return_index=True)[1]]] = True
+        first &= row_of_key[codes] < 0
+        content[codes[first]] = prints[first]
+        again = ~bad & ~first
+        differs = again & (content[codes] != prints).any(axis=1)
+        self._audit.count_lines(table, "repeated_key", frame.file, frame.lines[again & ~differs])
+        return [Check("duplicate_key", differs, (key,))], again & ~differs
+
     # Impressions
 
     def impressions(self) -> Iterator[Block]:
         """The blocks of the impressions; read `side_tables` to the end first."""
         schema, audit = self._schema.impressions, self._audit
+        wanted, lists = _field_columns(schema)
+        wanted = self._columns() | wanted
         truth = self._truth()
-        latest = np.iinfo(np.int64).min
-        for frame in self._frames(IMPRESSIONS, schema, self._columns()):
-            rows = frame.rows
-            outcomes, checks = self._outcomes(rows)
+        latest, staged = np.iinfo(np.int64).min, 0
+        if self._schema.conversions is not None and self._labelled:
+            self._conversions = Conversions(
+                self._schema.conversions, self._reader, self._form, self._clock, self.on_repeat == "last"
+            )
+        for frame in self._reader.frames(
+            IMPRESSIONS, schema.files, wanted, delimiter=schema.delimiter, columns=schema.columns, lists=lists
+        ):
+            outcomes, checks = self._outcomes(frame)
             order = None
             if schema.order is not None:
-                order, missing = values.time(rows[schema.order], self._ticks_of(rows[schema.order]))
-                checks.append(("bad_key", missing))
-            bad = self._quarantine_bad(frame, IMPRESSIONS, checks, None)
-            part, neither = self._part(frame)
-            self._count(frame, "other_part", neither & ~bad)
+                order, missing = self._clock.read(frame, schema.order)
+                checks.append(Check("bad_order", missing, (schema.order,)))
+            bad = self._reader.quarantine(frame, IMPRESSIONS, checks)
+            part, neither = part_of_rows(frame, self._split)
+            self._count(frame, "other_part", neither & ~bad, why=self._split.column)
             fields, bad = self._fields(frame, IMPRESSIONS, bad | neither)
             orphan = self._orphans(frame, outcomes, bad)
             good = ~bad & ~orphan if self._on_orphan == "drop" else ~bad
@@ -123,99 +199,77 @@ class LogSource:
                 before = np.maximum.accumulate(np.concatenate(([latest], order)))[:-1]
                 self._count(frame, "out_of_time_order", _among(good, order < before))
                 latest = max(latest, int(order.max(initial=latest)))
-            links = {}
-            for name, side in self._schema.tables.items():
-                codes = self._keys[name].encode(raw_ids(rows[side.on or side.key]))[good]
-                self._row_of_key[name] = _grown(self._row_of_key[name], len(self._keys[name]))
-                links[name] = self._row_of_key[name][codes]
-                self._count(frame, "missing_side_row", _among(good, links[name] < 0))
-            fingerprint = None
-            if schema.unique:
-                key = rows.select(pl.struct(schema.unique)).to_series()
-                fingerprint = np.stack([key.hash(seed).to_numpy() for seed in (0, 1)], axis=1)[good]
-            yield Block(
+            if self._conversions is not None and outcomes is not None:
+                self._conversions.see(frame, good, outcomes.happened["click"], order, staged)
+            block = Block(
                 fields,
                 int(good.sum()),
-                labels=None if outcomes is None else outcomes.labels.take(good),
+                labels=None if outcomes is None else self._labels(outcomes).take(good),
                 order=order,
                 part=None if part is None else part[good],
-                links=links,
+                links=self._links(frame, good),
                 truth=truth.take(frame.raw_rows, (frame.lines - frame.start)[good]) if truth else None,
-                fingerprint=fingerprint,
+                fingerprint=self._identity(frame, schema.unique)[good] if schema.unique else None,
+                lot=self._lot(frame, list(dict.fromkeys(wanted.values())))[good] if self._drawn else None,
+                roles={role: self._role(frame, role)[good] for role in self._role_columns},
             )
-            audit.check(IMPRESSIONS, self._share)
+            staged += block.rows
+            yield block
+            audit.check(IMPRESSIONS, self._reader.share)
         if truth:
             truth.end()
 
-    def _ticks_of(self, time: pl.Series) -> int:
-        """Integer steps per unit of time. The first rows decide, because all rows must use the same unit."""
-        ticks = values.ticks(time)
-        if self._ticks is None:
-            self._ticks = ticks
-        if ticks > self._ticks:
-            self._audit.note(
-                f"{self._schema.impressions.order}: fractions are cut off, because the first rows have none"
-            )
-        return self._ticks
+    @property
+    def _drawn(self) -> bool:
+        return self._split.by in ("random", "user")
 
     def _columns(self) -> dict[str, str]:
         """Purpose -> column, for the columns of the impressions that are not fields."""
         schema = self._schema.impressions
         columns = {}
         if self._labelled:
-            columns = {stage: _column(label) for stage, label in schema.labels.by_stage().items()}
+            columns = {stage: label.source for stage, label in schema.labels.by_stage().items()}
             columns |= {f"times.{stage}": column for stage, column in schema.times.items()}
             columns |= {"weight": schema.weight} if schema.weight else {}
+            if self._schema.conversions is not None:
+                columns |= {f"conversions.on.{i}": column for i, column in enumerate(self._schema.conversions.ons())}
         if schema.order:
             columns["order"] = schema.order
         if self._split.column:
             columns["split.column"] = self._split.column
-        columns.update({f"tables.{name}.on": side.on or side.key for name, side in self._schema.tables.items()})
+        columns.update({f"tables.{name}.on": on for name, on in self._ons().items()})
         columns.update({f"unique.{i}": column for i, column in enumerate(schema.unique)})
+        columns.update({f"roles.{role}": column for role, column in self._role_columns.items()})
         return columns
 
-    def _part(self, frame: Frame) -> tuple[np.ndarray | None, np.ndarray]:
-        """(part of each row: 0 train, 1 test, or None if the split is not by column or file; rows of neither part).
+    def _ons(self) -> dict[str, str]:
+        """Side table -> the column of its key in the impressions."""
+        return {name: side.on or side.key for name, side in self._schema.tables.items()}
 
-        Shape: int8 (n,) or None, bool (n,).
-        """
-        split, n = self._split, len(frame.rows)
-        if split.by in ("order", "all"):
-            return None, np.zeros(n, bool)
-        assert isinstance(split.train, tuple)
-        if split.by == "column":
-            assert split.column is not None
-            column = text(frame.rows[split.column])
-            test, train = column.is_in(split.test).to_numpy(), column.is_in(split.train).to_numpy()
-        else:
-            test = np.full(n, any(fnmatch.fnmatch(frame.file, p) for p in split.test))
-            train = np.full(n, any(fnmatch.fnmatch(frame.file, p) for p in split.train))
-        return test.astype(np.int8), ~(train | test)
-
-    def _outcomes(self, rows: pl.DataFrame) -> tuple[_Outcomes | None, list[tuple[str, np.ndarray]]]:
-        """The outcomes of the rows (None if not labelled), and (reason, bad rows) for each way they cannot be read."""
-        schema = self._schema.impressions
+    def _outcomes(self, frame: Frame) -> tuple[Outcomes | None, list[Check]]:
+        """The outcomes of the rows (None if not labelled), and the rows of which they cannot be read."""
         if not self._labelled:
             return None, []
-        happened, times, bad = {}, {}, np.zeros(len(rows), bool)
-        for stage, label in schema.labels.by_stage().items():
-            happened[stage], unread = values.label(rows[_column(label)], label)
-            bad |= unread
-        checks = [("bad_label", bad)]
-        for stage, column in schema.times.items():
-            times[stage], missing = values.time(rows[column], self._ticks_of(rows[column]))
-            checks.append(("bad_time", missing & happened[stage]))
-        weight = None
-        if schema.weight is not None:
-            weight, unread = number(rows[schema.weight])
-            checks.append(("bad_weight", unread | ~((weight >= 0) & np.isfinite(weight))))
-            weight = weight.astype(np.float32)
-        return _Outcomes(happened, Labels.of(happened, times, None, weight)), checks
+        return read_outcomes(frame, self._schema.impressions, self._form, self._clock)
 
-    def _orphans(self, frame: Frame, outcomes: _Outcomes | None, bad: np.ndarray) -> np.ndarray:
+    @property
+    def _merged(self) -> bool:
+        """Whether labels are complete only when the whole log is read: with `on_repeat = "any"`."""
+        return self.on_repeat == "any"
+
+    def _labels(self, outcomes: Outcomes) -> Labels:
+        """The labels to stage: each stage on its own, if several rows of an impression are merged later."""
+        labels = outcomes.labels
+        reached = outcomes.happened if self._merged else labels.reached
+        times = dict(labels.times)
+        if self._schema.conversions is not None and self._schema.conversions.time is not None:
+            times["conversion"] = np.zeros(len(labels), np.int64)  # filled in when conversions are joined
+        return Labels(dict(reached), times, None, labels.weight)
+
+    def _orphans(self, frame: Frame, outcomes: Outcomes | None, bad: np.ndarray) -> np.ndarray:
         """Good rows with a stage but not the one before it. Counts them. Shape: bad bool (n,) -> bool (n,)."""
         orphan = np.zeros(len(bad), bool)
-        if outcomes is None:
+        if outcomes is None or self._merged:
             return orphan
         for stage, happened in outcomes.happened.items():
             orphan |= happened & ~outcomes.labels[stage]
@@ -226,110 +280,79 @@ class LogSource:
         self._count(frame, "conversion_without_click", orphan, outcome)
         return orphan
 
-    def _count(self, frame: Frame, reason: str, which: np.ndarray, outcome: Outcome | None = None) -> None:
-        """Count impressions that are not bad. Shape: which bool (n,)."""
-        self._audit.count_lines(IMPRESSIONS, reason, frame.file, frame.lines[which], outcome)
+    def _links(self, frame: Frame, good: np.ndarray) -> dict[str, np.ndarray]:
+        """Side table -> the row in it of each good impression; -1: it has none."""
+        links = {}
+        for name, on in self._ons().items():
+            key = without_missing(frame.rows[on], self._form)
+            codes = self._keys[name].encode(raw_ids(key))[good]
+            self._row_of_key[name] = _grown(self._row_of_key[name], len(self._keys[name]))
+            links[name] = self._row_of_key[name][codes]
+            self._count(frame, "missing_side_row", _among(good, links[name] < 0), why=on)
+        return links
+
+    def _identity(self, frame: Frame, columns: Sequence[str]) -> np.ndarray:
+        """Fingerprints of some columns, equal for equal values however they are stored. Shape: uint64 (n, 2)."""
+        times = {self._schema.impressions.order, *self._schema.impressions.times.values()}
+        rows = frame.rows.select(list(dict.fromkeys(columns)))
+        clocked = [pl.Series(c, self._clock.read(frame, c)[0]) for c in rows.columns if c in times]
+        return fingerprints(rows.with_columns(clocked), rows.columns)
+
+    def _lot(self, frame: Frame, columns: list[str]) -> np.ndarray:
+        """What decides the part of each row by chance: its user, or its content. Shape: uint64 (n, 2)."""
+        if self._split.by == "user":
+            return fingerprints(frame.rows, [self._user_column()])
+        return self._identity(frame, self._schema.impressions.unique or columns)
+
+    def _user_column(self) -> str:
+        """The column of the impressions that identifies the user. Raises: ConfigError if there is none."""
+        assert self.user is not None
+        field = next((f for f in self.fields if f.name == self.user), None)
+        if field is None:
+            return self.user
+        if field.table == IMPRESSIONS:
+            return field.source
+        side = self._schema.tables[field.table]
+        if field.source != side.key:
+            must = "with by = 'user' in [split], the user must be a column of the impressions, or the key of a table"
+            raise ConfigError(must, f"'{field.name}' is another column of table '{field.table}'")
+        return self._ons()[field.table]
+
+    def _role(self, frame: Frame, role: str) -> np.ndarray:
+        column = without_missing(frame.rows[self._role_columns[role]], self._form)
+        return self._role_codes[role].encode(raw_ids(column))
+
+    def _count(
+        self, frame: Frame, reason: str, which: np.ndarray, outcome: Outcome | None = None, why: str | None = None
+    ) -> None:
+        """Count impressions that are not bad. `why`: the column to show in examples. Shape: which bool (n,)."""
+        values = None if why is None else frame.rows[why].filter(pl.Series(which)).head(3).to_list()
+        texts = [] if values is None else [f"{why} = {value!r}" for value in values]
+        self._audit.count_lines(IMPRESSIONS, reason, frame.file, frame.lines[which], outcome, texts)
 
     # Impressions and side tables
-
-    def _frames(self, name: str, table: TableSchema, columns: dict[str, str]) -> Iterator[Frame]:
-        """All rows of a table, counted in the audit. Every file must have every column that the schema names."""
-        files = find(table.files, self._raw)
-        wanted = dict(columns)
-        for field, f in table.fields.items():
-            wanted[f"fields.{field}"] = f.source or field
-            if f.weights:
-                wanted[f"fields.{field}.weights"] = f.weights
-        total, done = sum(f.size for f in files) or 1, 0.0
-        self._progress.start(f"reading {name}", total, "B")
-        for file in files:
-            self._check_columns(name, file, table, wanted)
-            for frame in frames(
-                file,
-                list(dict.fromkeys(wanted.values())),
-                delimiter=table.delimiter,
-                names=table.columns,
-                bad_line=lambda line, text, file=file: self._quarantine.add(
-                    file.name, line, name, "unparsable_line", text
-                ),
-            ):
-                self._check_types(frame, table, wanted)
-                self._audit.read(name, frame.raw_rows)
-                done = min(done + frame.bytes, total)
-                self._share = max(done / total, 1e-6)
-                yield frame
-                self._audit.check(name, self._share)
-                self._progress.advance(frame.bytes, f"{self._audit.rows_read(name):,} rows")
-        self._audit.check(name)
-        self._progress.done(f"{self._audit.rows_read(name):,} rows")
-
-    def _check_columns(self, table: str, file: File, schema: TableSchema, wanted: dict[str, str]) -> None:
-        there = columns_of(file, schema.delimiter, schema.columns)
-        twice = sorted({c for c in there if there.count(c) > 1 and c in wanted.values()})
-        if twice:
-            raise DataError(
-                "each column of a file must have a different name", f"'{twice[0]}' occurs twice", where=file.name
-            )
-        for purpose, column in wanted.items():
-            if column not in there:
-                place = f"[{table}]" if table == IMPRESSIONS else f"[tables.{table}]"
-                raise ConfigError(
-                    f"the file must have the column that the schema's {place} names for {purpose}",
-                    f"no column '{column}'; it has {', '.join(there[:40])}",
-                    where=file.name,
-                    do='Correct the schema, or set delimiter = "..." if the columns are separated by another character',
-                )
-        unused = [c for c in there if c not in wanted.values()]
-        if unused:
-            self._audit.note(f"{file.name}: columns not used: {', '.join(unused)}")
-
-    def _check_types(self, frame: Frame, table: TableSchema, wanted: dict[str, str]) -> None:
-        """Refuse a Parquet column of lists, unless it holds the ids or weights of a field of kind "ids"."""
-        bags = {f"fields.{name}" for name, f in table.fields.items() if f.kind == "ids"}
-        for purpose, column in wanted.items():
-            kind = frame.rows[column].dtype
-            lists = isinstance(kind, pl.List | pl.Array) and not kind.inner.is_nested()
-            if kind.is_nested() and not (lists and purpose.removesuffix(".weights") in bags):
-                raise ConfigError(
-                    f"the column for {purpose} must hold one value per row",
-                    f"column '{column}' holds {kind}",
-                    where=frame.file,
-                    do='kind = "ids" reads lists of ids',
-                )
-
-    def _quarantine_bad(
-        self, frame: Frame, table: str, checks: list[tuple[str, np.ndarray]], before: np.ndarray | None
-    ) -> np.ndarray:
-        """Quarantine each row with the reason of the first check that it fails, and return all bad rows.
-
-        `before` are the rows that are bad already. Shape: bool (n,) each.
-        """
-        bad = np.zeros(len(frame.rows), bool) if before is None else before.copy()
-        for reason, failed in checks:
-            for i in np.flatnonzero(failed & ~bad):
-                text = " ".join(f"{k}={v}" for k, v in frame.rows.row(int(i), named=True).items())
-                self._quarantine.add(frame.file, int(frame.lines[i]), table, reason, text)
-            bad |= failed
-        return bad
 
     def _fields(
         self,
         frame: Frame,
         table: str,
         bad: np.ndarray,
-        repeated: Callable[[np.ndarray], np.ndarray] | None = None,
+        repeats: Callable[[np.ndarray], tuple[list[Check], np.ndarray]] | None = None,
     ) -> tuple[dict[str, Ragged], np.ndarray]:
         """(field -> codes of the good rows, rows that are bad). Rows whose fields cannot be read become bad.
 
         Args:
             bad: the rows that are bad already. Shape: bool (n,).
-            repeated: given the bad rows, finds good rows that repeat the key of another row.
+            repeats: given the bad rows, finds good rows that repeat the key of another row.
         """
         mine = [f for f in self.fields if f.table == table]
         found = {f.name: read(frame.rows, f) for f in mine}
-        bad = self._quarantine_bad(frame, table, [c for _, checks in found.values() for c in checks], bad)
-        if repeated is not None:
-            bad = self._quarantine_bad(frame, table, [("duplicate_key", repeated(bad))], bad)
+        columns = {f.name: (f.source,) if f.weights is None else (f.source, f.weights) for f in mine}
+        checks = [Check(reason, failed, columns[name]) for name, (_, some) in found.items() for reason, failed in some]
+        bad = self._reader.quarantine(frame, table, checks, bad)
+        if repeats is not None:
+            checks, left_out = repeats(bad)
+            bad = self._reader.quarantine(frame, table, checks, bad) | left_out
         if bad.any():
             good = frame.rows.filter(pl.Series(~bad))
             found = {f.name: read(good, f) for f in mine}
@@ -348,22 +371,16 @@ class LogSource:
         return None if schema is None else Truth(find(schema.files, self._raw), schema.pctr, schema.pcvr)
 
 
-@dataclass(frozen=True)
-class _Outcomes:
-    """The outcomes of n impressions as logged, and the labels made from them."""
-
-    happened: Mapping[str, np.ndarray]  # stage -> bool (n,), each stage on its own, as the log has it
-    labels: Labels  # a stage counts as reached only if every earlier one is
-
-
-def _repeated(codes: np.ndarray, known: np.ndarray, bad: np.ndarray) -> np.ndarray:
-    """Good rows whose key occurred in an earlier good row of this frame, or in an earlier frame (`known`).
-
-    Shape: codes int32 (n,), known bool (n,), bad bool (n,) -> bool (n,).
-    """
-    good, first = np.flatnonzero(~bad), np.zeros(len(codes), bool)
-    first[good[np.unique(codes[good], return_index=True)[1]]] = True
-    return ~bad & (~first | known)
+def _field_columns(table: ImpressionsSchema | SideSchema) -> tuple[dict[str, str], set[str]]:
+    """(purpose -> column of the fields of a table, the purposes whose columns may hold lists)."""
+    wanted, lists = {}, set[str]()
+    for name, f in table.fields.items():
+        purposes = {f"fields.{name}": f.source or name}
+        if f.weights:
+            purposes[f"fields.{name}.weights"] = f.weights
+        wanted |= purposes
+        lists |= set(purposes) if f.kind == "ids" else set()
+    return wanted, lists
 
 
 def _among(good: np.ndarray, which: np.ndarray) -> np.ndarray:
@@ -373,12 +390,15 @@ def _among(good: np.ndarray, which: np.ndarray) -> np.ndarray:
     return among
 
 
-def _column(schema: str | LabelSchema) -> str:
-    return schema if isinstance(schema, str) else schema.source
-
-
 def _grown(rows: np.ndarray, size: int) -> np.ndarray:
     """The array, extended with -1 to at least `size` entries."""
     if size <= len(rows):
         return rows
     return np.concatenate([rows, np.full(max(size, 2 * len(rows)) - len(rows), -1, np.int32)])
+
+
+def _longer(prints: np.ndarray, size: int) -> np.ndarray:
+    """The array, extended with zeros to at least `size` rows. Shape: uint64 (n, 2)."""
+    if size <= len(prints):
+        return prints
+    return np.concatenate([prints, np.zeros((max(size, 2 * len(prints)) - len(prints), 2), np.uint64)])

@@ -7,7 +7,7 @@ for all segments and tasks of its table.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from pydantic import Field
 from ..config import nearest
 from ..core.rows import IMPRESSIONS, PlacedField, Ragged
 from ..dataset.dataset import Part, from_arrow
-from ..dataset.manifest import LINK
+from ..dataset.manifest import LINK, SEGMENT
 from ..errors import ConfigError
 from .calibration import chance, coded, equal_mass_codes, pcoc_interval, sums_by_code
 from .evaluation import Probabilities, Truths
@@ -80,37 +80,51 @@ def by_pctr(pctr: np.ndarray, tenths: int = 10) -> Segments:
     return Segments(DECILE, tuple(str(i + 1) for i in range(tenths)), equal_mass_codes(pctr, tenths))
 
 
-def checked_field(part: Part, name: str) -> PlacedField:
-    """The field of this name. Raises: ConfigError if the dataset has no such field."""
+def checked_field(part: Part, name: str) -> PlacedField | None:
+    """The field of this name; None for a column of [roles] segments. Raises: ConfigError if there is neither."""
     fields = {f.name: f for f in part.dataset.fields}
-    if name not in fields:
-        raise ConfigError(
-            "a field to measure by must be a field of the dataset", repr(name), do=nearest(name, list(fields))
-        )
-    return fields[name]
+    segments = part.dataset.manifest.segments
+    if name not in fields and name not in segments:
+        must = "a field to measure by must be a field of the dataset, or a column that [roles] segments lists"
+        raise ConfigError(must, repr(name), do=nearest(name, [*fields, *segments]))
+    return fields.get(name)
 
 
 def by_field(part: Part, name: str) -> Segments:
     """A segment for each of the most frequent values of a field, and one for all other values.
 
-    The field is one of the impressions or of a side table.
+    The field is one of the impressions or of a side table, or a column that [roles] segments lists.
     Raises: ConfigError for an unknown field, or one with several values per impression.
     """
     field = checked_field(part, name)
+    if field is None:
+        ids = part.dataset.segment(name)
+        row = part.column(SEGMENT + name)
+        return _most_frequent(name, row, len(ids), lambda codes: [ids[c] or "no value" for c in codes.tolist()])
     if field.table == IMPRESSIONS:
         chunks = [_one(from_arrow(batch[name]), name) for batch in part.batches([name])]
         row = np.concatenate(chunks) if chunks else np.zeros(0, np.int32)
     else:
         row = _one(part.dataset.tables[field.table][name], name)[part.column(LINK + field.table)]
-    counts = np.bincount(row + 1, minlength=field.size + 1)  # index 0: no value
+    return _most_frequent(name, row, field.size, lambda rows: _names(part, field, rows))
+
+
+def _most_frequent(name: str, row: np.ndarray, size: int, names: Callable[[np.ndarray], list[str]]) -> Segments:
+    """A segment for each of the most frequent rows, and one for all others.
+
+    Args:
+        row: of each impression, from -1 to size - 1. Shape: int32 (N,).
+        names: gives the names of rows.
+    """
+    counts = np.bincount(row + 1, minlength=size + 1)  # index 0: no value
     order = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
     top = np.sort(order[:LARGEST])
     lookup = np.full(len(counts), len(top), np.uint8)
     lookup[top] = np.arange(len(top))
-    names = _names(part, field, top - 1)
+    found = names(top - 1)
     if len(order) > len(top):
-        names.append(f"the other {len(order) - len(top):,} values")
-    return Segments(name, tuple(names), coded(lookup[row + 1]))
+        found.append(f"the other {len(order) - len(top):,} values")
+    return Segments(name, tuple(found), coded(lookup[row + 1]))
 
 
 def _one(bags: Ragged, name: str) -> np.ndarray:

@@ -25,7 +25,7 @@ from ...progress import SILENT, Progress
 from ..audit import Audit, Outcome, Quarantine
 from ..files import local
 from ..schema import STAGES
-from ..source import Block, OnOrphan, refuse_orphan
+from ..source import Block, OnOrphan, Source, refuse_orphan
 from ..truth import Truth
 from .chunks import Chunk, Chunks
 
@@ -43,7 +43,7 @@ WEIGHTED = frozenset(("109_14", "110_14", "127_14", "150_14", "508", "509", "702
 TRUTH_FILE, TRUTH_COLUMNS = "truth.parquet", ("pctr", "pcvr")
 
 
-class AliCCPSource:
+class AliCCPSource(Source):
     """Reads raw Ali-CCP block by block for `prepare`; see `source.Source`. Part 0: training pair, 1: test pair.
 
     Args:

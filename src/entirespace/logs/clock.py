@@ -1,0 +1,143 @@
+"""The times of a log, read in one way from its first row to its last.
+
+The first times decide what a time of this log is: a number, a time without a zone, or a time with one. A later time of
+another sort would put rows in the wrong order, so it is an error, which says how to declare the times.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from ..core.rows import ValueFormat
+from ..errors import DataError
+from ..features import times
+from ..features.values import without_missing
+from .files import Frame
+
+_SORTS = {
+    times.NUMBER: "a number",
+    times.LOCAL: "a date or time without a zone",
+    times.ABSOLUTE: "a time with a zone, or a number of a known unit",
+}
+_UNITS = ("seconds", "milliseconds", "microseconds", "nanoseconds")
+_RANGES = np.array([[1e8, 5e9], [1e11, 5e12], [1e14, 5e15], [1e17, 5e18]])
+"""Numbers of the years 1973 to 2128, in each unit since 1970."""
+TICKS = 10**6
+
+
+class Clock:
+    """Reads columns of times of one log.
+
+    A time becomes microseconds since 1970 in UTC. Numbers of an unknown unit stay as they are; if the first of them
+    have fractions, they become millionths of their unit.
+
+    Args:
+        form: how times are written.
+    """
+
+    def __init__(self, form: ValueFormat) -> None:
+        self._form = form
+        self._sort: int | None = None  # what a time of this log is; None: none was read yet
+        self._unit: int | None = None  # of numbers: the unit that they seem to have, an index into _UNITS
+        self._ticks: int | None = None  # of numbers: integer steps per unit
+        self._first = ""  # the first time, and its place
+
+    @property
+    def a_second(self) -> int | None:
+        """How many steps of this clock a second has; None if times are numbers of an unknown unit."""
+        return None if self._sort == times.NUMBER else 10**6
+
+    @property
+    def a_unit(self) -> int:
+        """How many steps of this clock a unit of the log's numbers has."""
+        return self._ticks or 1
+
+    def read(self, frame: Frame, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """(the times of a column, 0 where there is none; rows without a time). Shape: int64 (n,), bool (n,).
+
+        Raises: DataError at the first time that is of another sort than those before.
+        """
+        column = without_missing(frame.rows[name], self._form)
+        found = times.read(column, self._form)
+        self._decide(frame, name, column, found)
+        if found.unread.any():
+            self._explain(frame, name, column, found.unread)
+        values = found.microseconds
+        if self._sort == times.NUMBER:
+            values = self._in_ticks(frame, name, found)
+        missing = values.is_null().to_numpy()
+        return values.fill_null(0).to_numpy(), missing
+
+    def _decide(self, frame: Frame, name: str, column: pl.Series, found: times.Times) -> None:
+        there = np.flatnonzero(found.kind)
+        if not len(there):
+            return
+        if self._sort is None:
+            self._sort = int(found.kind[there[0]])
+            self._first = f"{column[int(there[0])]} ({frame.file}, line {frame.lines[there[0]]})"
+        same = found.kind == self._sort
+        if self._form.time_zone is not None and self._sort != times.NUMBER:
+            same |= found.kind != times.NUMBER  # the zone of times without one is known
+        other = there[~same[there]]
+        if len(other):
+            row = int(other[0])
+            sort, first = _SORTS[int(found.kind[row])], f"the first time is {_SORTS[self._sort]}: {self._first}"
+            came = f"'{column[row]}' is {sort}, and {first}"
+            if times.NUMBER in (self._sort, int(found.kind[row])):
+                do = 'Declare the unit of numbers and the zone of other times: time = { unit = "s", zone = "UTC" }'
+            else:
+                do = 'Declare the zone of times that do not state one: time = { zone = "UTC" }'
+            raise DataError(f"all times of '{name}' must be of one sort", came, where=self._place(frame, row), do=do)
+
+    def _in_ticks(self, frame: Frame, name: str, found: times.Times) -> pl.Series:
+        numbers = (found.microseconds if found.numbers is None else found.numbers).cast(pl.Float64)
+        self._same_unit(frame, name, numbers)
+        largest = numbers.abs().max()
+        if self._ticks is None and largest is not None:
+            self._ticks = TICKS if found.numbers is not None and float(largest) < 2**62 / TICKS else 1  # type: ignore[arg-type]
+        if found.numbers is not None and self._ticks == 1:
+            row = int(np.flatnonzero((found.numbers != found.numbers.floor()).fill_null(False).to_numpy())[0])
+            came = f"{found.numbers[row]} has a fraction, and the first time has none: {self._first}"
+            do = 'Declare the unit: time = { unit = "s" }'
+            raise DataError(f"the times of '{name}' must be whole numbers", came, where=self._place(frame, row), do=do)
+        if self._ticks == TICKS:
+            return (numbers * TICKS).cast(pl.Int64, strict=False)
+        return found.microseconds
+
+    def _same_unit(self, frame: Frame, name: str, numbers: pl.Series) -> None:
+        """Refuse numbers that look like seconds since 1970 here and like milliseconds there."""
+        values = numbers.fill_null(np.nan).to_numpy()
+        unit = np.full(len(values), -1)
+        for i, (low, high) in enumerate(_RANGES):
+            unit[(values >= low) & (values < high)] = i
+        there = np.flatnonzero(~np.isnan(values))
+        if self._unit is None and len(there):
+            # a count that only passes through these ranges is not a time since 1970
+            self._unit = int(unit[there[0]]) if (unit[there] >= 0).all() else -1
+        if self._unit is None or self._unit < 0:
+            return
+        other = np.flatnonzero((unit >= 0) & (unit != self._unit))
+        if len(other):
+            row = int(other[0])
+            first = f"the first time in {_UNITS[self._unit]}: {self._first}"
+            came = f"{numbers[row]:.0f} seems to be in {_UNITS[unit[row]]}, and {first}"
+            do = "Write all times in one unit"
+            raise DataError(f"all times of '{name}' must have one unit", came, where=self._place(frame, row), do=do)
+
+    def _explain(self, frame: Frame, name: str, column: pl.Series, unread: np.ndarray) -> None:
+        """Stop if none of the times so far could be read, because their format is another. Raises: DataError."""
+        if self._sort is not None:
+            return
+        row = int(unread.argmax())
+        form = self._form
+        if form.time_format is not None:
+            must, do = f"the times of '{name}' must have the format {form.time_format}", "Correct the format"
+        else:
+            must = f"the times of '{name}' must be numbers or ISO 8601, such as 2024-05-31 18:00:00"
+            do = 'Declare their format, such as time = { format = "%m/%d/%Y" }'
+        raise DataError(must, f"'{column[row]}'", where=self._place(frame, row), do=do)
+
+    @staticmethod
+    def _place(frame: Frame, row: int) -> str:
+        return f"{frame.file}, line {frame.lines[row]}"

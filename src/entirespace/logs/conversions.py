@@ -1,0 +1,132 @@
+"""Conversions in a table of their own, joined to clicked impressions by a key.
+
+Each conversion counts for one impression: the last clicked one with its key, at or before its time and within the
+window. The table of conversions is held in memory; of the impressions only those whose key has a conversion.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..core.rows import ValueFormat
+from ..errors import ConfigError
+from ..features.fingerprints import fingerprints
+from ..features.values import text, without_missing
+from .audit import Audit
+from .clock import Clock
+from .files import Frame
+from .reading import Check, TableReader
+from .schema import ConversionsSchema
+
+TABLE = "conversions"
+
+
+@dataclass(frozen=True)
+class Late:
+    """Conversions that were joined to impressions."""
+
+    rows: np.ndarray  # int64 (n,): the impression, by its place among those that were kept, ascending
+    times: np.ndarray | None  # int64 (n,): the time of its first conversion; None: not known
+
+
+class Conversions:
+    """Reads the table of conversions, then sees every impression, then joins them.
+
+    Args:
+        form: how values of the impressions are written; those of the conversions are written in the same way.
+        clock: of the log.
+        last: of impressions with the same key and time, the last one gets the conversion, not the first.
+    """
+
+    def __init__(
+        self, schema: ConversionsSchema, reader: TableReader, form: ValueFormat, clock: Clock, last: bool
+    ) -> None:
+        self._schema, self._form, self._clock, self._last = schema, form, clock, last
+        wanted = {f"key.{i}": column for i, column in enumerate(schema.keys())}
+        wanted |= {"time": schema.time} if schema.time else {}
+        keys, times = [np.zeros((0, 2), np.uint64)], [np.zeros(0, np.int64)]
+        for frame in reader.frames(TABLE, schema.files, wanted, delimiter=schema.delimiter, columns=schema.columns):
+            checks = [Check("bad_key", self._missing(frame, schema.keys()), schema.keys())]
+            time = np.zeros(len(frame.rows), np.int64)
+            if schema.time:
+                time, missing = clock.read(frame, schema.time)
+                checks.append(Check("bad_time", missing, (schema.time,)))
+            good = ~reader.quarantine(frame, TABLE, checks)
+            keys.append(fingerprints(frame.rows, schema.keys())[good])
+            times.append(time[good])
+        # the code of a key is its place among the different keys, in order
+        different, codes = np.unique(np.concatenate(keys), axis=0, return_inverse=True)
+        self._keys, self._codes, self._times = different, codes.ravel(), np.concatenate(times)
+        self._seen: list[np.ndarray] = []  # of impressions: (key code, time, row, clicked), int64 (m, 4)
+
+    def _missing(self, frame: Frame, columns: tuple[str, ...]) -> np.ndarray:
+        """Rows in which a column of the key is missing. Shape: bool (n,)."""
+        missing = np.zeros(len(frame.rows), bool)
+        for column in columns:
+            missing |= (text(without_missing(frame.rows[column], self._form)) == "").to_numpy()
+        return missing
+
+    def see(self, frame: Frame, good: np.ndarray, click: np.ndarray, order: np.ndarray | None, first: int) -> None:
+        """Note the impressions of a frame whose key has a conversion.
+
+        Args:
+            good: the impressions that are kept. Shape: bool (n,).
+            click: as logged. Shape: bool (n,).
+            order: the times of the kept ones; None: their order is the order in time. Shape: int64 (good.sum(),).
+            first: how many impressions were kept before this frame.
+        """
+        prints = fingerprints(frame.rows, self._schema.ons())[good]
+        if not len(self._keys) or not len(prints):
+            return
+        low = np.searchsorted(self._keys[:, 0], prints[:, 0]).clip(max=len(self._keys) - 1)
+        there = (self._keys[low] == prints).all(axis=1)
+        place = np.flatnonzero(there)
+        row = first + place
+        time = row if order is None else order[place]
+        self._seen.append(np.stack([low[place], time, row, click[good][place]], axis=1).astype(np.int64))
+
+    def joined(self, audit: Audit) -> Late:
+        """The impressions that have a conversion; call after all impressions were seen.
+
+        Raises: ConfigError for a window such as "7d" if the unit of times is not known.
+        """
+        seen = np.concatenate([np.zeros((0, 4), np.int64), *self._seen])
+        found = np.zeros(len(self._keys), bool)
+        found[seen[:, 0]] = True
+        audit.count(TABLE, "no_impression", int((~found[self._codes]).sum()))
+        clicked = seen[seen[:, 3] == 1]
+        clicked = clicked[np.lexsort((clicked[:, 2], clicked[:, 1], clicked[:, 0]))]
+        timed = self._schema.time is not None
+        # the places of all times in order, so that key and time together are one number
+        at = self._times if timed else np.full(len(self._codes), np.iinfo(np.int64).max)
+        ranks = np.unique(np.concatenate([clicked[:, 1], at]), return_inverse=True)[1].astype(np.int64)
+        size = int(ranks.max(initial=0)) + 1
+        mine, theirs = clicked[:, 0] * size + ranks[: len(clicked)], self._codes * size + ranks[len(clicked) :]
+        place = np.searchsorted(mine, theirs, side="right") - 1
+        hit = place >= 0
+        hit[hit] = clicked[place[hit], 0] == self._codes[hit]
+        window = self._window()
+        if window is not None:
+            hit[hit] = at[hit] - clicked[place[hit], 1] <= window
+        audit.count(TABLE, "no_click", int((found[self._codes] & ~hit).sum()))
+        place = place[hit]
+        if not self._last:
+            place = np.searchsorted(mine, mine[place], side="left")
+        rows, times = clicked[place, 2], at[hit]
+        order = np.lexsort((times, rows))
+        rows, first = np.unique(rows[order], return_index=True)
+        return Late(rows, times[order][first] if timed else None)
+
+    def _window(self) -> int | None:
+        """The window in steps of the clock; None: there is none."""
+        window, seconds = self._schema.window, self._schema.window_seconds()
+        if window is None:
+            return None
+        if seconds is None:
+            return int(window) * self._clock.a_unit
+        if self._clock.a_second is None:
+            must = "window must be a number in the unit of `order`, because times are numbers of an unknown unit"
+            raise ConfigError(must, f"'{window}'", do='Declare the unit: time = { unit = "s" } in [impressions]')
+        return seconds * self._clock.a_second

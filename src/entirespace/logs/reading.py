@@ -1,0 +1,139 @@
+"""Reads the rows of a table's files, checks their columns, and puts bad rows into quarantine."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from ..core.rows import IMPRESSIONS
+from ..errors import ConfigError, DataError
+from ..progress import Progress
+from .audit import Audit, Quarantine
+from .files import File, Frame, columns_of, find, frames
+
+
+@dataclass(frozen=True)
+class Check:
+    """Rows of a frame that are bad for one reason, and the columns whose values are the reason."""
+
+    reason: str  # a key of `audit.REASONS`
+    failed: np.ndarray  # bool (n,)
+    columns: tuple[str, ...]
+
+
+class TableReader:
+    """Reads tables row by row, and counts every row in the audit.
+
+    Args:
+        raw: the folder that file patterns are relative to.
+    """
+
+    def __init__(self, raw: Path, audit: Audit, quarantine: Quarantine, progress: Progress) -> None:
+        self._raw, self._audit, self._quarantine, self._progress = raw, audit, quarantine, progress
+        self.share = 1.0  # of the table that is being read: the share of its bytes that was read so far
+
+    def frames(
+        self,
+        name: str,
+        patterns: tuple[str, ...],
+        wanted: Mapping[str, str],
+        *,
+        delimiter: str,
+        columns: tuple[str, ...] | None,
+        lists: Collection[str] = (),
+    ) -> Iterator[Frame]:
+        """All rows of a table, counted in the audit.
+
+        Args:
+            name: the table.
+            patterns: its files.
+            wanted: purpose -> column. Every file must have every column.
+            delimiter: of CSV files.
+            columns: the names of the columns of CSV files without a header.
+            lists: the purposes whose columns may hold lists.
+        """
+        files = find(patterns, self._raw)
+        total, done = sum(f.size for f in files) or 1, 0.0
+        self._progress.start(f"reading {name}", total, "B")
+        for file in files:
+            self._check_columns(name, file, delimiter, columns, wanted)
+            for frame in frames(
+                file,
+                list(dict.fromkeys(wanted.values())),
+                delimiter=delimiter,
+                names=columns,
+                bad_line=lambda line, text, file=file: self._quarantine.add(
+                    file.name, line, name, "unparsable_line", text
+                ),
+            ):
+                _check_types(frame, wanted, lists)
+                self._audit.read(name, frame.raw_rows)
+                done = min(done + frame.bytes, total)
+                self.share = max(done / total, 1e-6)
+                yield frame
+                self._audit.check(name, self.share)
+                self._progress.advance(frame.bytes, f"{self._audit.rows_read(name):,} rows")
+        self._audit.check(name)
+        self._progress.done(f"{self._audit.rows_read(name):,} rows")
+
+    def _check_columns(
+        self, table: str, file: File, delimiter: str, columns: tuple[str, ...] | None, wanted: Mapping[str, str]
+    ) -> None:
+        there = columns_of(file, delimiter, columns)
+        twice = sorted({c for c in there if there.count(c) > 1 and c in wanted.values()})
+        if twice:
+            raise DataError(
+                "each column of a file must have a different name", f"'{twice[0]}' occurs twice", where=file.name
+            )
+        known = set(there)
+        for purpose, column in wanted.items():
+            if column not in known:
+                place = table if table in (IMPRESSIONS, "conversions") else f"tables.{table}"
+                raise ConfigError(
+                    f"the file must have the column that the schema's [{place}] names for {purpose}",
+                    f"no column '{column}'; it has {', '.join(there[:40])}",
+                    where=file.name,
+                    do='Correct the schema, or set delimiter = "..." if the columns are separated by another character',
+                )
+        used = set(wanted.values())
+        unused = [c for c in there if c not in used]
+        if unused:
+            self._audit.note(f"{file.name}: columns not used: {', '.join(unused)}")
+
+    def quarantine(
+        self, frame: Frame, table: str, checks: Iterable[Check], before: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Quarantine each row with the reason of the first check that it fails, and return all bad rows.
+
+        `before` are the rows that are bad already. Shape: bool (n,) each.
+        """
+        bad = np.zeros(len(frame.rows), bool) if before is None else before.copy()
+        first: dict[int, Check] = {}
+        for check in checks:
+            for i in np.flatnonzero(check.failed & ~bad).tolist():
+                first[i] = check
+            bad |= check.failed
+        for i in sorted(first):
+            row = frame.rows.row(i, named=True)
+            text = " ".join(f"{k}={v}" for k, v in row.items())
+            why = ", ".join(f"{column} = {row[column]!r}" for column in first[i].columns)
+            self._quarantine.add(frame.file, int(frame.lines[i]), table, first[i].reason, text, why=why)
+        return bad
+
+
+def _check_types(frame: Frame, wanted: Mapping[str, str], lists: Collection[str]) -> None:
+    """Refuse a column of lists or structures, unless it holds the ids or weights of a field of kind "ids"."""
+    for purpose, column in wanted.items():
+        kind = frame.rows[column].dtype
+        is_list = isinstance(kind, pl.List | pl.Array) and not kind.inner.is_nested()
+        if kind.is_nested() and not (is_list and purpose in lists):
+            raise ConfigError(
+                f"the column for {purpose} must hold one value per row",
+                f"column '{column}' holds {kind}",
+                where=frame.file,
+                do='kind = "ids" reads lists of ids',
+            )

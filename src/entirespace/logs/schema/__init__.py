@@ -1,0 +1,32 @@
+"""The schema file of a log (docs/formats.md).
+
+log      the whole file: impressions, side tables, conversions, split, roles, truth
+tables   the tables and their files
+fields   fields of x
+labels   the labels of the funnel's stages
+split    the parts
+values   how values are written, and the levels that labels and splits list
+"""
+
+from .labels import STAGES, LabelSchema, LabelsSchema
+from .log import Roles, Schema, read_schema
+from .split import SplitSchema
+from .tables import ConversionsSchema, FilesSchema, ImpressionsSchema, SideSchema, TableSchema, TruthSchema
+from .values import TimeSchema
+
+__all__ = [
+    "STAGES",
+    "ConversionsSchema",
+    "FilesSchema",
+    "ImpressionsSchema",
+    "LabelSchema",
+    "LabelsSchema",
+    "Roles",
+    "Schema",
+    "SideSchema",
+    "SplitSchema",
+    "TableSchema",
+    "TimeSchema",
+    "TruthSchema",
+    "read_schema",
+]

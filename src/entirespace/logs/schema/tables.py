@@ -1,0 +1,145 @@
+"""The tables of a log, in a schema file: impressions, side tables, conversions and truth."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, Self
+
+from pydantic import Field as Value
+from pydantic import model_validator
+
+from ...config import Model, nearest
+from ...core.rows import IMPRESSIONS
+from .fields import FieldSchema, Name
+from .labels import STAGES, LabelsSchema
+from .values import ValuesSchema
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+"""Units of a window -> seconds."""
+
+
+class FilesSchema(ValuesSchema):
+    """Files: CSV (.csv, .csv.gz, .csv.zst, .txt, .tsv) or Parquet (.parquet), and how their values are written."""
+
+    files: tuple[str, ...] = Value(min_length=1)
+    """Paths or patterns, relative to the folder of the raw log, or s3://, gs://, az:// addresses."""
+    delimiter: str = Value(",", min_length=1, max_length=1)
+    """CSV: the separator between two columns, one ASCII character."""
+    columns: tuple[str, ...] | None = None
+    """For CSV without a header: the names of the columns, in order."""
+
+    @model_validator(mode="after")
+    def _delimiter_is_usable(self) -> Self:
+        if not self.delimiter.isascii() or self.delimiter in '"\r\n':
+            raise ValueError("delimiter must be an ASCII character that is not a quote or a line end")
+        return self
+
+
+class TableSchema(FilesSchema):
+    """A table with fields of x."""
+
+    fields: dict[Name, FieldSchema] = Value(default_factory=dict)
+    """The fields of x that are columns of this table."""
+
+
+class ImpressionsSchema(TableSchema):
+    """The impressions table: one row per impression."""
+
+    order: str | None = None
+    """The column of time. Default: rows are in order of time."""
+    labels: LabelsSchema
+    """The columns of click and conversion."""
+    times: dict[str, str] = Value(default_factory=dict)
+    """Stage -> the column of the time when it was reached, in the unit of `order`."""
+    weight: str | None = None
+    """The column of each impression's weight in every loss. Default: all weigh 1. Metrics ignore weights."""
+    unique: tuple[str, ...] = ()
+    """Columns that together identify an impression. Of rows equal in all of them only one is kept."""
+    on_repeat: Literal["first", "last", "any"] | None = None
+    """With unique, which row of an impression is kept: the first, the last, or the first with the labels of all rows
+    (any): it then reached each stage that any of its rows reached. Default: first."""
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> Self:
+        for stage in self.times:
+            if stage not in STAGES:
+                raise ValueError(f"'{stage}' in times is not a stage. {nearest(stage, STAGES)}")
+        if self.on_repeat is not None and not self.unique:
+            raise ValueError("on_repeat can only be set with unique, which says when two rows are one impression")
+        return self
+
+
+class SideSchema(TableSchema):
+    """A side table: each of its rows is shared by all impressions with the same key."""
+
+    files: tuple[str, ...] = ()
+    """Paths or patterns, as for impressions. Leave it out with from = "impressions"."""
+    source: Literal["impressions"] | None = Value(default=None, alias="from")
+    """"impressions": the fields are columns of the impressions, and are the same in all rows with the same key."""
+    key: str
+    """The key's column in this table."""
+    on: str | None = None
+    """The key's column in the impressions. Default: the same name."""
+
+    @model_validator(mode="after")
+    def _files_or_impressions(self) -> Self:
+        if (self.source is None) != bool(self.files):
+            raise ValueError(f'a side table needs either files or from = "{IMPRESSIONS}"')
+        if self.source and self.model_fields_set & {"on", "delimiter", "columns"}:
+            raise ValueError(f'on, delimiter and columns cannot be set with from = "{IMPRESSIONS}"')
+        return self
+
+
+class ConversionsSchema(Model):
+    """Conversions in a table of their own, joined to clicked impressions by a key. Each conversion counts for one
+    impression: the last clicked one with its key, at or before its time and within `window`."""
+
+    files: tuple[str, ...] = Value(min_length=1)
+    """Paths or patterns, as for impressions."""
+    delimiter: str = Value(",", min_length=1, max_length=1)
+    """CSV: the separator between two columns."""
+    columns: tuple[str, ...] | None = None
+    """For CSV without a header: the names of the columns, in order."""
+    key: tuple[str, ...] | str
+    """The column, or columns, of the key in this table."""
+    on: tuple[str, ...] | str | None = None
+    """The key's columns in the impressions. Default: the same names."""
+    time: str | None = None
+    """The column of the conversion's time, written as the times of the impressions. It needs `order`."""
+    window: int | str | None = None
+    """The longest time from the impression to its conversion, such as "7d", "12h" or "30m", or a number in the unit of
+    `order`. Default: any time."""
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> Self:
+        if len(self.keys()) != len(self.ons()):
+            raise ValueError("key and on must name equally many columns")
+        if self.window is not None and self.time is None:
+            raise ValueError("window needs time, the column of the conversion's time")
+        if isinstance(self.window, str) and not re.fullmatch(r"\d+ ?[smhd]", self.window):
+            raise ValueError(f"window must be a number with a unit, such as 7d, 12h, 30m or 90s, not '{self.window}'")
+        return self
+
+    def keys(self) -> tuple[str, ...]:
+        """The columns of the key in this table."""
+        return (self.key,) if isinstance(self.key, str) else self.key
+
+    def ons(self) -> tuple[str, ...]:
+        """The columns of the key in the impressions."""
+        on = self.key if self.on is None else self.on
+        return (on,) if isinstance(on, str) else on
+
+    def window_seconds(self) -> int | None:
+        """The window in seconds; None if it is not set, or is a number in the unit of `order`."""
+        return int(self.window[:-1]) * UNITS[self.window[-1]] if isinstance(self.window, str) else None
+
+
+class TruthSchema(Model):
+    """Files with the true probabilities of each impression: one row per impression, in the same order."""
+
+    files: tuple[str, ...] = Value(min_length=1)
+    """Paths or patterns, relative to the folder of the raw log."""
+    pctr: str = "pctr"
+    """The column of the true pCTR."""
+    pcvr: str = "pcvr"
+    """The column of the true pCVR."""
