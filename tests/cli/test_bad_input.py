@@ -133,8 +133,8 @@ LOGS: dict[str, tuple[dict[str, str | bytes], list[str]]] = {
     "bytes that are no text": ({"log.csv": (HEAD + GOOD).encode() + b"u1,\xff\xfe,2,1,0\n" + TEN.encode()}, ["1 unparsable_line", "log.csv, line 3: u1,\\\\xff\\\\xfe,2,1,0"]),
     "a label of 2": ({"log.csv": HEAD + GOOD + "u1,i1,2,2,0\n" + TEN}, ["1 bad_label (a label is neither 0 nor 1)", "log.csv, line 3: y=2 z=0 t=2 uid=u1 item=i1"]),
     "an empty label": ({"log.csv": HEAD + GOOD + "u1,i1,2,1,\n" + TEN}, ["1 bad_label", "log.csv, line 3: y=1 z= t=2"]),
-    "a time that is none": ({"log.csv": HEAD + GOOD + "u1,i1,noon,1,0\n" + TEN}, ["1 bad_key (the row's key or time is missing)", "log.csv, line 3: y=1 z=0 t=noon"]),
-    "not one time": ({"log.csv": HEAD + "u1,i1,noon,1,0\n" * 5}, ["5 of 5", "5 bad_key"]),
+    "a time that is none": ({"log.csv": HEAD + GOOD + "u1,i1,noon,1,0\n" + TEN}, ["1 bad_order (the time cannot be read or is missing)", "log.csv, line 3: y=1 z=0 t=noon"]),
+    "not one time": ({"log.csv": HEAD + "u1,i1,noon,1,0\n" * 5}, ["5 of 5", "5 bad_order"]),
     "one time only": ({"log.csv": HEAD + GOOD * 9}, ["[split]: each part must hold impressions, however: the train part is empty", "Is the time column constant?"]),
     "two rows": ({"log.csv": HEAD + GOOD + "u1,i1,2,0,0\n"}, ["the train part is empty (train 0, validation 1, test 1)"]),
     "a file that is not gzip": ({"log.csv.gz": HEAD + GOOD}, ["log.csv.gz: the file must be readable"]),
@@ -192,7 +192,7 @@ def test_lists_where_one_id_must_be(run, raw):
 
 PLACES = {
     "no schema file": ("prepare none.toml raw dataset", ["none.toml: the file must be readable, however: No such file or directory"]),
-    "no raw folder": ("prepare raw/schema.toml rwa dataset", ["rwa: a file must match 'users.csv', however: no such folder"]),
+    "no raw folder": ("prepare raw/schema.toml rwa dataset", ["rwa: the raw log must be a folder, however: there is no such folder"]),
     "no raw folder of Ali-CCP": ("prepare aliccp rwa dataset", ["rwa: RAW must be the folder of the raw log, however: there is no such folder"]),
     "another folder for Ali-CCP": ("prepare aliccp raw dataset", ["raw Ali-CCP must hold sample_skeleton_train.csv and common_features_train.csv", "log.csv, schema.toml, users.csv"]),
     "a dataset's folder that holds something": ("prepare raw/schema.toml raw raw", ["raw: the dataset's folder must be new or empty", "it is not a dataset, and holds log.csv, schema.toml, users.csv", "Name another"]),

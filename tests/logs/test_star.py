@@ -82,8 +82,8 @@ def test_a_bad_row_goes_to_the_quarantine_with_file_line_and_reason(log):
         ("log_1.csv", "6", "impressions", "unparsable_line"),
         ("log_1.csv", "3", "impressions", "bad_label"),
         ("log_1.csv", "4", "impressions", "bad_label"),
-        ("log_1.csv", "5", "impressions", "bad_key"),
-        ("log_2.csv.gz", "2", "impressions", "bad_key"),
+        ("log_1.csv", "5", "impressions", "bad_order"),
+        ("log_2.csv.gz", "2", "impressions", "bad_order"),
     ]
     assert "bad_label" in log.audit.report()
     assert "log_1.csv, line 3: y=2 z=0 t=2 a=x" in log.audit.report()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +20,8 @@ from ..features.values import Content, number, raw_ids, read, text
 from ..progress import SILENT, Progress
 from . import values
 from .audit import Audit, Outcome, Quarantine
-from .files import File, Frame, columns_of, find, frames
+from .files import File, Frame, columns_of, frames
+from .find import find, matches
 from .schema import STAGES, LabelSchema, Schema, SplitSchema, TableSchema
 from .source import Block, OnOrphan, refuse_orphan
 from .truth import Truth
@@ -40,6 +40,7 @@ class LogSource:
         split: replaces the split of the schema.
         labelled: False if outcomes are not known yet; the log then needs no columns for them.
         encoders: the encoders of an earlier layout, whose fields and order of fields are used.
+        allow_outside: the schema may name files of this machine outside `raw`.
 
     Raises: ConfigError if the schema does not fit `encoders` or the files. DataError if a file cannot be read or too
     many rows are bad.
@@ -56,8 +57,10 @@ class LogSource:
         split: SplitSchema | None = None,
         labelled: bool = True,
         encoders: Encoders | None = None,
+        allow_outside: bool = False,
         progress: Progress = SILENT,
     ) -> None:
+        self._allow_outside = allow_outside
         self._schema, self._raw, self._audit, self._quarantine = schema, raw, audit, quarantine
         self._on_orphan = on_orphan
         self._split, self._labelled, self._progress = split or schema.split, labelled, progress
@@ -109,7 +112,7 @@ class LogSource:
             order = None
             if schema.order is not None:
                 order, missing = values.time(rows[schema.order], self._ticks_of(rows[schema.order]))
-                checks.append(("bad_key", missing))
+                checks.append(("bad_order", missing))
             bad = self._quarantine_bad(frame, IMPRESSIONS, checks, None)
             part, neither = self._part(frame)
             self._count(frame, "other_part", neither & ~bad)
@@ -188,8 +191,8 @@ class LogSource:
             column = text(frame.rows[split.column])
             test, train = column.is_in(split.test).to_numpy(), column.is_in(split.train).to_numpy()
         else:
-            test = np.full(n, any(fnmatch.fnmatch(frame.file, p) for p in split.test))
-            train = np.full(n, any(fnmatch.fnmatch(frame.file, p) for p in split.train))
+            test = np.full(n, any(matches(p, frame.file) for p in split.test))
+            train = np.full(n, any(matches(p, frame.file) for p in split.train))
         return test.astype(np.int8), ~(train | test)
 
     def _outcomes(self, rows: pl.DataFrame) -> tuple[_Outcomes | None, list[tuple[str, np.ndarray]]]:
@@ -234,7 +237,7 @@ class LogSource:
 
     def _frames(self, name: str, table: TableSchema, columns: dict[str, str]) -> Iterator[Frame]:
         """All rows of a table, counted in the audit. Every file must have every column that the schema names."""
-        files = find(table.files, self._raw)
+        files = self._find(table.files)
         wanted = dict(columns)
         for field, f in table.fields.items():
             wanted[f"fields.{field}"] = f.source or field
@@ -345,7 +348,10 @@ class LogSource:
 
     def _truth(self) -> Truth | None:
         schema = self._schema.truth
-        return None if schema is None else Truth(find(schema.files, self._raw), schema.pctr, schema.pcvr)
+        return None if schema is None else Truth(self._find(schema.files), schema.pctr, schema.pcvr)
+
+    def _find(self, patterns: tuple[str, ...]) -> list[File]:
+        return find(patterns, self._raw, allow_outside=self._allow_outside, note=self._audit.note)
 
 
 @dataclass(frozen=True)
