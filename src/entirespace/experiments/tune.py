@@ -117,10 +117,9 @@ class _Study:
             do = "Name another folder for a new study"
             there = read_json(file, RunError, must=f"{STUDY} must be as it was written", do=do)
             self._same(flat(there if isinstance(there, dict) else {}), flat(json.loads(json.dumps(about))))
-        elif self._out.exists() and any(self._out.iterdir()):
-            raise RunError(
-                "a study's folder must be new, empty or hold a study", "it holds other files", where=str(self._out)
-            )
+        elif self._out.is_file() or (self._out.exists() and any(self._out.iterdir())):
+            came = "it is a file" if self._out.is_file() else "it holds other files"
+            raise RunError("a study's folder must be new, empty or hold a study", came, where=str(self._out))
         else:
             self._out.mkdir(parents=True, exist_ok=True)
             save_json(file, about)

@@ -20,7 +20,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..errors import DataError
+from ..errors import DataError, no_file
 from .files import CODECS, local
 from .lines import blocks, header, parse
 
@@ -77,7 +77,10 @@ def read_rows(
 
     Raises: DataError if the file is missing, empty or cannot be read.
     """
-    kind = format_of(name, given)
+    path = Path(name)
+    kind = "csv" if path.is_dir() else format_of(name, given)
+    if name != STDIN and (path.is_dir() or not path.exists()):
+        raise DataError("the file must be readable", no_file(path), where=name)
     try:
         with _opened(name, kind) as stream:
             if kind == "parquet":
