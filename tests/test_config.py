@@ -177,11 +177,44 @@ def test_a_broken_file_is_named_with_the_place_and_what_to_do(tmp_path, text, sa
 def test_a_file_that_cannot_be_read(tmp_path):
     with pytest.raises(ConfigError, match=r"none\.toml: the file must be readable, however: No such file"):
         load(tmp_path / "none.toml")
-    with pytest.raises(ConfigError, match="must be readable, however: Is a directory"):
+    with pytest.raises(ConfigError, match="must be a TOML file, however: it is a folder"):
         read_toml(tmp_path)
-    (tmp_path / "latin.toml").write_bytes(b"a = '\xe4'")
-    with pytest.raises(ConfigError, match="must be TOML in UTF-8"):
+    (tmp_path / "latin.toml").write_bytes(b"b = 1\na = '\xe4'")
+    with pytest.raises(ConfigError, match=r"latin\.toml, line 2: the file must be TOML in UTF-8, however: .*0xe4"):
         read_toml(tmp_path / "latin.toml")
+
+
+DEEP = 10**5
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a = " + "[" * DEEP, "a = " + "[" * DEEP + "]" * DEEP, "a = " + "[" * 60 + "]" * 60, ".".join("a" * 60) + " = 1"],
+)
+def test_a_deeply_nested_file_is_refused(tmp_path, text):
+    (tmp_path / "deep.toml").write_text(text)
+    with pytest.raises(ConfigError, match=r"deep\.toml: tables and lists may be nested 50 deep at most"):
+        read_toml(tmp_path / "deep.toml")
+
+
+@pytest.mark.parametrize("setting", ["training.epochs=" + "[" * DEEP, "a." * DEEP + "b=1", "a=" + "[" * 60 + "]" * 60])
+def test_a_deeply_nested_setting_is_refused(setting):
+    with pytest.raises(ConfigError, match="nested 50 deep at most") as raised:
+        load(None, [setting])
+    assert len(str(raised.value)) < 300
+
+
+def test_a_number_too_long_for_python_is_no_toml(tmp_path):
+    (tmp_path / "long.toml").write_text("a = " + "1" * 5000)
+    with pytest.raises(ConfigError, match=r"long\.toml: the file must be valid TOML"):
+        read_toml(tmp_path / "long.toml")
+    with pytest.raises(ConfigError, match=r"'training\.epochs' must be valid"):
+        load(None, ["training.epochs=" + "1" * 5000])
+
+
+def test_a_byte_order_mark_before_toml_is_skipped(tmp_path):
+    (tmp_path / "bom.toml").write_bytes(b"\xef\xbb\xbfa = 1\n")
+    assert read_toml(tmp_path / "bom.toml") == {"a": 1}
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import tomlkit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .dotted import cut, merged, put
-from .errors import ConfigError
+from .errors import ConfigError, no_file
 
 
 class Model(BaseModel):
@@ -174,16 +174,47 @@ def nearest(word: str, known: list[str] | tuple[str, ...]) -> str:
     return f"Did you mean '{match[0]}'?" if match else f"Known: {', '.join(sorted(known))}"
 
 
+DEEPEST = 50
+"""Tables and lists in a TOML or JSON file may be nested this deep; deeper ones would exhaust Python's stack."""
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     """The content of a TOML file. Raises: ConfigError, with the file and the line if it is not valid TOML."""
+    if path.is_dir():
+        raise ConfigError("the file must be a TOML file", no_file(path), where=str(path))
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except OSError as error:
         raise ConfigError("the file must be readable", str(error.strerror), where=str(path)) from error
     except UnicodeDecodeError as error:
-        raise ConfigError("the file must be TOML in UTF-8", str(error), where=str(path)) from error
-    except tomllib.TOMLDecodeError as error:
+        data, at = error.object, error.start
+        place, came = f"{path}, line {1 + data[:at].count(10)}", f"it holds the byte 0x{data[at]:02x}"
+        raise ConfigError("the file must be TOML in UTF-8", came, where=place, do="Save it as UTF-8") from error
+    except ValueError as error:  # not TOML, or a number of thousands of digits
         raise ConfigError("the file must be valid TOML", str(error), where=str(path)) from error
+    except RecursionError as error:
+        raise ConfigError(_SHALLOW, "they are deeper", where=str(path)) from error
+    if not is_shallow(content):
+        raise ConfigError(_SHALLOW, "they are deeper", where=str(path))
+    return content
+
+
+_SHALLOW = f"tables and lists may be nested {DEEPEST} deep at most"
+
+
+def is_shallow(value: Any) -> bool:
+    """Whether tables and lists are nested at most DEEPEST deep. It uses no recursion.
+
+    >>> is_shallow({"a": [1, [2]]})
+    True
+    """
+    level = [value]
+    for _ in range(DEEPEST + 1):
+        nested = [v for v in level if isinstance(v, Mapping | list)]
+        level = [inner for v in nested for inner in (v.values() if isinstance(v, Mapping) else v)]
+        if not level:
+            return True
+    return False
 
 
 def parse(model: type[T], data: Mapping[str, Any], where: str) -> T:
@@ -236,7 +267,10 @@ def _message(error: Any) -> str:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    return _cut(repr(value))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
@@ -279,11 +313,14 @@ def load(path: Path | None = None, settings: list[str] | None = None) -> tuple[C
     for setting in settings or []:
         name, equals, value = setting.partition("=")
         if not equals or not name.strip():
-            raise ConfigError("a setting must have the form a.b=c", f"'{setting}'", where="--set")
+            raise ConfigError("a setting must have the form a.b=c", f"'{_cut(setting)}'", where="--set")
         try:
             put(over, name, _value(value.strip()))
+            if not is_shallow(over):
+                raise ConfigError(_SHALLOW, f"'{_cut(setting)}'", where="--set")
         except TypeError as error:
-            raise ConfigError("a setting must name a value inside a table", f"'{setting}'", where="--set") from error
+            must = "a setting must name a value inside a table"
+            raise ConfigError(must, f"'{_cut(setting)}'", where="--set") from error
         where = "--set" if not path else f"{path} with --set"
     method = merged(method, over.pop("method", {}))
     return parse(Config, with_tables(data, over), where), method
@@ -329,8 +366,10 @@ def _value(text: str) -> Any:
     """The text as a TOML value, or as a string if it is not one: `--set training.device=cuda`."""
     try:
         return tomllib.loads(f"x = {text}")["x"]
-    except tomllib.TOMLDecodeError:
+    except ValueError:
         return text
+    except RecursionError as error:
+        raise ConfigError(_SHALLOW, f"'{_cut(text)}'", where="--set") from error
 
 
 def dump(config: Config, method: Mapping[str, Any] | None = None) -> str:

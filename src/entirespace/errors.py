@@ -7,7 +7,10 @@ never read this code can act on it. Input is checked where it enters the package
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import Any
+
+from .text import printable
 
 
 class EntirespaceError(Exception):
@@ -25,9 +28,9 @@ class EntirespaceError(Exception):
 
     def __init__(self, must: str, came: str, *, where: str | None = None, do: str | None = None) -> None:
         self.must, self.came, self.where, self.do = must, came, where, do
-        place = f"{where}: " if where else ""
+        place = f"{printable(where, keep='')}: " if where else ""
         advice = (f" {do}" if do.endswith("?") else f" {do.rstrip('.')}.") if do else ""
-        super().__init__(f"{place}{must}, however: {came.rstrip('.')}.{advice}")
+        super().__init__(printable(f"{place}{must}, however: {came.rstrip('.')}.{advice}"))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle an error as its arguments, so that it can pass from one process to another."""
@@ -48,3 +51,13 @@ class RunError(EntirespaceError):
 
 class BundleError(EntirespaceError):
     """A frozen, servable bundle is invalid."""
+
+
+def no_folder(path: Path) -> str:
+    """What there is at a path where a folder must be, for `came`."""
+    return "it is a file" if path.exists() else "there is no such folder"
+
+
+def no_file(path: Path) -> str:
+    """What there is at a path where a file must be, for `came`."""
+    return "it is a folder" if path.is_dir() else "there is no such file"

@@ -14,8 +14,8 @@ from typing import Any, ClassVar, Self
 
 from pydantic import ValidationError
 
-from .config import Model, digest
-from .errors import EntirespaceError
+from .config import Model, digest, is_shallow
+from .errors import EntirespaceError, no_folder
 
 
 class FileRecord(Model):
@@ -49,16 +49,14 @@ class Record(Model):
 
         Raises: `error` if the file is missing, damaged, or of another format.
         """
+        if not path.parent.is_dir():
+            raise error(f"{what} must be a folder", no_folder(path.parent), where=str(path.parent), do=do)
         try:
-            content = json.loads(path.read_bytes())
+            content = read_json(path, error, must=must, do=do)
         except FileNotFoundError as cause:
             raise error(
                 f"{what} must hold {path.name}, which is written last", missing, where=str(path.parent), do=do
             ) from cause
-        except OSError as cause:
-            raise error(must, str(cause.strerror), where=str(path)) from cause
-        except (ValueError, RecursionError) as cause:
-            raise error(must, str(cause), where=str(path), do=do) from cause
         form = content.get("format") if isinstance(content, dict) else "the file holds no JSON object"
         if form != cls.FORMAT:
             raise error(f"{what}'s format must be {cls.FORMAT}", str(form), where=str(path), do=do)
@@ -84,6 +82,29 @@ class Record(Model):
     def write(self, path: Path) -> None:
         """Write the file. After a crash, `path` is either the complete new file or as before."""
         save_json(path, self.as_dict())
+
+
+def read_json(path: Path, error: type[EntirespaceError], *, must: str, do: str) -> Any:
+    """The content of a JSON file.
+
+    Args:
+        error, must, do: as for `Record.read`.
+
+    Raises: `error` if it cannot be read or is not JSON. FileNotFoundError if there is no file.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise
+    except OSError as cause:
+        raise error(must, str(cause.strerror), where=str(path)) from cause
+    except ValueError as cause:
+        raise error(must, str(cause), where=str(path), do=do) from cause
+    except RecursionError as cause:
+        raise error(must, "its values are nested too deep", where=str(path), do=do) from cause
+    if not is_shallow(content):
+        raise error(must, "its values are nested too deep", where=str(path), do=do)
+    return content
 
 
 def save_json(path: Path, content: Any) -> None:

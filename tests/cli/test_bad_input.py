@@ -48,6 +48,7 @@ COMMANDS = {
     "a share that is no number": (f"{PREPARE} --max-bad lots", ["'--max-bad'", "should be a valid number"]),
     "an unknown way with orphans": (f"{PREPARE} --on-orphan ignore", ["'ignore' is not one of 'keep', 'drop', 'error'"]),
     "an unknown recipe": ("prepare kuairnd raw dataset", ["a schema file, the name of a recipe, or aliccp", "'kuairnd'", "Did you mean 'kuairand'?"]),
+    "a folder in place of the schema": ("prepare raw raw dataset", ["SCHEMA must be a schema file", "'raw' is a folder"]),
     "an option of aliccp with a schema": (f"{PREPARE} --min-count 3", ["--min-count and --validation are for aliccp"]),
     "another option of aliccp with a schema": (f"{PREPARE} --validation 0.2", ["a schema file has its own values"]),
     "too few training impressions for aliccp": ("prepare aliccp raw dataset --min-count 0", ["'--min-count'", "greater than or equal to 1"]),
@@ -57,6 +58,8 @@ COMMANDS = {
     "no folder for the run": ("train ESMM dataset", ["Missing option '-o' / '--out'"]),
     "a negative seed": ("train ESMM dataset -o run --seed -1", ["'--seed'", "greater than or equal to 0"]),
     "a setting without a value": ("config ESMM --set training.epochs", ["a setting must have the form a.b=c, however: 'training.epochs'"]),
+    "a setting too deep": ("config ESMM --set training.epochs=" + "[" * 10**5, ["nested 50 deep at most"]),
+    "a method too deep": ("config AMAN(rate=" + "(" * 10**5, ["a method must be written NAME or NAME(parameter=value)"]),
     "an unknown setting": ("config ESMM --set training.epoch=3", ["every key must be known, however: 'training.epoch'", "Did you mean 'epochs'?"]),
     "a setting of another kind": ("train ESMM dataset -o run --set training.epochs=many", ["'training.epochs' must be valid, however: 'many'"]),
     "a setting out of its range": ("compare dataset -o report --set network.embedding_size=0", ["'network.embedding_size' must be valid, however: 0", "greater than or equal to 1"]),
@@ -92,6 +95,7 @@ SCHEMAS = {
     "a key with a typing error": ('files = ["log*"]', 'file = ["log*"]', ["raw/schema.toml: every key must be known, however: 'impressions.file'", "Did you mean 'files'?"]),
     "TOML with an open bracket": ('files = ["log*"]', 'files = ["log*"', ["raw/schema.toml: the file must be valid TOML", "at line 3"]),
     "an unknown kind": ('kind = "number"', 'kind = "float"', ["'tables.user.fields.age.kind' must be valid, however: 'float'", "'id', 'ids' or 'number'"]),
+    "a schema nested too deep": ('["log*"]', "[" * 60 + "]" * 60, ["raw/schema.toml: tables and lists may be nested 50 deep at most"]),
     "a bucket only": ("buckets = 3", "buckets = 1", ["'tables.user.fields.age.buckets' must be valid, however: 1"]),
     "no label": (', conversion = "z"', "", ["'impressions.labels.conversion' must be given, however: it is missing"]),
     "a role that is no field": ('user = "uid"', 'user = "user_id"', ["role 'user_id' is not a field"]),
@@ -104,6 +108,9 @@ SCHEMAS = {
     "a side column that is not there": ("age = {", "height = {", ["users.csv: the file must have", "[tables.user] names for fields.height", "it has uid, age, likes, how"]),
     "files that no one has for test": ("[roles]", "[split]\nby = 'file'\ntrain = ['log*']\ntest = ['test*']\n[roles]", ["the test part is empty (train 18, validation 2, test 0)", "they list the file patterns for each part"]),
     "values that no row has": ("[roles]", "[split]\nby = 'column'\ncolumn = 'item'\ntrain = ['a']\ntest = ['b']\n[roles]", ["none of 20 rows can be used: 20 other_part"]),
+    "a file outside the log": ('"log*"', '"../../etc/passwd"', ["raw: the files that a schema names must be inside the folder of the raw log", "'../../etc/passwd' names /", "--allow-outside"]),
+    "an absolute path outside the log": ('"users.csv"', '"/etc/passwd"', ["'/etc/passwd' names /etc/passwd", "--allow-outside"]),
+    "a folder of files": ('"log*"', '"/"', ["'/' names /"]),
     "an address that leads nowhere": ('"log*"', '"gopher://x/log*"', ["gopher://x/log*: the address must be reachable"]),
 }  # fmt: skip
 
@@ -133,12 +140,15 @@ LOGS: dict[str, tuple[dict[str, str | bytes], list[str]]] = {
     "bytes that are no text": ({"log.csv": (HEAD + GOOD).encode() + b"u1,\xff\xfe,2,1,0\n" + TEN.encode()}, ["1 unparsable_line", "log.csv, line 3: u1,\\\\xff\\\\xfe,2,1,0"]),
     "a label of 2": ({"log.csv": HEAD + GOOD + "u1,i1,2,2,0\n" + TEN}, ["1 bad_label (a label is neither 0 nor 1)", "log.csv, line 3: y=2 z=0 t=2 uid=u1 item=i1"]),
     "an empty label": ({"log.csv": HEAD + GOOD + "u1,i1,2,1,\n" + TEN}, ["1 bad_label", "log.csv, line 3: y=1 z= t=2"]),
-    "a time that is none": ({"log.csv": HEAD + GOOD + "u1,i1,noon,1,0\n" + TEN}, ["1 bad_key (the row's key or time is missing)", "log.csv, line 3: y=1 z=0 t=noon"]),
-    "not one time": ({"log.csv": HEAD + "u1,i1,noon,1,0\n" * 5}, ["5 of 5", "5 bad_key"]),
+    "a time that is none": ({"log.csv": HEAD + GOOD + "u1,i1,noon,1,0\n" + TEN}, ["1 bad_order (the time cannot be read or is missing)", "log.csv, line 3: y=1 z=0 t=noon"]),
+    "not one time": ({"log.csv": HEAD + "u1,i1,noon,1,0\n" * 5}, ["5 of 5", "5 bad_order"]),
     "one time only": ({"log.csv": HEAD + GOOD * 9}, ["[split]: each part must hold impressions, however: the train part is empty", "Is the time column constant?"]),
     "two rows": ({"log.csv": HEAD + GOOD + "u1,i1,2,0,0\n"}, ["the train part is empty (train 0, validation 1, test 1)"]),
     "a file that is not gzip": ({"log.csv.gz": HEAD + GOOD}, ["log.csv.gz: the file must be readable"]),
     "a gzip file cut short": ({"log.csv.gz": gzip.compress((HEAD + GOOD * 999).encode())[:-20]}, ["log.csv.gz: the file must be readable"]),
+    "a zip archive": ({"log.csv": b"PK\x03\x04\x14"}, ["log.csv: a CSV file must be plain text, however: it is a zip archive. Unpack it"]),
+    "a name with an escape character": ({"log\x1b[31m.csv": "uid\n"}, ["log\\x1b[31m.csv: the file must have the column"]),
+    "a value with an escape character": ({"log.csv": HEAD + "u1,i\x1b[31m,1,7,0\n" * 9}, ["9 bad_label", "item=i\\x1b[31m"]),
     "a Parquet file that is none": ({"log.parquet": HEAD + GOOD}, ["log.parquet: the file must be readable"]),
     "a missing side table": ({"users.csv": b"\0"}, ["users.csv: the file must have the column that the schema's [tables.user] names for key"]),
     "a key that stands twice": ({"users.csv": "uid,age,likes,how\nu1,1,a,1\nu1,2,a,1\n"}, ["rows of table 'user' may be bad", "1 duplicate_key", "users.csv, line 3: uid=u1 age=2"]),
@@ -192,7 +202,7 @@ def test_lists_where_one_id_must_be(run, raw):
 
 PLACES = {
     "no schema file": ("prepare none.toml raw dataset", ["none.toml: the file must be readable, however: No such file or directory"]),
-    "no raw folder": ("prepare raw/schema.toml rwa dataset", ["rwa: a file must match 'users.csv', however: no such folder"]),
+    "no raw folder": ("prepare raw/schema.toml rwa dataset", ["rwa: the raw log must be a folder, however: there is no such folder"]),
     "no raw folder of Ali-CCP": ("prepare aliccp rwa dataset", ["rwa: RAW must be the folder of the raw log, however: there is no such folder"]),
     "another folder for Ali-CCP": ("prepare aliccp raw dataset", ["raw Ali-CCP must hold sample_skeleton_train.csv and common_features_train.csv", "log.csv, schema.toml, users.csv"]),
     "a dataset's folder that holds something": ("prepare raw/schema.toml raw raw", ["raw: the dataset's folder must be new or empty", "it is not a dataset, and holds log.csv, schema.toml, users.csv", "Name another"]),
@@ -204,6 +214,13 @@ PLACES = {
     "a folder that is no dataset": ("describe raw", ["raw: a dataset must hold manifest.json, which is written last, however: there is none", "`entirespace prepare` makes a dataset from raw logs"]),
     "no dataset to train on": ("train BASE dataset -o run", ["dataset: a dataset must be a folder"]),
     "no dataset to compare on": ("compare dataset -o report", ["dataset: a dataset must be a folder"]),
+    "a file in place of the raw folder": ("prepare raw/schema.toml raw/log.csv dataset", ["raw/log.csv: the raw log must be a folder, however: it is a file"]),
+    "a file in place of Ali-CCP's folder": ("prepare aliccp raw/log.csv dataset", ["raw/log.csv: RAW must be the folder of the raw log, however: it is a file"]),
+    "a file in place of a dataset": ("describe raw/log.csv", ["raw/log.csv: a dataset must be a folder, however: it is a file"]),
+    "a file in place of a run": ("score raw/log.csv raw/log.csv -o out.csv", ["raw/log.csv: a run must be a folder, however: it is a file"]),
+    "no run": ("score run raw/log.csv -o out.csv", ["run: a run must be a folder, however: there is no such folder"]),
+    "a file in place of a layout": (f"{PREPARE} --encoders raw/log.csv", ["raw/log.csv: a layout must be a folder, however: it is a file"]),
+    "a folder in place of the configuration": ("config ESMM --config raw", ["raw: the file must be a TOML file, however: it is a folder"]),
     "no configuration": ("config ESMM --config none.toml", ["none.toml: the file must be readable"]),
 }  # fmt: skip
 
@@ -215,11 +232,20 @@ def test_a_bad_place(run, raw, command, said):
     assert sorted(p.relative_to(raw.parent) for p in raw.parent.rglob("*")) == before
 
 
+def test_files_outside_the_log_can_be_allowed(run, raw):
+    (raw / "log.csv").rename("log.csv")
+    schema = raw / "schema.toml"
+    schema.write_text(schema.read_text().replace('"log*"', '"../log.csv"'))
+    refused(run, PREPARE, 1, ["'../log.csv' names /"])
+    assert run(*PREPARE.split(), "--allow-outside").code == 0
+
+
 CONFIGS = {
     "an unknown key": ("[training]\nepoch = 3", ["c.toml: every key must be known, however: 'training.epoch'", "Did you mean 'epochs'?"]),
     "a value of another kind": ("[network]\nhidden = 80", ["c.toml: 'network.hidden' must be valid, however: 80 (input should be a list)"]),
     "a value out of its range": ("[optimizer]\nlearning_rate = -1", ["c.toml: 'optimizer.learning_rate' must be valid, however: -1 (input should be greater than 0)"]),
     "no TOML": ("[training\nepochs = 3", ["c.toml: the file must be valid TOML", "at line 1"]),
+    "lists too deep": ("a = " + "[" * 10**5, ["c.toml: tables and lists may be nested 50 deep at most"]),
     "a method that is no table": ('method = "ESMM"', ["c.toml: [method] must be a table, however: 'ESMM'"]),
 }  # fmt: skip
 

@@ -67,7 +67,7 @@ def test_truncated_genuine_lines_are_quarantined_and_completed_ones_are_read(sha
     assert log.audit.rows_with("common", "wrong_feature_count") == 10
     aside = [row for row in quarantined(tmp_path) if row["table"] == "impressions"]
     assert [(row["file"], row["line"]) for row in aside] == [("sample_skeleton_train.csv", str(i)) for i in range(1, 6)]
-    assert aside[0]["text"].startswith("states 9 features, has 2: 1,0,0,bacff91692951881,9,210\\x029052218")
+    assert aside[0]["text"].startswith("feature_num = '9', features: 2 in: 1,0,0,bacff91692951881,9,210\\x029052218")
     assert log.audit.rows_with("impressions", "missing_side_row") == len(completed)
 
 
@@ -139,11 +139,11 @@ def test_a_conversion_without_a_click_can_be_an_error(tmp_path):
 BROKEN = {
     "unknown_field": (
         skeleton_line(A, feature("301", 1), feature("999", 5)),
-        "'999\\\\x025\\\\x031.0' in: 1,0,0,",
+        "feature = '999\\\\x025\\\\x031.0' in: 1,0,0,",
     ),
-    "bad_weight": (skeleton_line(A, feature("508", 5, "NaN")), "'508\\\\x025\\\\x03NaN' in: 1,0,0,"),
-    "bad_label": (skeleton_line(A, click=2), "'2' in: 1,2,0,"),
-    "wrong_feature_count": (skeleton_line(A, feature("301", 1), said=7), "states 7 features, has 1: 1,0,0,"),
+    "bad_weight": (skeleton_line(A, feature("508", 5, "NaN")), "feature = '508\\\\x025\\\\x03NaN' in: 1,0,0,"),
+    "bad_label": (skeleton_line(A, click=2), "click = '2' in: 1,2,0,"),
+    "wrong_feature_count": (skeleton_line(A, feature("301", 1), said=7), "feature_num = '7', features: 1 in: 1,0,0,"),
     "unparsable_line": (b"1;0;0;k;0;\n", "1;0;0;k;0;"),
 }
 

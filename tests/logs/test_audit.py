@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 
+import numpy as np
 import pytest
 
 from entirespace.errors import DataError
@@ -143,3 +144,74 @@ def test_the_quarantine_file_reads_back_as_csv(tmp_path):
     assert rows[2][4] == texts[1][:LONGEST] + "... (4,000 more characters)"
     assert rows[3][4] == "键\\\\值\\r"
     assert audit.rows("impressions", "quarantined") == 3
+
+
+def test_an_example_says_what_is_wrong_before_the_row():
+    audit = Audit(max_bad=0)
+    audit.read("t", 1)
+    audit.count("t", "bad_label", file="log.csv", line=2, text="a=1 " * 100 + "y=7", why="y = '7'")
+    assert "    log.csv, line 2: y = '7' in: a=1 a=1 " in audit.report()
+    with pytest.raises(DataError, match=r"First: log\.csv, line 2: y = '7' in: a=1"):
+        audit.check("t")
+
+
+def test_the_quarantine_file_says_what_is_wrong_before_the_row(tmp_path):
+    audit = Audit()
+    audit.read("t", 1)
+    with Quarantine(tmp_path, audit) as quarantine:
+        quarantine.add("a/log.csv", 2, "t", "bad_label", "x " * 1000, why="y = '\x1b7'")
+        quarantine.add("a/l\x1bo\udcffg.csv", 3, "t", "bad_label", "row")
+    first, second = list(csv.reader(quarantine.path.open(encoding="utf-8", newline="")))[1:]
+    assert first[4].startswith("y = '\\x1b7' in: x x x")
+    assert second[0] == "a/l\\x1bo\\udcffg.csv"
+
+
+def test_the_examples_are_the_first_rows_of_the_log_in_whatever_order_they_are_counted():
+    audit = Audit(max_bad=0)
+    audit.read("t", 100)
+    for line in (50, 51, 7, 90, 3, 8):
+        audit.count("t", "bad_value", file="log_2.csv", line=line, why=f"v = '{line}'")
+    audit.count("t", "bad_value", file="log_3.csv", line=1)
+    audit.count("t", "bad_label", file="log_2.csv", line=2)
+    examples = audit.as_dict()["tables"]["t"]["reasons"]["bad_value"]["examples"]
+    assert examples == ["log_2.csv, line 3: v = '3'", "log_2.csv, line 7: v = '7'", "log_2.csv, line 8: v = '8'"]
+    with pytest.raises(DataError, match=r"First: log_2\.csv, line 2; log_2\.csv, line 3: v = '3'"):
+        audit.check("t")
+
+
+def test_lines_are_counted_with_what_is_wrong():
+    audit = Audit()
+    audit.read("t", 9)
+    audit.count_lines("t", "other_part", "log.csv", np.array([2, 4, 6, 8]), why=["p = 'a'", "p = 'b'"])
+    about = audit.as_dict()["tables"]["t"]["reasons"]["other_part"]
+    assert about["rows"] == 4
+    assert about["examples"] == ["log.csv, line 2: p = 'a'", "log.csv, line 4: p = 'b'", "log.csv, line 6"]
+
+
+def test_the_values_found_are_counted():
+    audit = Audit()
+    audit.read("t", 40)
+    audit.found("t", "other_part", {})
+    audit.count("t", "other_part", 20)
+    audit.found("t", "other_part", {"part = 'dev'": 3})
+    audit.found("t", "other_part", {"part = 'dev'": 2, **{f"part = {i}": 1 for i in range(20)}})
+    about = json.loads(json.dumps(audit.as_dict()))
+    assert len(about["tables"]["t"]["reasons"]["other_part"]["values"]) == 10
+    line = report(about).splitlines()[2]
+    assert line.startswith("    found: part = 'dev' (5 rows), part = 0 (1 row), ")
+    assert line.endswith("part = 8 (1 row), and other values (6 rows)")
+
+
+def test_nothing_in_the_report_can_steer_a_terminal():
+    audit = Audit()
+    audit.read("t\x1b[2J", 1)
+    audit.count("t\x1b[2J", "bad_label", file="f\x1b]0;x\x07", line=1, text="\x9b1m\r", why="\x1b[31m = '\u202e'")
+    audit.note("column \x1b[31m is not used\nerror: forged")
+    assert all(line.isprintable() for line in audit.report().splitlines())
+    assert len(audit.report().splitlines()) == 4
+
+
+def test_a_missing_key_and_an_unreadable_time_have_reasons_of_their_own():
+    assert "key" in REASONS["bad_key"].sentence
+    assert "time" not in REASONS["bad_key"].sentence
+    assert "cannot be read" in REASONS["bad_order"].sentence

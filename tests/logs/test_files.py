@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import os
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from entirespace.errors import DataError
-from entirespace.logs import files
+from entirespace.logs import files, lines
+from entirespace.logs.find import find
 
 Bad = list[tuple[int, str]]
 
@@ -24,7 +26,7 @@ def read(path: Path, columns: tuple[str, ...] = ("a", "b"), **how) -> tuple[list
     """(rows, the line of each, bad lines) of one file."""
     bad: Bad = []
     how = {"delimiter": ",", "names": None, **how}
-    (file,) = files.find((path.name,), path.parent)
+    (file,) = find((path.name,), path.parent)
     frames = list(files.frames(file, list(columns), bad_line=lambda line, text: bad.append((line, text)), **how))
     rows = [row for frame in frames for row in frame.rows.select(columns).rows()]
     lines = [int(line) for frame in frames for line in frame.lines]
@@ -119,6 +121,124 @@ def test_compressed(log, ending):
     assert read(path) == (GOOD, [2, 3], [])
 
 
+@pytest.mark.parametrize("name", ["LOG.CSV", "LOG.CSV.GZ", "log.csv.Zst", "part-00000", "part-00000.c000"])
+def test_endings_in_capitals_and_other_endings(log, name):
+    plain = log.write("plain.csv" + Path(name.lower()).suffix, "a,b\n1,2\n3,4\n")
+    path = plain.rename(log.raw / name)
+    assert read(path) == (GOOD, [2, 3], [])
+
+
+@pytest.mark.parametrize("ending", [".gz", ".zst", ".bz2", ".lz4"])
+def test_a_compressed_file_without_an_ending_is_known_by_its_first_bytes(log, ending):
+    codec = files.CODECS[ending]
+    with pa.output_stream(log.raw / "part-00000", compression=codec) as stream:
+        stream.write(b"a,b\n1,2\n3,4\n")
+    assert read(log.raw / "part-00000") == (GOOD, [2, 3], [])
+
+
+@pytest.mark.parametrize("name", ["LOG.PARQUET", "log.Pq", "part-00000", "part-00000-abc.snappy"])
+def test_parquet_in_capitals_or_without_an_ending(log, name):
+    path = log.write("x.parquet", {"a": ["1", "3"], "b": ["2", "4"]}).rename(log.raw / name)
+    assert read(path) == (GOOD, [1, 2], [])
+
+
+def test_a_header_longer_than_the_first_piece_that_is_read(log, monkeypatch):
+    monkeypatch.setattr(lines, "HEADER_BYTES", 7)
+    monkeypatch.setattr(files, "BLOCK_BYTES", 11)
+    path = log.write("log.csv", "a," + "x" * 100 + ",b\n1,y,2\n3,y,4\n")
+    assert read(path) == (GOOD, [2, 3], [])
+
+
+def test_a_header_of_two_megabytes(log):
+    names = [f"column_{i}_{'x' * 50}" for i in range(30_000)]
+    path = log.write("log.csv", ",".join(["a", *names, "b"]) + "\n" + "1," + "," * len(names) + "2\n")
+    (file,) = find((path.name,), log.raw)
+    assert files.columns_of(file, ",", None) == ["a", *names, "b"]
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+@pytest.mark.parametrize(
+    ("content", "line"), [(b"a,b\n1,2\n" + b"0" * 999, 3), (b"0" * 999, 1), (b"a,b\n1,2\n" + b"\n" * 999, 3)]
+)
+def test_a_line_that_would_fill_the_memory_is_refused(log, monkeypatch, ending, content, line):
+    monkeypatch.setattr(lines, "LONGEST_LINE", 100)
+    monkeypatch.setattr(lines, "HEADER_BYTES", 50)
+    monkeypatch.setattr(files, "BLOCK_BYTES", 50)
+    path = log.write("log.csv" + ending, content)
+    with pytest.raises(DataError, match="may have at most 100 bytes, however: it is longer") as raised:
+        read(path)
+    assert raised.value.where == f"log.csv{ending}, line {line}"
+
+
+@pytest.mark.parametrize(
+    ("content", "what"), [(b"PK\x03\x04..", "a zip archive"), (gzip.compress(b"a,b\n"), "compressed by gzip")]
+)
+def test_text_that_is_something_else_is_named(log, content, what):
+    with pytest.raises(DataError, match=f"^log.csv: a CSV file must be plain text, however: it is {what}"):
+        read(log.write("log.csv", content))
+
+
+# Files that change while they are read
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def cut_after_a_line(path: Path) -> None:
+    data = path.read_bytes()
+    os.truncate(path, data.find(b"\n", len(data) // 2) + 1)
+
+
+def grow(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b"5,6\n")
+
+
+def touch(path: Path) -> None:
+    os.utime(path, ns=(0, 0))
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def replace(path: Path) -> None:
+    """A shorter file, complete in itself, takes the place of the file."""
+    path.with_name("new").write_bytes(path.read_bytes()[:4])
+    path.with_name("new").rename(path)
+
+
+@pytest.mark.parametrize("change", [cut, cut_after_a_line, grow, touch, remove, replace])
+@pytest.mark.parametrize("ending", [".csv", ".csv.gz", ".parquet"])
+def test_a_file_that_changes_while_it_is_read_is_an_error(log, monkeypatch, change, ending):
+    monkeypatch.setattr(files, "BLOCK_BYTES", 100)
+    monkeypatch.setattr(files, "PARQUET_ROWS", 7)
+    rows = {"a": [str(i) for i in range(900)], "b": ["1"] * 900}
+    path = log.write("log" + ending, rows if ending == ".parquet" else pl.DataFrame(rows))
+    (file,) = find((path.name,), log.raw)
+    frames = files.frames(file, ["a", "b"], delimiter=",", names=None, bad_line=lambda *_: None)
+    next(frames)
+    change(path)
+    with pytest.raises(DataError, match=f"^log{ending}: (a file must not change|the file must be readable)"):
+        list(frames)
+
+
+@pytest.mark.parametrize("ending", ["gz", "zst", "bz2", "lz4"])
+@pytest.mark.parametrize("members", [1, 2])
+def test_a_compressed_file_cut_anywhere_is_an_error(log, ending, members):
+    path = log.write(f"log.csv.{ending}", b"a,b\n" + b"1,2\n" * 50) if ending != "lz4" else log.raw / "log.csv.lz4"
+    with pa.output_stream(path, compression=files.CODECS[f".{ending}"]) as stream:
+        stream.write(b"1,2\n" * 50)
+    data = path.read_bytes() * members
+    for end in range(0, len(data)):
+        if members == 2 and end == len(data) // 2:
+            continue  # the first member is whole
+        path.write_bytes(data[:end])
+        with pytest.raises(DataError):
+            read(path, names=("a", "b"))
+
+
 def test_without_a_header_the_first_line_is_a_row(log):
     path = log.write("log.csv", "2,x,1\n4,x,3\n5\n")
     assert read(path, names=("b", "c", "a")) == (GOOD, [1, 2], [(3, "5")])
@@ -131,7 +251,7 @@ def test_another_delimiter(log):
 
 def test_a_block_holds_whole_lines_and_has_their_numbers(log, monkeypatch):
     monkeypatch.setattr(files, "BLOCK_BYTES", 10)
-    (file,) = files.find((log.write("log.csv", "a,b\n" + "".join(f"{i},{i}\n" for i in range(20))).name,), log.raw)
+    (file,) = find((log.write("log.csv", "a,b\n" + "".join(f"{i},{i}\n" for i in range(20))).name,), log.raw)
     frames = list(files.frames(file, ["a"], delimiter=",", names=None, bad_line=lambda *_: None))
     assert len(frames) > 5
     assert [f.lines[0] for f in frames[1:]] == [f.start + f.raw_rows for f in frames[:-1]]
@@ -195,58 +315,9 @@ def test_a_damaged_parquet_file_is_named(log, rng):
         read(path)
 
 
-# Which files
-
-
-def test_files_come_in_name_order_pattern_by_pattern_and_once(tmp_path):
-    for name in ("log_2.csv", "log_1.csv", "log_10.csv", "more.csv", "notes.txt"):
-        (tmp_path / name).write_text("a\n")
-    (tmp_path / "log_3.csv").mkdir()
-    found = files.find(("more.csv", "log_*.csv", "*.csv", "none_*"), tmp_path)
-    assert [f.name for f in found] == ["more.csv", "log_1.csv", "log_10.csv", "log_2.csv"]
-    assert {f.size for f in found} == {2}
-
-
-def test_an_absolute_pattern_and_one_with_parent_folders(tmp_path):
-    (tmp_path / "raw").mkdir()
-    (tmp_path / "log_1.csv").write_text("a\n")
-    for pattern in (str(tmp_path / "log_*.csv"), str(tmp_path / "log_1.csv"), "../log_*.csv"):
-        assert [f.name for f in files.find((pattern,), tmp_path / "raw")] == ["log_1.csv"], pattern
-
-
-def test_a_remote_address(tmp_path):
-    (tmp_path / "log_1.csv").write_text("a,b\n1,2\n")
-    (tmp_path / "other.csv").write_text("a,b\n")
-    (file,) = files.find((f"file://{tmp_path}/log_*.csv",), Path("/nowhere"))
-    assert (file.name, file.size) == ("log_1.csv", 8)
-    frames = files.frames(file, ["b"], delimiter=",", names=None, bad_line=lambda *_: None)
-    assert [f.rows.rows() for f in frames] == [[("2",)]]
-
-
-@pytest.mark.parametrize(
-    ("patterns", "message"),
-    [
-        (("log_*.csv",), r"'log_\*\.csv', however: none does; the folder holds users.csv"),
-        (("log.csv", "log.parquet"), r"must match 'log.csv' or 'log.parquet'"),
-        (("",), "files must be paths or patterns"),
-        (("a**/b",), "files must be paths or patterns"),
-        (("gopher://x/log.csv",), "the address must be reachable"),
-    ],
-)
-def test_a_pattern_without_files_is_refused(tmp_path, patterns, message):
-    (tmp_path / "users.csv").write_text("a\n")
-    with pytest.raises(DataError, match=message):
-        files.find(patterns, tmp_path)
-
-
-def test_a_missing_folder_is_refused(tmp_path):
-    with pytest.raises(DataError, match="no such folder"):
-        files.find(("log.csv",), tmp_path / "raw")
-
-
 def test_columns_of(log):
     def columns(path: Path, **how) -> list[str]:
-        (file,) = files.find((path.name,), log.raw)
+        (file,) = find((path.name,), log.raw)
         return files.columns_of(file, **{"delimiter": ",", "names": None, **how})
 
     assert columns(log.write("a.csv", '\ufeffx,"y,z",\n')) == ["x", "y,z", ""]

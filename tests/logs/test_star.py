@@ -254,6 +254,26 @@ def test_the_part_by_column_or_by_file(log, by):
 # Columns
 
 
+def test_the_part_by_folder(log):
+    for folder, name in (("a", "0"), ("b", "0"), ("a/old", "1")):
+        (log.raw / folder).mkdir(exist_ok=True)
+        log.write(f"{folder}/{name}.csv", f"a,t,y,z\n{folder},1,1,0\n")
+    split = "[split]\nby = 'file'\ntrain = ['a/**']\ntest = ['b/*']\n"
+    blocks, _ = log.read(PLAIN.replace('"log*"', '"**/*.csv"') + split)
+    assert joined(blocks["impressions"], "part") == [0, 0, 1]
+    blocks, _ = log.read(PLAIN.replace('"log*"', '"**/*.csv"') + split.replace("a/**", "a/*"))
+    assert joined(blocks["impressions"], "part") == [0, 1]
+    assert log.audit.as_dict()["tables"]["impressions"]["reasons"]["other_part"]["examples"] == ["a/old/1.csv, line 2"]
+
+
+def test_the_audit_notes_files_that_are_skipped(log):
+    log.write("_SUCCESS", "")
+    log.write("part-00000", "a,t,y,z\nx,1,1,0\n")
+    blocks, _ = log.read(PLAIN.replace('"log*"', '"*"'))
+    assert joined(blocks["impressions"], "order") == [1]
+    assert any("_SUCCESS" in note for note in log.audit.notes)
+
+
 def test_every_file_must_have_every_column_of_the_schema(log):
     log.write("log_1.csv", "a,t,y,z\nx,1,0,0\n")
     log.write("log_2.csv", "a,time,y,z\nx,1,0,0\n")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from raw_logs import PLAIN
 
-from entirespace.errors import DataError
+from entirespace.errors import ConfigError, DataError
 
 TRUTH = PLAIN + '[truth]\nfiles = ["truth*"]\npctr = "p"\npcvr = "q"\n'
 
@@ -64,3 +64,30 @@ def test_files_of_one_name_do_not_share_their_truth(log):
     blocks, _ = log.read(TRUTH.replace("log*", "*/log.csv"))
     truth = np.concatenate([b.truth[0] for b in blocks["impressions"]])
     np.testing.assert_allclose(truth, [0.1, 0.2, 0.3, 0.4], rtol=1e-6)
+
+
+def test_truth_files_come_in_the_order_of_the_files_of_the_log(log):
+    for i, name in enumerate(["a/9", "a/10", "b/2", "b/11"]):
+        for kind in ("log", "truth"):
+            (log.raw / kind / name).parent.mkdir(parents=True, exist_ok=True)
+        log.write(f"log/{name}.csv", f"a,t,y,z\nx,{i},1,1\n")
+        log.write(f"truth/{name}.csv", f"p,q\n0.{i},0.{i}\n")
+    schema = TRUTH.replace('"log*"', '"log/*/*.csv"').replace('"truth*"', '"truth/*/*.csv"')
+    blocks, _ = log.read(schema)
+    assert np.concatenate([b.order for b in blocks["impressions"]]).tolist() == [0, 1, 2, 3]
+    np.testing.assert_allclose(
+        np.concatenate([b.truth[0] for b in blocks["impressions"]]) * 10, [0, 1, 2, 3], rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("table", ["impressions", "truth"])
+def test_no_table_may_name_files_outside_the_log(log, table):
+    log.write("log.csv", "a,t,y,z\nx,1,1,1\n")
+    (log.raw.parent / "truth.csv").write_text("p,q\n0.5,0.5\n")
+    (log.raw.parent / "log.csv").write_text("a,t,y,z\nx,1,1,1\n")
+    old, new = ('"log*"', '"../log*"') if table == "impressions" else ('"truth*"', '"../truth*"')
+    log.write("truth.csv", "p,q\n0.5,0.5\n")
+    schema = TRUTH.replace(old, new)
+    with pytest.raises(ConfigError, match=r"'\.\./.* names .*--allow-outside"):
+        log.read(schema)
+    assert log.read(schema, allow_outside=True)[0]["impressions"][0].rows == 1

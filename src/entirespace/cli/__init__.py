@@ -11,6 +11,7 @@ from typing import Any
 import typer
 
 from ..errors import EntirespaceError
+from ..text import printable
 from . import compare, config, describe, evaluate, methods, prepare, score, simulate, train, tune
 
 app = typer.Typer(
@@ -72,5 +73,6 @@ def main() -> None:
         sys.stderr.close()
         sys.exit(1)
     except OSError as error:  # a full disk, or a folder without permission to write
-        print(f"error: {error.filename or 'the disk'}: {error.strerror or error}", file=sys.stderr)
+        place = printable(str(error.filename or "the disk"))
+        print(f"error: {place}: {printable(error.strerror or str(error))}", file=sys.stderr)
         sys.exit(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import ConfigError
+from ..text import printable
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -47,8 +49,17 @@ RunMethod = Annotated[
 
 
 def show(report: str, plain: Any, as_json: bool, *, to_stderr: bool = False) -> None:
-    """Print the report as text, or its plain values as JSON."""
-    print(json.dumps(plain, indent=1) if as_json else report, file=sys.stderr if to_stderr else sys.stdout)
+    """Print the report as text without control characters, or its plain values as JSON."""
+    print(json.dumps(plain, indent=1) if as_json else printable(report), file=sys.stderr if to_stderr else sys.stdout)
+
+
+def typed(*words: object) -> str:
+    """A command to type in a shell, with quotes where a word needs them.
+
+    >>> typed("entirespace", "describe", "my data")
+    "entirespace describe 'my data'"
+    """
+    return shlex.join(map(str, words))
 
 
 @contextmanager

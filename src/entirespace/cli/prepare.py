@@ -68,6 +68,9 @@ def command(
             max=0.9,
         ),
     ] = None,
+    allow_outside: Annotated[
+        bool, typer.Option("--allow-outside", help="The schema may name files of this machine that are not in RAW.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing dataset.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -103,6 +106,7 @@ def command(
             max_bad=max_bad,
             min_count=min_count,
             validation=validation,
+            allow_outside=allow_outside,
             force=force,
             progress=progress,
         )

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ..progress import Progress as ProgressLike
+from ..text import printable
 
 PLAIN_SECONDS = 10.0
 
@@ -42,7 +43,7 @@ class Plain:
         self.say(f"{self._what}: {seconds:.1f} s{', ' + note if note else ''}")
 
     def say(self, line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
+        print(printable(line), file=sys.stderr, flush=True)
 
 
 class Bar:
@@ -57,7 +58,7 @@ class Bar:
         if self._task is not None:
             self._bar.remove_task(self._task)
         self._what, self._unit, self._since, self._done = what, unit, time.monotonic(), 0.0
-        self._task = self._bar.add_task(what, total=total, note="")
+        self._task = self._bar.add_task(printable(what, keep=""), total=total, note="")
 
     def advance(self, amount: float, note: str = "") -> None:
         assert self._task is not None
@@ -72,7 +73,7 @@ class Bar:
         self.say(f"{self._what}: {time.monotonic() - self._since:.1f} s{', ' + note if note else ''}")
 
     def say(self, line: str) -> None:
-        self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._bar.console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -85,13 +86,13 @@ def progress_on_stderr(quiet: bool = False) -> Iterator[ProgressLike]:
         yield SILENT
     elif console.is_terminal:
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             TextColumn("{task.percentage:>3.0f}%"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
         )
         with Progress(*columns, console=console, transient=True, refresh_per_second=5) as bar:
             yield Bar(bar)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from .options import Json, Quiet, command_line, show
+from .options import Json, Quiet, command_line, show, typed
 from .progress import progress_on_stderr
 
 
@@ -80,7 +80,7 @@ def command(
             f"{made.users:,} users, {made.items:,} items",
             f"mean true pCVR: {100 * made.mean_pcvr_clicked:.3f} % on clicked, "
             f"{100 * made.mean_pcvr_unclicked:.3f} % on un-clicked impressions",
-            f"next: entirespace prepare {what} {out} DATASET",
+            f"next: {typed('entirespace', 'prepare', what, out, 'DATASET')}",
         ]
     )
     show(report, {**asdict(made), "path": str(out)}, as_json)

@@ -18,6 +18,7 @@ from .options import (
     Settings,
     configuration,
     show,
+    typed,
     typed_method,
 )
 from .progress import progress_on_stderr
@@ -113,7 +114,7 @@ def command(
         [
             f"{run.folder}: {run.method.label}, seed {seed}, {about['parameters']:,} parameters, "
             f"{len(data.train):,} training impressions",
-            f"next: entirespace evaluate {run.folder} {dataset}",
+            f"next: {typed('entirespace', 'evaluate', run.folder, dataset)}",
         ]
     )
     show(report, about, as_json)

@@ -19,6 +19,7 @@ from .options import (
     command_line,
     configuration,
     show,
+    typed,
     typed_method,
 )
 from .progress import progress_on_stderr
@@ -100,5 +101,5 @@ def command(
             out=out,
             progress=progress,
         )
-    next_step = f"next: entirespace train '{method}' {dataset} --config {out / 'best.toml'} -o RUN"
-    show(f"{tuned}\nreport: {out / 'report.md'}, {out / 'trials.svg'}\n{next_step}", tuned.as_dict(), as_json)
+    next_step = typed("entirespace", "train", method, dataset, "--config", out / "best.toml", "-o", "RUN")
+    show(f"{tuned}\nreport: {out / 'report.md'}, {out / 'trials.svg'}\nnext: {next_step}", tuned.as_dict(), as_json)

@@ -9,7 +9,7 @@ from pydantic import Field as Value
 
 from ..config import Model
 from ..core.labels import Counts
-from ..errors import DataError
+from ..errors import DataError, no_folder
 from ..records import FileRecord, Record
 
 MANIFEST = "manifest.json"
@@ -122,7 +122,7 @@ class Manifest(Record):
         """
         if not folder.is_dir():
             do = "`entirespace prepare` makes one"
-            raise DataError("a dataset must be a folder", "there is no such folder", where=str(folder), do=do)
+            raise DataError("a dataset must be a folder", no_folder(folder), where=str(folder), do=do)
         manifest = Manifest.read(
             folder / MANIFEST,
             DataError,

@@ -17,11 +17,11 @@ from typing import Any, Literal
 
 from ..config import nearest
 from ..core.rows import IMPRESSIONS
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, no_folder
 from ..features.layout import Encoders
 from ..kernels.threads import ahead
 from ..logs.aliccp.source import AliCCPSource
-from ..logs.audit import Audit, Quarantine
+from ..logs.audit import Audit, Quarantine, values_of
 from ..logs.schema import Schema, SplitSchema, read_schema
 from ..logs.source import OnOrphan, Source
 from ..logs.star import LogSource
@@ -53,6 +53,7 @@ def prepare(
     max_bad: float = 0.001,
     min_count: int | None = None,
     validation: float | None = None,
+    allow_outside: bool = False,
     force: bool = False,
     progress: Progress = SILENT,
 ) -> Dataset:
@@ -72,6 +73,7 @@ def prepare(
         max_bad: the largest share of a table's rows, from 0 to 1, that may be bad.
         min_count: "aliccp" only: an id in fewer training impressions shares row 0 of its field. Default: 1.
         validation: "aliccp" only: the last share of the training file, for validation. Default: 0.1.
+        allow_outside: a schema may name files of this machine that are not in `raw`.
         force: replace a dataset that is at `out` already.
 
     Raises: ConfigError for an invalid schema or option, DataError for a log that cannot be read. After an error `out`
@@ -105,7 +107,7 @@ def prepare(
         about = log.model_dump(mode="json", by_alias=True, exclude_none=True)
 
         def source(audit: Audit, quarantine: Quarantine) -> Source:
-            return LogSource(log, raw, audit, quarantine, split=split, **options)
+            return LogSource(log, raw, audit, quarantine, split=split, allow_outside=allow_outside, **options)
 
     if part is not None:
         split = SplitSchema(by="all", part=part)
@@ -127,7 +129,7 @@ def prepare(
 def _aliccp_split(raw: Path, validation: float) -> SplitSchema:
     """Train and test as in the file names; if there is no test pair, the training pair is split in half."""
     if not raw.is_dir():
-        raise ConfigError("RAW must be the folder of the raw log", "there is no such folder", where=str(raw))
+        raise ConfigError("RAW must be the folder of the raw log", no_folder(raw), where=str(raw))
     if (raw / "sample_skeleton_test.csv").exists():
         return SplitSchema(by="file", train=("*_train.csv",), test=("*_test.csv",), validation=validation)
     return SplitSchema(validation=validation)
@@ -142,7 +144,8 @@ def schema_file(name: Path | str) -> Path:
     recipes = {stem: file for stem, file in recipes.items() if file.suffix == ".toml"}
     if str(name) not in recipes:
         must = "SCHEMA must be a schema file, the name of a recipe, or aliccp"
-        raise ConfigError(must, f"'{name}'", do=nearest(str(name), [*recipes, ALICCP]))
+        came = f"'{name}'" + (" is a folder" if path.is_dir() else "")
+        raise ConfigError(must, came, do=nearest(str(name), [*recipes, ALICCP]))
     return recipes[str(name)]
 
 
@@ -232,7 +235,10 @@ def _staged(source: Source, folder: Path, audit: Audit) -> dict[str, Stage]:
         stage.close()
     if not stages[IMPRESSIONS].rows:
         counted = audit.as_dict()["tables"].get(IMPRESSIONS, {"read": 0, "reasons": {}})
-        why = [f"{r['rows']:,} {slug} ({r['sentence']})" for slug, r in counted["reasons"].items()]
+        why = [
+            f"{r['rows']:,} {slug} ({r['sentence']}{'; ' if 'values' in r else ''}{values_of(r)})"
+            for slug, r in counted["reasons"].items()
+        ]
         came = f"none of {counted['read']:,} rows can be used" + (f": {'; '.join(why)}" if why else "")
         raise DataError("a log must hold impressions", came)
     return stages

@@ -12,7 +12,7 @@ from ..config import Config
 from ..dataset.dataset import Dataset
 from ..dataset.describe import describe
 from ..dataset.describe import text as description_text
-from ..errors import ConfigError
+from ..errors import ConfigError, RunError
 from ..methods import Family, Method
 from ..metrics.evaluation import Truths
 from ..metrics.segments import Segments, by_field
@@ -88,6 +88,8 @@ def compare(
     seeds = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     if not seeds or len(set(seeds)) < len(seeds):
         raise ConfigError("there must be at least one seed, and no seed twice", str(seeds))
+    if out is not None and Path(out).is_file():
+        raise RunError("a report's folder must be a folder", "it is a file", where=str(out), do="Name another folder")
     segments = [by_field(data.test, name) for name in by]
     if out is None:
         with TemporaryDirectory(prefix="entirespace-compare-") as folder:

@@ -32,7 +32,7 @@ from ..metrics.auc import auc
 from ..metrics.losses import log_loss
 from ..metrics.values import Undefined
 from ..progress import SILENT, Hushed, Progress
-from ..records import save_json
+from ..records import read_json, save_json
 from ..reports.study import OBJECTIVES, Objective, Trial, Tuned, in_one_line, markdown, plot
 from ..runs.record import METRICS, REFERENCE
 from ..training import Run, fit, reference_ctr
@@ -114,11 +114,12 @@ class _Study:
         }
         file = self._out / STUDY
         if file.exists():
-            self._same(flat(json.loads(file.read_text())), flat(json.loads(json.dumps(about))))
-        elif self._out.exists() and any(self._out.iterdir()):
-            raise RunError(
-                "a study's folder must be new, empty or hold a study", "it holds other files", where=str(self._out)
-            )
+            do = "Name another folder for a new study"
+            there = read_json(file, RunError, must=f"{STUDY} must be as it was written", do=do)
+            self._same(flat(there if isinstance(there, dict) else {}), flat(json.loads(json.dumps(about))))
+        elif self._out.is_file() or (self._out.exists() and any(self._out.iterdir())):
+            came = "it is a file" if self._out.is_file() else "it holds other files"
+            raise RunError("a study's folder must be new, empty or hold a study", came, where=str(self._out))
         else:
             self._out.mkdir(parents=True, exist_ok=True)
             save_json(file, about)

@@ -8,7 +8,8 @@ share of the rows is bad, because then the log or its schema is probably wrong.
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from bisect import insort
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -16,11 +17,13 @@ from typing import Any, Literal
 import numpy as np
 
 from ..errors import DataError
+from ..text import exact, printable, shortened
 
 Outcome = Literal["kept", "changed", "left out", "quarantined"]
 """What happens to a row: kept as it is, kept but changed, left out on purpose, or quarantined as bad."""
 
 EXAMPLES = 3  # examples shown for each reason
+VALUES = 10  # different values shown for each reason
 LONGEST = 1000  # characters of a bad line that are kept; a common-features line of Ali-CCP can have 13,000
 
 
@@ -42,8 +45,8 @@ REASONS: dict[str, Reason] = {
     "bad_value": Reason("the value of a number field is not a number", "quarantined"),
     "bad_id": Reason("an id is a float too large to be exact; store it as an integer or text", "quarantined"),
     "bad_key": Reason("the row's key is missing", "quarantined"),
-    "bad_order": Reason("the time of the row is missing or cannot be read", "quarantined"),
-    "bad_time": Reason("the time of a stage that was reached is missing or cannot be read", "quarantined"),
+    "bad_order": Reason("the time cannot be read or is missing", "quarantined"),
+    "bad_time": Reason("the time of a stage that was reached cannot be read or is missing", "quarantined"),
     "duplicate_key": Reason("an earlier row has the same key, but other values; that row is used", "quarantined"),
     # Rows that are kept, and only reported.
     "conversion_without_click": Reason("conversion = 1 but click = 0; a kept row gets conversion = 0", "changed"),
@@ -60,35 +63,23 @@ REASONS: dict[str, Reason] = {
 }
 
 
-def printable(text: str) -> str:
-    r"""The text with control characters and backslashes escaped, so that separators are visible.
-
-    >>> print(printable("101\x0231319\x031.0"))
-    101\x0231319\x031.0
-    """
-    if text.isprintable() and "\\" not in text:
-        return text
-    escaped = (c if c.isprintable() and c != "\\" else c.encode("unicode_escape").decode() for c in text)
-    return "".join(escaped)
-
-
-def shortened(text: str, longest: int = LONGEST) -> str:
-    """The text, cut at `longest` characters, with a note of how many were cut off.
-
-    >>> shortened("abcdef", 4)
-    'abcd... (2 more characters)'
-    """
-    more = len(text) - longest
-    return text if more <= 0 else f"{text[:longest]}... ({more:,} more characters)"
-
-
 @dataclass
 class Count:
-    """The rows of one table with one reason: what happened to them, how many there are, and the first few."""
+    """The rows of one table with one reason: what happened to them, how many there are, and which."""
 
     outcome: Outcome
     rows: int = 0
-    examples: list[str] = field(default_factory=list)
+    first: list[tuple[int, int, str]] = field(default_factory=list)  # the first rows: number of the file, line, text
+    values: dict[str, int] = field(default_factory=dict)  # "column = 'value'" -> rows
+
+    @property
+    def examples(self) -> list[str]:
+        """The first rows, in the order of the log."""
+        return [text for _, _, text in self.first]
+
+    def is_early(self, file: int, line: int) -> bool:
+        """Whether the row is one of the first of the log with this reason, so far."""
+        return len(self.first) < EXAMPLES or (file, line) < self.first[-1][:2]
 
 
 class Audit:
@@ -116,6 +107,7 @@ class Audit:
         self.notes: list[str] = []
         self._read: dict[str, int] = {}
         self._counts: dict[str, dict[str, Count]] = {}
+        self._files: dict[str, int] = {}  # file -> its number, in the order of the log
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -137,12 +129,15 @@ class Audit:
         file: str | None = None,
         line: int | None = None,
         text: str = "",
+        why: str = "",
     ) -> None:
         """Count rows with this reason, a key of `REASONS`. Call `read` as well: it alone counts rows as read.
 
         Args:
             outcome: what happened to the rows, if not the default of the reason (`--on-orphan drop` leaves rows out).
-            file, line, text: an example. The first few examples of each reason are reported.
+            file, line, text: an example. The examples that come first in the log are reported, in whatever order the
+                rows of one file are counted. Files must be counted in the order of the log.
+            why: what is wrong with the example: "is_click = '7'".
 
         Raises: KeyError if the reason is not in `REASONS`.
         """
@@ -152,9 +147,14 @@ class Audit:
         here = self._counts.setdefault(table, {})
         found = here.setdefault(reason, Count(outcome or REASONS[reason].outcome))
         found.rows += rows
-        if file is not None and len(found.examples) < EXAMPLES:
-            place = file if line is None else f"{file}, line {line}"
-            found.examples.append(f"{place}: {printable(shortened(text, 100))}" if text else place)
+        if file is None:
+            return
+        at = (self._files.setdefault(file, len(self._files)), line or 0)
+        if found.is_early(*at):
+            place = printable(file if line is None else f"{file}, line {line}", keep="")
+            words = exact(_with_why(shortened(why, 100), shortened(text, 100)))
+            insort(found.first, (*at, f"{place}: {words}" if words else place))
+            del found.first[EXAMPLES:]
 
     def count_lines(
         self,
@@ -163,16 +163,28 @@ class Audit:
         file: str,
         lines: np.ndarray,
         outcome: Outcome | None = None,
-        texts: Sequence[str] = (),
+        why: Sequence[str] = (),
     ) -> None:
-        """Count one row for each of these lines of a file, the first few as examples, with their texts if given.
+        """Count one row for each of these lines of a file, the first few as examples.
 
-        Shape: lines int (n,), from 1.
+        Args:
+            lines: from 1, ascending. Shape: int (n,).
+            why: what is wrong with the first lines, as for `count`; may be shorter than `lines`.
         """
         for i, line in enumerate(lines[:EXAMPLES]):
-            text = texts[i] if i < len(texts) else ""
-            self.count(table, reason, outcome=outcome, file=file, line=int(line), text=text)
+            said = why[i] if i < len(why) else ""
+            self.count(table, reason, outcome=outcome, file=file, line=int(line), why=said)
         self.count(table, reason, len(lines[EXAMPLES:]), outcome=outcome)
+
+    def found(self, table: str, reason: str, values: Mapping[str, int]) -> None:
+        """Add the values that rows with this reason have: {"part = 'dev'": 3} for 3 rows. `count` counts the rows.
+
+        Only the first `VALUES` different values are reported.
+        """
+        here = self._counts[table][reason].values if values else {}
+        for value, rows in values.items():
+            if value in here or len(here) < VALUES:
+                here[value] = here.get(value, 0) + rows
 
     def note(self, text: str) -> None:
         """Add a remark that is not about single rows ("column z is not used"). Equal remarks are reported once."""
@@ -212,7 +224,7 @@ class Audit:
             return
         bad_counts = {slug: c for slug, c in self._counts[table].items() if c.outcome == "quarantined"}
         reasons = "; ".join(f"{c.rows:,} {slug} ({REASONS[slug].sentence})" for slug, c in _by_rows(bad_counts))
-        first = "; ".join(c.examples[0] for _, c in _by_rows(bad_counts) if c.examples)
+        first = "; ".join(text for _, _, text in sorted(c.first[0] for c in bad_counts.values() if c.first))
         so_far = "" if share >= 1 else " read so far"
         raise DataError(
             f"at most {100 * self.max_bad:.4g} % of the rows of table '{table}' may be bad",
@@ -236,7 +248,8 @@ class Audit:
                         "rows": c.rows,
                         "outcome": c.outcome,
                         "sentence": REASONS[slug].sentence,
-                        "examples": list(c.examples),
+                        "examples": c.examples,
+                        **({"values": dict(c.values)} if c.values else {}),
                     }
                     for slug, c in _by_rows(counts)
                 },
@@ -258,9 +271,31 @@ def report(audit: dict[str, Any]) -> str:
         lines.append(", ".join([f"{table}: {t['read']:,} rows read", f"{t['kept']:,} kept", *not_kept]))
         for slug, r in t["reasons"].items():
             lines.append(f"  {r['rows']:,} {r['outcome']}: {slug}, {r['sentence']}")
+            if "values" in r:
+                lines.append(f"    {values_of(r)}")
             lines.extend(f"    {example}" for example in r["examples"])
     lines.extend(f"note: {note}" for note in audit["notes"])
-    return "\n".join(lines)
+    return "\n".join(printable(line, keep="") for line in lines)
+
+
+def values_of(reason: Mapping[str, Any]) -> str:
+    """The values found for a reason in the result of `Audit.as_dict`, in words; empty if they are not known.
+
+    >>> values_of({"rows": 9, "values": {"part = 'dev'": 5, "part = 'x'": 1}})
+    "found: part = 'dev' (5 rows), part = 'x' (1 row), and other values (3 rows)"
+    """
+    values = dict(reason.get("values", {}))
+    if not values:
+        return ""
+    other = reason["rows"] - sum(values.values())
+    if other:
+        values["and other values"] = other
+    found = ", ".join(f"{value} ({n:,} row{'s' if n > 1 else ''})" for value, n in values.items())
+    return f"found: {printable(found, keep='')}"
+
+
+def _with_why(why: str, text: str) -> str:
+    return f"{why} in: {text}" if why and text else why or text
 
 
 def _by_rows(counts: dict[str, Count]) -> list[tuple[str, Count]]:
@@ -293,21 +328,21 @@ class Quarantine:
         self._file: Any = None
         self._writer: Any = None
 
-    def add(self, file: str, line: int, table: str, reason: str, text: str, *, why: str = "") -> None:
+    def add(self, file: str, line: int, table: str, reason: str, text: str, why: str = "") -> None:
         """Write one bad row.
 
         Args:
             line: counts from 1.
             text: the raw line, with unreadable bytes escaped.
-            why: the column and value that are the reason, such as "is_click = '7'".
+            why: what is wrong with it: "is_click = '7'". It is written before the text.
         """
-        text = f"{why}; {text}" if why else text
-        self._audit.count(table, reason, file=file, line=line, text=text)
+        self._audit.count(table, reason, file=file, line=line, text=text, why=why)
         if self._writer is None:
             self._file = self.path.open("w", encoding="utf-8", newline="")
             self._writer = csv.writer(self._file, lineterminator="\n")
             self._writer.writerow(self.COLUMNS)
-        self._writer.writerow((file, line, table, reason, printable(shortened(text))))
+        words = exact(_with_why(shortened(why, LONGEST), shortened(text, LONGEST)))
+        self._writer.writerow((printable(file, keep=""), line, table, reason, words))
 
     def close(self) -> None:
         """Close the file, if any row was written."""

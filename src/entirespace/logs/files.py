@@ -5,10 +5,10 @@ Every CSV column is read as text, so ids such as 007 stay as written. Parquet co
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -16,13 +16,18 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from ..errors import DataError
+from ..errors import DataError, no_file
 from ..features.arrow import frame_of
 from ..kernels.threads import ahead
-from .lines import header, parse, whole_lines
+from .lines import blocks, first_line, header, parse
 
 BLOCK_BYTES = 16 * 1024 * 1024
 PARQUET_ROWS = 131_072
+CODECS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".lz4": "lz4"}
+"""Ending of a compressed file -> how it is compressed. Endings may be written in capitals."""
+_TEXT, _PARQUET = (".csv", ".tsv", ".txt"), (".parquet", ".pq")
+_MAGIC = {b"PAR1": "parquet", b"\x1f\x8b": "gzip", b"(\xb5/\xfd": "zstd", b"BZh": "bz2", b"\x04\x22M\x18": "lz4"}
+"""How a file begins -> what it is, for a file whose ending does not say it."""
 
 BadLine = Callable[[int, str], None]
 """Called with (line number from 1, text) for each line that cannot be read as a row."""
@@ -34,12 +39,65 @@ class File:
 
     filesystem: pafs.FileSystem
     path: str
-    name: str  # its name in errors and in quarantine.csv
+    name: str  # its path relative to the folder of the log, or its address: its name in errors and in quarantine.csv
     size: int  # bytes
+    modified: int | None = None  # time of the last change, in nanoseconds
 
     @property
     def is_parquet(self) -> bool:
-        return self.path.endswith((".parquet", ".pq"))
+        """Whether it is a Parquet file, and not text."""
+        return self._kind == "parquet"
+
+    @property
+    def codec(self) -> str | None:
+        """How the text is compressed, or None."""
+        return None if self._kind in ("text", "parquet") else self._kind
+
+    @cached_property
+    def _kind(self) -> str:
+        """By the ending; by the first bytes if the ending is another one, such as that of Spark's part-00000."""
+        name = self.path.lower()
+        if name.endswith(_PARQUET):
+            return "parquet"
+        if name.endswith(_TEXT):
+            return "text"
+        for ending, codec in CODECS.items():
+            if name.endswith(ending):
+                return codec
+        with self.filesystem.open_input_stream(self.path, compression=None) as stream:
+            start = stream.read(4)
+        return next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), "text")
+
+    def check_unchanged(self, read: int | None = None) -> None:
+        """Check at the end of reading that the file is still as it was found.
+
+        Args:
+            read: how many bytes of it were read, if that is known.
+
+        Raises: DataError if it is not: some of its rows may be missing.
+        """
+        now = self.filesystem.get_file_info(self.path)
+        came = None
+        if not now.is_file:
+            came = "it was removed"
+        elif now.size != self.size:
+            came = f"it had {self.size:,} bytes at first, and {now.size:,} at the end"
+        elif read is not None and read != self.size:
+            came = f"it has {self.size:,} bytes, and {read:,} could be read"
+        elif now.mtime_ns != self.modified:
+            came = "it was written to"
+        if came is not None:
+            must, do = "a file must not change while it is read", "Read it again when it is complete, or read a copy"
+            raise DataError(must, came, where=self.name, do=do)
+
+
+def local(path: Path, name: str | None = None) -> File:
+    """A file on this machine. Raises: DataError if there is none."""
+    if not path.is_file():
+        raise DataError("the file must exist", no_file(path), where=str(path))
+    system = pafs.LocalFileSystem()
+    info = system.get_file_info(str(path))
+    return File(system, str(path), name or path.name, info.size, info.mtime_ns)
 
 
 @dataclass(frozen=True)
@@ -54,54 +112,6 @@ class Frame:
     start: int  # the line of the first row read: 2 after a header
 
 
-def find(patterns: tuple[str, ...], folder: Path) -> list[File]:
-    """The files that match any pattern, in the order of the patterns, and for each pattern in the order of names.
-
-    A file that matches several patterns is listed once.
-
-    Raises: DataError if no file matches, or a pattern is invalid or an address unreachable.
-    """
-    found: dict[str, File] = {}
-    for pattern in patterns:
-        if "://" in pattern:
-            files = _remote(pattern)
-        else:
-            anchor = Path(pattern).anchor  # "/" of an absolute pattern
-            try:
-                matches = sorted(Path(anchor or folder).glob(pattern[len(anchor) :]))
-            except (ValueError, NotImplementedError) as error:
-                raise DataError("files must be paths or patterns such as 'log_*.csv'", str(error)) from error
-            files = [local(p) for p in matches if p.is_file()]
-        found.update((f.path, f) for f in files)
-    if not found:
-        here = sorted(p.name for p in folder.iterdir())[:12] if folder.is_dir() else []
-        raise DataError(
-            f"a file must match {' or '.join(repr(p) for p in patterns)}",
-            f"none does; the folder holds {', '.join(here) or 'nothing'}" if folder.is_dir() else "no such folder",
-            where=str(folder),
-        )
-    return list(found.values())
-
-
-def local(path: Path) -> File:
-    """A file on this machine. Raises: DataError if there is none."""
-    if not path.is_file():
-        raise DataError("the file must exist", "there is no such file", where=str(path))
-    return File(pafs.LocalFileSystem(), str(path), path.name, path.stat().st_size)
-
-
-def _remote(pattern: str) -> list[File]:
-    scheme, _, path = pattern.replace("az://", "abfs://").partition("://")
-    folder = str(PurePosixPath(path.split("*")[0] + "x").parent)  # the deepest folder without a wildcard
-    try:
-        filesystem, root = pafs.FileSystem.from_uri(f"{scheme}://{folder}")
-        infos = filesystem.get_file_info(pafs.FileSelector(root, recursive=True, allow_not_found=True))
-    except (OSError, pa.ArrowException) as error:
-        raise DataError("the address must be reachable", str(error), where=pattern) from error
-    files = [i for i in infos if i.is_file and fnmatch.fnmatch(i.path, path)]
-    return [File(filesystem, i.path, PurePosixPath(i.path).name, i.size) for i in sorted(files, key=lambda i: i.path)]
-
-
 def columns_of(file: File, delimiter: str, names: tuple[str, ...] | None) -> list[str]:
     """The names of a file's columns. Raises: DataError if the file is empty or cannot be read."""
     if names is not None:
@@ -110,8 +120,8 @@ def columns_of(file: File, delimiter: str, names: tuple[str, ...] | None) -> lis
         if file.is_parquet:
             with file.filesystem.open_input_file(file.path) as stream:
                 return list(pq.ParquetFile(stream).schema_arrow.names)
-        with file.filesystem.open_input_stream(file.path) as stream:
-            return header(stream.read(1024 * 1024), delimiter, file.name)
+        with file.filesystem.open_input_stream(file.path, compression=file.codec) as stream:
+            return header(first_line(stream, file.name), delimiter, file.name)
     except (OSError, pa.ArrowException) as error:
         raise DataError("the file must be readable", str(error), where=file.name) from error
 
@@ -128,7 +138,7 @@ def frames(
         bad_line: called for each CSV line that has the wrong number of columns, is not UTF-8, is blank, or has an
             unclosed quote.
 
-    Raises: DataError if the file cannot be read.
+    Raises: DataError if the file cannot be read, or changes while it is read.
     """
     try:
         if file.is_parquet:
@@ -149,26 +159,30 @@ def _parquet(file: File, columns: list[str]) -> Iterator[Frame]:
             lines = np.arange(row + 1, row + n + 1)
             yield Frame(rows, lines, file.name, file.size * n / total, n, row + 1)
             row += n
+        if row != parquet.metadata.num_rows:
+            came = f"it says that it has {parquet.metadata.num_rows:,} rows, and {row:,} could be read"
+            raise DataError("a Parquet file must be whole", came, where=file.name)
+    file.check_unchanged()
 
 
 def _csv(
     file: File, columns: list[str], delimiter: str, names: tuple[str, ...] | None, bad_line: BadLine
 ) -> Iterator[Frame]:
-    all_names = columns_of(file, delimiter, names)
-    compressed = file.path.endswith((".gz", ".zst", ".bz2", ".lz4"))
-    with file.filesystem.open_input_stream(file.path) as stream:  # it decompresses by the suffix of the file name
-        first, line, remaining = 1 + (names is None), 1, b""
-        while True:
-            piece = stream.read(BLOCK_BYTES)
-            block, remaining = whole_lines(remaining + piece, last=not piece)
+    if file.codec and not file.size:
+        raise DataError("the file must be readable", "it is empty, as no compressed file is", where=file.name)
+    all_names, read = columns_of(file, delimiter, names), 0
+    first, line = 1 + (names is None), 1
+    with file.filesystem.open_input_stream(file.path, compression=file.codec) as stream:
+        for block, size, last in blocks(stream, file.name, BLOCK_BYTES):
+            read += size
+            if last:  # before the last lines, which may be cut short, are read as rows
+                file.check_unchanged(read if file.codec is None else None)
             if line < first and block:
                 block, line = block.partition(b"\n")[2], 2
             if block:
                 rows, numbers, count = parse(
                     block, all_names, columns, delimiter, lambda i, text, line=line: bad_line(line + i, text)
                 )
-                size = min(len(piece), file.size) * (0.25 if compressed else 1.0)
+                size = min(size, file.size) * (0.25 if file.codec else 1.0)
                 yield Frame(rows, line + numbers, file.name, size, count, line)
                 line += count
-            if not piece:
-                return

@@ -7,7 +7,8 @@ bytes that are not UTF-8 (pyarrow raises an error). A block with any of these is
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,6 +16,52 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from ..errors import DataError
+
+LONGEST_LINE = 64 * 1024 * 1024  # bytes; a longer line is an error, so that no file can fill the memory
+HEADER_BYTES = 1024 * 1024  # read at once to find the end of the header
+_MAGIC = {
+    b"PK\x03\x04": ("a zip archive", "Unpack it"),
+    b"\x1f\x8b": ("compressed by gzip", "Give its name the ending .gz"),
+    b"(\xb5/\xfd": ("compressed by zstd", "Give its name the ending .zst"),
+    b"PAR1\x15": ("Parquet", "Give its name the ending .parquet"),
+}
+
+
+def blocks(stream: Any, file: str, size: int) -> Iterator[tuple[bytes, int, bool]]:
+    """The whole lines of a stream, block by block: (lines, bytes read, whether this is the last block).
+
+    A block may be empty; the last one always comes, and may be empty too.
+
+    Args:
+        file: the name of the file, for errors.
+        size: bytes to read at once.
+
+    Raises: DataError for a line that is longer than LONGEST_LINE.
+    """
+    remaining, line, more = b"", 1, True
+    while more:
+        piece = stream.read(size)
+        more = bool(piece)
+        block, remaining = whole_lines(remaining + piece, last=not more)
+        line += block.count(b"\n")
+        if len(remaining) > LONGEST_LINE:
+            raise _too_long(file, line)
+        yield block, len(piece), not more
+
+
+def first_line(stream: Any, file: str) -> bytes:
+    """The first bytes of a stream, with at least its first line. Raises: DataError as `blocks`."""
+    data = bytearray()
+    while b"\n" not in data and (piece := stream.read(HEADER_BYTES)):
+        data += piece
+        if len(data) > LONGEST_LINE:
+            raise _too_long(file, 1)
+    return bytes(data)
+
+
+def _too_long(file: str, line: int) -> DataError:
+    must = f"a line, or a series of blank lines, may have at most {LONGEST_LINE:,} bytes"
+    return DataError(must, "it is longer", where=f"{file}, line {line}", do="Is this a file of rows of text?")
 
 
 def whole_lines(data: bytes, last: bool) -> tuple[bytes, bytes]:
@@ -37,7 +84,10 @@ def whole_lines(data: bytes, last: bool) -> tuple[bytes, bytes]:
 
 def header(data: bytes, delimiter: str, file: str) -> list[str]:
     """The column names, from the first bytes of a file. Raises: DataError if the first line is not a header."""
-    must, line = "a CSV file must begin with a line of column names", data.split(b"\n")[0].rstrip(b"\r")
+    for magic, (came, do) in _MAGIC.items():
+        if data.startswith(magic):
+            raise DataError("a CSV file must be plain text", f"it is {came}", where=file, do=do)
+    must, line = "a CSV file must begin with a line of column names", data.split(b"\n", 1)[0].rstrip(b"\r")
     if not line.strip():
         raise DataError(must, "its first line is empty" if data.strip() else "the file is empty", where=file)
     try:
@@ -48,7 +98,8 @@ def header(data: bytes, delimiter: str, file: str) -> list[str]:
     if b"\r" in line:
         came = "the header line contains a CR that is not followed by LF"
         raise DataError("the lines of a CSV file must end in LF or CR LF", came, where=file, do="Convert them")
-    parsed = pacsv.read_csv(pa.BufferReader(line + b"\n"), None, pacsv.ParseOptions(delimiter=delimiter))
+    reading = pacsv.ReadOptions(use_threads=False, block_size=len(line) + 2)
+    parsed = pacsv.read_csv(pa.BufferReader(line + b"\n"), reading, pacsv.ParseOptions(delimiter=delimiter))
     return [name.removeprefix("\ufeff") for name in parsed.column_names]
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import fnmatch
-
 import numpy as np
 
 from ..features.values import text
 from .files import Frame
+from .find import matches
 from .schema import SplitSchema
 
 GIVEN = {"train": 0, "test": 1, "validation": 2}
@@ -26,7 +25,7 @@ def part_of_rows(frame: Frame, split: SplitSchema) -> tuple[np.ndarray | None, n
     for name, code in GIVEN.items():
         levels = split.levels(name)
         if split.by == "file":
-            if any(fnmatch.fnmatch(frame.file, pattern) for pattern in levels):
+            if any(matches(pattern, frame.file) for pattern in levels):
                 part[:] = code
         else:
             assert split.column is not None

@@ -13,7 +13,8 @@ from ..core.rows import IMPRESSIONS
 from ..errors import ConfigError, DataError
 from ..progress import Progress
 from .audit import Audit, Quarantine
-from .files import File, Frame, columns_of, find, frames
+from .files import File, Frame, columns_of, frames
+from .find import find
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,19 @@ class TableReader:
 
     Args:
         raw: the folder that file patterns are relative to.
+        allow_outside: patterns may name files of this machine outside `raw`.
     """
 
-    def __init__(self, raw: Path, audit: Audit, quarantine: Quarantine, progress: Progress) -> None:
+    def __init__(
+        self, raw: Path, audit: Audit, quarantine: Quarantine, progress: Progress, allow_outside: bool = False
+    ) -> None:
+        self._allow_outside = allow_outside
         self._raw, self._audit, self._quarantine, self._progress = raw, audit, quarantine, progress
         self.share = 1.0  # of the table that is being read: the share of its bytes that was read so far
+
+    def find(self, patterns: tuple[str, ...]) -> list[File]:
+        """The files of a table, in order. Raises: DataError if there is none."""
+        return find(patterns, self._raw, allow_outside=self._allow_outside, note=self._audit.note)
 
     def frames(
         self,
@@ -56,7 +65,7 @@ class TableReader:
             columns: the names of the columns of CSV files without a header.
             lists: the purposes whose columns may hold lists.
         """
-        files = find(patterns, self._raw)
+        files = self.find(patterns)
         total, done = sum(f.size for f in files) or 1, 0.0
         self._progress.start(f"reading {name}", total, "B")
         for file in files:

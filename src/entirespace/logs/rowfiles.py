@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +20,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..errors import DataError
+from ..errors import DataError, no_file
 from ..features.arrow import frame_of
-from .lines import header, parse, whole_lines
+from .files import CODECS, local
+from .lines import blocks, header, parse
 
 Format = Literal["csv", "jsonl", "parquet"]
 STDIN = "-"
@@ -32,7 +34,6 @@ ENDINGS: dict[str, Format] = {
     **dict.fromkeys((".jsonl", ".ndjson", ".json"), "jsonl"),
     **dict.fromkeys((".parquet", ".pq"), "parquet"),
 }
-COMPRESSED = (".gz", ".zst", ".bz2", ".lz4")
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def format_of(name: str, given: Format | None = None) -> Format:
     if given is not None:
         return given
     path = Path(name)
-    ending = Path(path.stem).suffix if path.suffix in COMPRESSED else path.suffix
+    ending = (Path(path.stem).suffix if path.suffix.lower() in CODECS else path.suffix).lower()
     if ending not in ENDINGS:
         do = "Give the format: --format csv, jsonl or parquet"
         came = "standard input has no ending" if name == STDIN else f"'{path.name}'"
@@ -77,7 +78,10 @@ def read_rows(
 
     Raises: DataError if the file is missing, empty or cannot be read.
     """
-    kind = format_of(name, given)
+    path = Path(name)
+    kind = "csv" if path.is_dir() else format_of(name, given)
+    if name != STDIN and (path.is_dir() or not path.exists()):
+        raise DataError("the file must be readable", no_file(path), where=name)
     try:
         with _opened(name, kind) as stream:
             if kind == "parquet":
@@ -94,7 +98,11 @@ def _opened(name: str, kind: Format) -> Any:
     if name == STDIN:
         # a Parquet file is read from its end, so it cannot be streamed
         return io.BytesIO(sys.stdin.buffer.read()) if kind == "parquet" else sys.stdin.buffer
-    return pa.OSFile(name, "rb") if kind == "parquet" else pa.input_stream(name, compression="detect")
+    return pa.OSFile(name, "rb") if kind == "parquet" else pa.input_stream(name, compression=_codec(name))
+
+
+def _codec(name: str) -> str | None:
+    return CODECS.get(Path(name).suffix.lower())
 
 
 def _parquet(stream: Any, name: str) -> Iterator[RowBatch]:
@@ -106,23 +114,24 @@ def _parquet(stream: Any, name: str) -> Iterator[RowBatch]:
         first += len(rows)
 
 
-def _blocks(stream: Any) -> Iterator[tuple[bytes, int]]:
-    """(whole lines, number of bytes read), a few megabytes at a time."""
-    left, more = b"", True
-    while more:
-        piece = stream.read(BLOCK_BYTES)
-        more = bool(piece)
-        block, left = whole_lines(left + piece, last=not more)
+def _blocks(stream: Any, name: str) -> Iterator[tuple[bytes, int]]:
+    """(whole lines, bytes read), a few megabytes at a time. Raises: DataError if the file changes while it is read."""
+    file = local(Path(name)) if Path(name).is_file() else None  # None: a pipe
+    read = 0
+    for block, size, last in blocks(stream, name, BLOCK_BYTES):
+        read += size
+        if last and file is not None:
+            file.check_unchanged(read if _codec(name) is None else None)
         if block:
-            yield block, len(piece)
+            yield block, size
 
 
 def _csv(stream: Any, name: str, delimiter: str, columns: Sequence[str] | None) -> Iterator[RowBatch]:
     names, first = None if columns is None else list(columns), 1
-    for block, size in _blocks(stream):
+    for block, size in _blocks(stream, name):
         if names is None:
             names = header(block, delimiter, name)
-            twice = {column for column in names if names.count(column) > 1}
+            twice = [column for column, n in Counter(names).items() if n > 1]
             if twice:
                 must = "each column of a file must have a different name"
                 raise DataError(must, f"'{min(twice)}' occurs twice", where=name)
@@ -150,7 +159,7 @@ def _in_place(good: pl.DataFrame, places: np.ndarray, count: int) -> pl.DataFram
 def _jsonl(stream: Any, name: str) -> Iterator[RowBatch]:
     first = 1
     names: dict[str, None] = {}  # every key so far: all later batches have these columns
-    for block, size in _blocks(stream):
+    for block, size in _blocks(stream, name):
         lines = block.split(b"\n")[:-1]
         for start in range(0, len(lines), ROWS):
             some = lines[start : start + ROWS]
@@ -222,7 +231,7 @@ class RowWriter:
             if self._path is None:
                 self._stream = sys.stdout.buffer
             else:
-                ending = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".lz4": "lz4"}.get(self._path.suffix)
+                ending = _codec(self._name)
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 self._stream = pa.output_stream(str(self._temporary), compression=ending)
         except OSError as error:

@@ -16,12 +16,12 @@ from ..errors import ConfigError
 from ..features.codes import Codes, HashedCodes
 from ..features.fingerprints import fingerprints
 from ..features.layout import Encoders
-from ..features.values import Content, inexact, raw_ids, read, without_missing
+from ..features.values import Content, inexact, raw_ids, read, text, without_missing
 from ..progress import SILENT, Progress
-from .audit import Audit, Outcome, Quarantine
+from .audit import EXAMPLES, Audit, Outcome, Quarantine
 from .clock import Clock
 from .conversions import Conversions, Late
-from .files import Frame, find
+from .files import Frame
 from .outcomes import Outcomes, read_outcomes
 from .parts import part_of_rows
 from .reading import Check, TableReader
@@ -44,6 +44,7 @@ class LogSource(Source):
         split: replaces the split of the schema.
         labelled: False if outcomes are not known yet; the log then needs no columns for them.
         encoders: the encoders of an earlier layout, whose fields and order of fields are used.
+        allow_outside: the schema may name files of this machine outside `raw`.
 
     Raises: ConfigError if the schema does not fit `encoders` or the files. DataError if a file cannot be read or too
     many rows are bad.
@@ -60,11 +61,12 @@ class LogSource(Source):
         split: SplitSchema | None = None,
         labelled: bool = True,
         encoders: Encoders | None = None,
+        allow_outside: bool = False,
         progress: Progress = SILENT,
     ) -> None:
         self._schema, self._raw, self._audit = schema, raw, audit
         self._on_orphan, self._labelled = on_orphan, labelled
-        self._reader = TableReader(raw, audit, quarantine, progress)
+        self._reader = TableReader(raw, audit, quarantine, progress, allow_outside)
         self._split = split or schema.split
         self.fields = schema.fields() if encoders is None else encoders.adopted(schema.fields(), "the schema")
         self.keys, self.stages = schema.keys(), STAGES
@@ -188,7 +190,7 @@ class LogSource(Source):
                 checks.append(Check("bad_order", missing, (schema.order,)))
             bad = self._reader.quarantine(frame, IMPRESSIONS, checks)
             part, neither = part_of_rows(frame, self._split)
-            self._count(frame, "other_part", neither & ~bad, why=self._split.column)
+            self._count_other_part(frame, neither & ~bad)
             fields, bad = self._fields(frame, IMPRESSIONS, bad | neither)
             orphan = self._orphans(frame, outcomes, bad)
             good = ~bad & ~orphan if self._on_orphan == "drop" else ~bad
@@ -256,6 +258,18 @@ class LogSource(Source):
     def _merged(self) -> bool:
         """Whether labels are complete only when the whole log is read: with `on_repeat = "any"`."""
         return self.on_repeat == "any"
+
+    def _count_other_part(self, frame: Frame, which: np.ndarray) -> None:
+        """Count rows of no part, with the values of the column or the files that no part lists."""
+        if not which.any():
+            return
+        self._count(frame, "other_part", which)
+        column = self._split.column
+        values = {f"file '{frame.file}'": int(which.sum())}
+        if column is not None:
+            counts = text(frame.rows[column].filter(pl.Series(which))).value_counts(sort=True, name="rows")
+            values = {f"{column} = '{value}'": rows for value, rows in counts.iter_rows()}
+        self._audit.found(IMPRESSIONS, "other_part", values)
 
     def _labels(self, outcomes: Outcomes) -> Labels:
         """The labels to stage: each stage on its own, if several rows of an impression are merged later."""
@@ -326,9 +340,10 @@ class LogSource(Source):
         self, frame: Frame, reason: str, which: np.ndarray, outcome: Outcome | None = None, why: str | None = None
     ) -> None:
         """Count impressions that are not bad. `why`: the column to show in examples. Shape: which bool (n,)."""
-        values = None if why is None else frame.rows[why].filter(pl.Series(which)).head(3).to_list()
-        texts = [] if values is None else [f"{why} = {value!r}" for value in values]
-        self._audit.count_lines(IMPRESSIONS, reason, frame.file, frame.lines[which], outcome, texts)
+        values = [] if why is None else frame.rows[why].filter(pl.Series(which)).head(EXAMPLES).to_list()
+        self._audit.count_lines(
+            IMPRESSIONS, reason, frame.file, frame.lines[which], outcome, [f"{why} = {v!r}" for v in values]
+        )
 
     # Impressions and side tables
 
@@ -368,7 +383,7 @@ class LogSource(Source):
 
     def _truth(self) -> Truth | None:
         schema = self._schema.truth
-        return None if schema is None else Truth(find(schema.files, self._raw), schema.pctr, schema.pcvr)
+        return None if schema is None else Truth(self._reader.find(schema.files), schema.pctr, schema.pcvr)
 
 
 def _field_columns(table: ImpressionsSchema | SideSchema) -> tuple[dict[str, str], set[str]]:

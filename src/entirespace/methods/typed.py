@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..errors import ConfigError
+from ..text import shortened
 from ._method import Method
 from .named import METHODS, PAPER, Family, named, of_name, with_parameters
 
@@ -131,6 +132,7 @@ def _read(text: str, where: str | None) -> tuple[str, dict[str, Any]]:
                 value = keyword.value
                 word = value.id if isinstance(value, ast.Name) else ""
                 parameters[keyword.arg] = BOOLEANS[word] if word in BOOLEANS else ast.literal_eval(value)
-    except (SyntaxError, ValueError) as error:
-        raise ConfigError("a method must be written NAME or NAME(parameter=value)", repr(text), where=where) from error
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # the last two: nested too deep
+        came = repr(shortened(text, 80))
+        raise ConfigError("a method must be written NAME or NAME(parameter=value)", came, where=where) from error
     return _canonical(name), parameters

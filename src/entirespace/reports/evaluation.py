@@ -12,6 +12,7 @@ from ..metrics.evaluation import TaskValues, TruthValues
 from ..metrics.segments import SegmentLine, SegmentTask
 from ..metrics.values import Undefined, Values, shown
 from ..tables import text_table
+from ..text import printable
 
 TASKS = {
     "ctr": "CTR on all impressions",
@@ -106,7 +107,7 @@ def sentences(by: str, lines: Sequence[SegmentLine]) -> list[str]:
         for task, m in line.tasks.items():
             if not m.miscalibrated:
                 continue
-            what = f"segment {by}={line.name}: {task.upper()} is predicted"
+            what = f"segment {by}={printable(line.name, keep='')}: {task.upper()} is predicted"
             if isinstance(m.pcoc, Undefined):
                 found.append((np.inf, f"{what} {shown(m.mean, '.3g')}, and none is observed"))
             else:

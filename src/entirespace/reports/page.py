@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
+from ..text import printable
 from . import plots
 from .comparison import Comparison
 from .diagnosis import details
@@ -60,7 +63,11 @@ one with the best AUC on the part that the title names.""",
 def page(comparison: Comparison) -> str:
     """The HTML page of a comparison."""
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        finalize=_printable,
+        undefined=StrictUndefined,
+        trim_blocks=True,
     )
     found = sections(comparison) + details(comparison)
     shown = [(s, CAPTIONS.get(s.key.split()[0], ""), _picture(comparison, s)) for s in found]
@@ -74,6 +81,11 @@ def page(comparison: Comparison) -> str:
         configuration=configuration(comparison),
         repeat=_repeat(comparison),
     )
+
+
+def _printable(value: object) -> object:
+    """A value of the page. Text from data loses its control characters; our own HTML stays as it is."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _picture(comparison: Comparison, section: Section) -> str | None:
@@ -98,8 +110,9 @@ def _picture(comparison: Comparison, section: Section) -> str | None:
 def _repeat(comparison: Comparison) -> str:
     """The command that makes this report again, if the configuration values of the report are given to it."""
     seeds = ",".join(map(str, comparison.seeds)) + ("," if len(comparison.seeds) == 1 else "")
-    methods = ",".join(f"'{line.label}'" for line in comparison.methods)
-    words = ["entirespace compare", comparison.dataset.path, "-o REPORT", f"--seeds {seeds}", f"--methods {methods}"]
+    methods = shlex.quote(",".join(line.label for line in comparison.methods))
+    dataset = shlex.quote(comparison.dataset.path)
+    words = ["entirespace compare", dataset, "-o REPORT", f"--seeds {seeds}", f"--methods {methods}"]
     if comparison.sampling_curve:
         shares = ",".join(f"{100 * point.share:g}" for point in comparison.sampling_curve)
         words.append(f"--sampling-rates {shares}")

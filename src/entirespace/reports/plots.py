@@ -22,6 +22,7 @@ COLOURS = ("#4477aa", "#ee6677", "#228833", "#b58900", "#3fa7c4", "#aa3377", "#8
 MARKS = "osD^vP*X"
 TASKS = {"cvr": "CVR task", "ctcvr": "CTCVR task"}
 STYLE: dict[Any, Any] = {
+    "text.parse_math": False,  # a dollar sign in the name of a method is no formula
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.size": 9,

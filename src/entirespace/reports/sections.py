@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..tables import markdown_table, text_table
+from ..text import markdown as literal
 
 
 class Table(NamedTuple):
@@ -30,6 +31,8 @@ def text(sections: Sequence[Section]) -> str:
 
 
 def markdown(sections: Sequence[Section]) -> str:
-    """Sections as Markdown."""
-    bodies = ((s.title, s.body if isinstance(s.body, str) else markdown_table(*s.body)) for s in sections)
+    """Sections as Markdown, in which titles, text and cells are shown literally."""
+    bodies = (
+        (literal(s.title), literal(s.body) if isinstance(s.body, str) else markdown_table(*s.body)) for s in sections
+    )
     return "\n\n".join(f"## {title}\n\n{body}" if title else body for title, body in bodies)

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from ..metrics.values import Values
 from ..tables import markdown_table, text_table
+from ..text import markdown as literal
 from .sections import Table
 
 Objective: TypeAlias = Literal["ctcvr_auc", "cvr_log_loss"]
@@ -98,7 +99,7 @@ class Tuned(Values):
 def markdown(study: Tuned) -> str:
     """The report as Markdown, with a link to the plot."""
     table, picture = markdown_table(*_table(study)), "![objective by trial and by setting](trials.svg)"
-    return f"# {_title(study)}\n\n{_verdict(study)}\n\n{picture}\n\n{table}\n"
+    return f"# {literal(_title(study))}\n\n{literal(_verdict(study))}\n\n{picture}\n\n{table}\n"
 
 
 def in_one_line(trial: Trial, study: Tuned) -> str:

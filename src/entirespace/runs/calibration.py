@@ -10,7 +10,6 @@ fitted to; calibrators of other weights are refused.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from ..config import digest, nearest
 from ..core.calibrators import Calibrator, Kind, Sampling, fit_calibrator, from_dict
 from ..dataset.dataset import Part
 from ..errors import ConfigError, RunError
-from ..records import save_json
+from ..records import read_json, save_json
 from .outputs import Outputs
 
 FORMAT = "entirespace-calibration/1"
@@ -154,7 +153,7 @@ def load_calibration(folder: Path, weights: list[str]) -> Calibration:
         return Calibration()
     do = "Delete the file, then run `entirespace evaluate RUN DATASET --calibrate KIND --save` again"
     try:
-        content = dict(json.loads(path.read_text()))
+        content = dict(read_json(path, RunError, must=f"{CALIBRATION} must be as it was written", do=do))
         checksum = content.pop("checksum")
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{CALIBRATION} must be as it was written", str(error), where=str(path), do=do) from error

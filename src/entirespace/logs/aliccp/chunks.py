@@ -21,12 +21,18 @@ from ...core.rows import Ragged
 from ...errors import DataError
 from ...kernels.intcodes import IntCodes
 from ...kernels.threads import THREADS, ahead
+from ..files import local
 from . import parse as parser
 from .bytewise import FAULTS, ORPHAN, WRONG_COUNT
 
 CHUNK = 16 << 20  # bytes; every line must be shorter than this
 _NEWLINE = ord("\n")
 T = TypeVar("T")
+KEY = "common_feature_index"
+SKELETON = ("sample_id", "click", "conversion", KEY, "feature_num")
+"""The columns of a skeleton file before its features."""
+COMMON = (KEY, "feature_num")
+"""The columns of a file of common features before its features."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,8 @@ class Fault:
 
     line: int  # from 1
     reason: str  # a key of `audit.REASONS`
-    text: str  # the line, preceded by the part of it that is wrong
+    text: str  # the line
+    why: str  # what is wrong: "click = '7'"
 
 
 @dataclass(frozen=True)
@@ -137,11 +144,13 @@ class Chunks:
                 if fault == ORPHAN:
                     orphans.append(line + n + 1)
                 else:
-                    faults.append(Fault(int(line + n + 1), FAULTS[fault], _shown(text, begin, fault, where)))
+                    why = _why(text, begin, fault, where, self._skeleton)
+                    faults.append(Fault(int(line + n + 1), FAULTS[fault], _line(text, begin), why))
         if not self._skeleton:
             fresh = self._fresh(keys)
             for i in np.flatnonzero(~fresh):
-                faults.append(Fault(int(lines[i]) + 1, "duplicate_key", _line(text, int(begins[i]))))
+                line = _line(text, int(begins[i]))
+                faults.append(Fault(int(lines[i]) + 1, "duplicate_key", line, f"{KEY} = {line.partition(',')[0]!r}"))
             if not fresh.all():
                 faults.sort(key=lambda fault: fault.line)
                 kept = np.flatnonzero(fresh)
@@ -262,8 +271,9 @@ def texts(file: Path, size: int) -> Iterator[tuple[bytearray, int]]:
 
     Two buffers are used in turn, so that one is filled while the other is parsed.
 
-    Raises: DataError for a line of `size` bytes or more.
+    Raises: DataError for a line of `size` bytes or more, or if the file changes while it is read.
     """
+    found, total = local(file), 0
     buffers = [bytearray(size + 1 + parser.PADDING) for _ in range(2)]
     carried, past = b"", 0
     with file.open("rb", buffering=0) as raw:
@@ -274,6 +284,9 @@ def texts(file: Path, size: int) -> Iterator[tuple[bytearray, int]]:
                 while have < size and read:
                     read = raw.readinto(view[have:size]) or 0
                     have += read
+                    total += read
+            if not read:
+                found.check_unchanged(total)
             if have == 0:
                 return
             if not read and text[have - 1] != _NEWLINE:
@@ -316,14 +329,16 @@ def _line(text: bytearray, begin: int) -> str:
     return text[begin : text.index(b"\n", begin)].decode(errors="backslashreplace")
 
 
-def _shown(text: bytearray, begin: int, fault: int, where: int) -> str:
-    """The line, preceded by the part of it that is wrong, because lines can be long."""
-    line = _line(text, begin)
+def _why(text: bytearray, begin: int, fault: int, where: int, skeleton: bool) -> str:
+    """What is wrong with the line at `begin`; empty if that is the whole line. `where` is the position of the fault."""
+    columns = SKELETON if skeleton else COMMON
     if fault == WRONG_COUNT:
-        columns = line.split(",", 5) if line.count(",") >= 5 else line.split(",", 2)
-        held = columns[-1].count("\x01") + 1 if columns[-1].strip("\r") else 0
-        return f"states {columns[-2]} features, has {held}: {line}"
+        *_, count, features = _line(text, begin).split(",", len(columns))
+        held = features.count("\x01") + 1 if features.strip("\r") else 0
+        return f"{columns[-1]} = {count!r}, features: {held}"
     if where == begin:
-        return line
+        return ""
     end = min(i for i in (text.find(sign, where) for sign in (b",", b"\x01", b"\n")) if i >= 0)
-    return f"{text[where:end].decode(errors='backslashreplace')!r} in: {line}"
+    column = text.count(b",", begin, where)
+    name = columns[column] if column < len(columns) else "feature"
+    return f"{name} = {text[where:end].decode(errors='backslashreplace')!r}"

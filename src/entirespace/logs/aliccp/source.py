@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from ...core.labels import Labels
 from ...core.rows import IMPRESSIONS, TEST, TRAIN, Field
-from ...errors import DataError
+from ...errors import DataError, no_folder
 from ...features.layout import Encoders, Key
 from ...progress import SILENT, Progress
 from ..audit import Audit, Outcome, Quarantine
@@ -152,7 +152,7 @@ class AliCCPSource(Source):
         for part, chunk in chunks.read(files):
             self._audit.read(table, chunk.lines_read)
             for fault in chunk.faults:
-                self._quarantine.add(chunk.file.name, fault.line, table, fault.reason, fault.text)
+                self._quarantine.add(chunk.file.name, fault.line, table, fault.reason, fault.text, fault.why)
             self._orphans(chunk)
             done += chunk.bytes_read
             self._audit.check(table, done / max(total, done))
@@ -175,7 +175,7 @@ class AliCCPSource(Source):
 def _pairs(raw: Path) -> list[tuple[Path, Path]]:
     """(skeleton, common features) of the training pair, and of the test pair if it exists."""
     if not raw.is_dir():
-        raise DataError("the raw log must be a folder", "there is no such folder", where=str(raw))
+        raise DataError("the raw log must be a folder", no_folder(raw), where=str(raw))
     pairs = []
     for part in (TRAIN, TEST):
         pair = raw / f"sample_skeleton_{part}.csv", raw / f"common_features_{part}.csv"
