@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 
@@ -212,6 +213,33 @@ def test_a_line_longer_than_a_chunk_is_refused_with_its_number(tmp_path):
     (tmp_path / "raw.csv").write_bytes(b"short\n" * 50 + b"x" * 500)
     with pytest.raises(DataError, match=r"raw.csv, line 51: a line must be shorter than 200 bytes"):
         list(texts(tmp_path / "raw.csv", 200))
+
+
+@pytest.mark.parametrize("change", [lambda size: size // 2, lambda size: size + 6])
+def test_a_file_that_changes_while_it_is_read_is_an_error(tmp_path, change):
+    path = tmp_path / "raw.csv"
+    path.write_bytes(b"short\n" * 500)
+    chunks = texts(path, 200)
+    next(chunks)
+    os.truncate(path, change(path.stat().st_size))
+    with pytest.raises(DataError, match=r"^raw\.csv: a file must not change while it is read"):
+        list(chunks)
+
+
+def test_a_bad_line_says_which_column_has_which_value(tmp_path):
+    """Each line has another fault, in both kinds of files."""
+    good = skeleton_line(A, feature("205", 1))
+    bad = [good.replace(b",0,0,", b",0,x,"), good.replace(b",1,205", b",one,205"), good.replace(A.encode(), b"")]
+    common = [common_line(A), common_line(A), common_line(A, said=3)]
+    put(tmp_path, (b"".join([good, *bad]), b"".join(common)))
+    read(tmp_path)
+    assert [row["text"].partition(" in: ")[0] for row in quarantined(tmp_path)] == [
+        f"common_feature_index = '{A}'",
+        "feature_num = '3', features: 0",
+        "conversion = 'x'",
+        "feature_num = 'one'",
+        "common_feature_index = ''",
+    ]
 
 
 def test_an_error_while_reading_ahead_is_raised_after_the_blocks_before_it():

@@ -116,7 +116,7 @@ def _parquet(stream: Any, name: str) -> Iterator[RowBatch]:
 
 def _blocks(stream: Any, name: str) -> Iterator[tuple[bytes, int]]:
     """(whole lines, bytes read), a few megabytes at a time. Raises: DataError if the file changes while it is read."""
-    file = local(Path(name)) if Path(name).is_file() else None  # None: a pipe
+    file = None if name == STDIN else local(Path(name))
     read = 0
     for block, size, last in blocks(stream, name, BLOCK_BYTES):
         read += size
