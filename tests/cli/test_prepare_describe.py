@@ -93,14 +93,17 @@ def test_what_was_met_is_in_the_report(run, raw):
     assert audit.splitlines()[1:] == [
         "impressions: 23 rows read, 21 kept, 1 left out, 1 quarantined",
         "  1 quarantined: bad_label, a label is neither 0 nor 1",
-        "    log.csv, line 23: y=1 z=2 t=5 uid=u1 item=i1",
+        "    log.csv, line 23: z = '2' in: y=1 z=2 t=5 uid=u1 item=i1",
         "  1 left out: conversion_without_click, conversion = 1 but click = 0; a kept row gets conversion = 0",
         "    log.csv, line 22",
         "  1 kept: out_of_time_order, an earlier row has a later time",
         "    log.csv, line 24",
     ]
     quarantine = Path("dataset/quarantine.csv").read_text().splitlines()
-    assert quarantine == ["file,line,table,reason,text", "log.csv,23,impressions,bad_label,y=1 z=2 t=5 uid=u1 item=i1"]
+    assert quarantine == [
+        "file,line,table,reason,text",
+        "log.csv,23,impressions,bad_label,z = '2' in: y=1 z=2 t=5 uid=u1 item=i1",
+    ]
 
 
 def test_without_roles_there_are_no_users(run, raw):

@@ -28,7 +28,7 @@ def test_what_fails_leaves_nothing_behind(log):
     assert left_behind(log.out.parent) == ["raw"]
     dataset = log.prepare(PLAIN, max_bad=0.5)
     assert (dataset.path / "quarantine.csv").read_text().splitlines()[1] == (
-        "log.csv,5,impressions,bad_label,y=9 z=0 t=4 a=d"
+        "log.csv,5,impressions,bad_label,y = '9' in: y=9 z=0 t=4 a=d"
     )
     dataset.verify()
 

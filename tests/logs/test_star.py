@@ -86,7 +86,7 @@ def test_a_bad_row_goes_to_the_quarantine_with_file_line_and_reason(log):
         ("log_2.csv.gz", "2", "impressions", "bad_order"),
     ]
     assert "bad_label" in log.audit.report()
-    assert "log_1.csv, line 3: y=2 z=0 t=2 a=x" in log.audit.report()
+    assert "log_1.csv, line 3: y = '2' in: y=2 z=0 t=2 a=x" in log.audit.report()
     assert (log.audit.rows_read("impressions"), log.audit.kept("impressions")) == (7, 2)
 
 
@@ -362,7 +362,9 @@ def test_too_many_bad_rows_are_an_early_error_with_their_reasons(log, monkeypatc
     with pytest.raises(DataError) as raised:
         log.read(PLAIN, max_bad=0.5)
     assert "at most 50 % of the rows of table 'impressions' may be bad" in str(raised.value)
-    assert "bad_label (a label is neither 0 nor 1). First: log.csv, line 2: y=5 z=0 t=1 a=x" in str(raised.value)
+    assert "bad_label (a label is neither 0 nor 1). First: log.csv, line 2: y = '5' in: y=5 z=0 t=1 a=x" in str(
+        raised.value
+    )
     assert log.audit.rows_read("impressions") < 4000  # stops when the bad rows exceed the limit of the whole table
 
 

@@ -43,8 +43,15 @@ def test_a_truth_of_another_length_is_refused(log, rows, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("p,q\n0.5,0.5\n0.5,x\n0.5,0.5\n", r"truth\.csv, line 3: the truth must be numbers, however: '.*x'"),
-        ("p,q\n0.5,0.5\n0.5\n0.5,0.5\n", r"truth\.csv, line 3: the truth must be numbers, however: '0.5'"),
+        (
+            "p,q\n0.5,0.5\n0.5,x\n0.5,0.5\n",
+            r"truth\.csv, line 3: the truth must be numbers from 0 to 1, however: '.*x'",
+        ),
+        ("p,q\n0.5,0.5\n0.5\n0.5,0.5\n", r"truth\.csv, line 3: the truth must be numbers from 0 to 1, however: '0.5'"),
+        ("p,q\n0.5,0.5\n1.7,0.5\n", r"truth\.csv, line 3: .*from 0 to 1, however: 'p = 1\.7, q = 0\.5'"),
+        ("q,p\n0.5,0.5\n-0.1,0.5\n", r"truth\.csv, line 3: .*'p = 0\.5, q = -0\.1'"),
+        ("p,q\n0.5,0.5\nnan,0.5\n", r"truth\.csv, line 3: .*'p = nan, q = 0\.5'"),
+        ("p,q\n0.5,0.5\n0.5,\n", r"truth\.csv, line 3: .*'p = 0\.5, q = '"),
         ("p\n0.5\n", r"truth\.csv: the truth must have a column 'q'"),
     ],
 )

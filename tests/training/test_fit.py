@@ -262,7 +262,7 @@ def test_errors_name_what_to_do(dataset, quick, reference, tmp_path):
     wild = quick.model_copy(update={"optimizer": quick.optimizer.model_copy(update={"learning_rate": 1e30})})
     with pytest.raises(RunError, match=r"loss must (stay|be) finite.*Lower optimizer\.learning_rate"):
         fit(ESMM(), dataset.train, config=wild)
-    with pytest.raises(RunError, match="there is none"):
+    with pytest.raises(RunError, match="a run must be a folder, however: there is no such folder"):
         Run.open(tmp_path / "nothing")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +94,8 @@ class TableReader:
         self, table: str, file: File, delimiter: str, columns: tuple[str, ...] | None, wanted: Mapping[str, str]
     ) -> None:
         there = columns_of(file, delimiter, columns)
-        twice = sorted({c for c in there if there.count(c) > 1 and c in wanted.values()})
+        used = set(wanted.values())
+        twice = sorted(c for c, n in Counter(there).items() if n > 1 and c in used)
         if twice:
             raise DataError(
                 "each column of a file must have a different name", f"'{twice[0]}' occurs twice", where=file.name
@@ -108,7 +110,6 @@ class TableReader:
                     where=file.name,
                     do='Correct the schema, or set delimiter = "..." if the columns are separated by another character',
                 )
-        used = set(wanted.values())
         unused = [c for c in there if c not in used]
         if unused:
             self._audit.note(f"{file.name}: columns not used: {', '.join(unused)}")

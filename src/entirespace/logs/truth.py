@@ -44,7 +44,7 @@ class Truth:
 
         Shape: places int (n,), from 0 within these rows -> float32 (n,) each.
 
-        Raises: DataError if the truth has fewer rows than the log, or a value that is not a number.
+        Raises: DataError if the truth has fewer rows than the log, or a value that is no probability.
         """
         while len(self._ahead) < count:
             more = next(self._frames, None)
@@ -68,10 +68,15 @@ class Truth:
         for file in files:
 
             def refuse(line: int, text: str, file: File = file) -> None:
-                raise DataError("the truth must be numbers", f"'{text}'", where=f"{file.name}, line {line}")
+                must = "the truth must be numbers from 0 to 1"
+                raise DataError(must, f"'{text}'", where=f"{file.name}, line {line}")
 
             for frame in frames(file, list(self._names), delimiter=",", names=None, bad_line=refuse):
                 rows = frame.rows.select(pl.col(n).cast(pl.Float32, strict=False) for n in self._names)
-                for i in np.flatnonzero(rows.select(pl.any_horizontal(pl.all().is_null())).to_series())[:1]:
-                    refuse(int(frame.lines[i]), ", ".join(str(v) for v in frame.rows.row(int(i))))
+                good = rows.select(
+                    pl.all_horizontal(pl.all().is_between(0, 1).fill_null(False))
+                ).to_series()  # NaN is not
+                for i in (~good).arg_true()[:1]:
+                    named = frame.rows.select(self._names).row(i, named=True)
+                    refuse(int(frame.lines[i]), ", ".join(f"{name} = {value}" for name, value in named.items()))
                 yield rows
