@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar, get_origin
 import tomlkit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from .dotted import cut, merged, put
+from .dotted import DEEPEST, cut, is_shallow, merged, put
 from .errors import ConfigError, no_file
 
 
@@ -174,10 +174,6 @@ def nearest(word: str, known: list[str] | tuple[str, ...]) -> str:
     return f"Did you mean '{match[0]}'?" if match else f"Known: {', '.join(sorted(known))}"
 
 
-DEEPEST = 50
-"""Tables and lists in a TOML or JSON file may be nested this deep; deeper ones would exhaust Python's stack."""
-
-
 def read_toml(path: Path) -> dict[str, Any]:
     """The content of a TOML file. Raises: ConfigError, with the file and the line if it is not valid TOML."""
     if path.is_dir():
@@ -200,21 +196,6 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 _SHALLOW = f"tables and lists may be nested {DEEPEST} deep at most"
-
-
-def is_shallow(value: Any) -> bool:
-    """Whether tables and lists are nested at most DEEPEST deep. It uses no recursion.
-
-    >>> is_shallow({"a": [1, [2]]})
-    True
-    """
-    level = [value]
-    for _ in range(DEEPEST + 1):
-        nested = [v for v in level if isinstance(v, Mapping | list)]
-        level = [inner for v in nested for inner in (v.values() if isinstance(v, Mapping) else v)]
-        if not level:
-            return True
-    return False
 
 
 def parse(model: type[T], data: Mapping[str, Any], where: str) -> T:

@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 
+DEEPEST = 50
+"""Tables and lists in a TOML or JSON file may be nested this deep; deeper ones would exhaust Python's stack."""
+
+
 def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested tables as one flat table with dotted names.
 
@@ -56,3 +60,18 @@ def merged(data: Mapping[str, Any], over: Any) -> Any:
         return over
     both = {k: merged(data[k], over[k]) for k in data.keys() & over.keys() if isinstance(data[k], Mapping)}
     return {**data, **over, **both}
+
+
+def is_shallow(value: Any) -> bool:
+    """Whether tables and lists are nested at most DEEPEST deep. It uses no recursion.
+
+    >>> is_shallow({"a": [1, [2]]})
+    True
+    """
+    level = [value]
+    for _ in range(DEEPEST + 1):
+        nested = [v for v in level if isinstance(v, Mapping | list)]
+        level = [inner for v in nested for inner in (v.values() if isinstance(v, Mapping) else v)]
+        if not level:
+            return True
+    return False

@@ -14,7 +14,8 @@ from typing import Any, ClassVar, Self
 
 from pydantic import ValidationError
 
-from .config import Model, digest, is_shallow
+from .config import Model, digest
+from .dotted import is_shallow
 from .errors import EntirespaceError, no_folder
 
 
