@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-
 DEEPEST = 50
 """Tables and lists in a TOML or JSON file may be nested this deep; deeper ones would exhaust Python's stack."""
 
