@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from pydantic import ConfigDict, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from ..errors import DataError
 from ..metrics.evaluation import TaskMetrics, TruthMetrics
@@ -222,6 +222,8 @@ class Comparison(Record):
     """By method, then by seed."""
     paper: dict[str, dict[str, str]]
     """The paper's own Table 2, by method, then by headline task."""
+    warnings: list[str] = Field(default_factory=list[str])
+    """What a reader of the report must know first, one sentence or two each, such as few conversions in a part."""
 
     def plain(self) -> dict[str, Any]:
         """Plain values for JSON."""
