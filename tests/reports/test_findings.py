@@ -7,6 +7,7 @@ import math
 import pytest
 from made_comparisons import NO_POSITIVES, against, comparison, line, metrics
 
+from entirespace.metrics.significance import Paired
 from entirespace.metrics.values import Undefined
 from entirespace.reports.findings import findings
 
@@ -88,8 +89,7 @@ def test_one_seed_is_not_a_test() -> None:
 
 def test_the_same_difference_for_every_seed_is_not_a_test() -> None:
     same = Undefined("the difference is the same for every seed")
-    test = against(0.0, p_holm=None)
-    test = test.model_copy(update={"seeds": test.seeds.__class__(0.0, 0.0, same, same, 3)})
+    test = against(0.0, p_holm=None).model_copy(update={"seeds": Paired(0.0, 0.0, same, same, 3)})
     tie = line("OVERSAMPLING", metrics(0.70), metrics(0.60), {"BASE": (test, test)})
     assert findings(comparison(BASE, tie))[0].startswith(
         "On the CVR task, BASE and OVERSAMPLING have the highest AUC, 70.00 %; no difference could be tested over "

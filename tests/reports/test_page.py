@@ -107,6 +107,10 @@ def test_the_page_begins_with_findings_and_warnings_then_contents(made):
     assert places == sorted(places)
 
 
+def test_the_numbers_of_an_axis_are_plain(made):
+    assert "mathdefault" not in made[0].read_text(), "dollar signs are no formulas, so no label may be one"
+
+
 def test_contents_lead_to_every_section(made):
     text = made[0].read_text()
     linked = re.findall(r'<a href="#([^"]+)"', text)

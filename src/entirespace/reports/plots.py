@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
@@ -122,6 +123,8 @@ def reliability(comparison: Comparison, task: str) -> str | None:
             axis.errorbar(x, y, yerr=whiskers, fmt="o-", color=COLOURS[i % 7], markersize=3, linewidth=1)
             axis.set_title(label, fontsize=8)
             axis.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
+            for one in (axis.xaxis, axis.yaxis):
+                _plain(one, subs=(1.0,) if ends[1] > 20 * ends[0] else (1.0, 2.0, 5.0))
         figure.supxlabel("predicted", fontsize=9)
         figure.supylabel("observed", fontsize=9)
         return _svg(figure, f"reliability-{task}")
@@ -176,7 +179,7 @@ def _deciles(found: Mapping[str, Sequence[_Point | None]], ratio: str, name: str
             )
             axis.set_title(label, fontsize=8)
             axis.set(yscale="log", xticks=range(1, 11, 3))
-            _ratios(axis)
+            _plain(axis.yaxis, subs=(1.0, 3.0))
         figure.supxlabel("decile of pCTR", fontsize=9)
         figure.supylabel(ratio, fontsize=9)
         return _svg(figure, name)
@@ -197,6 +200,7 @@ def histogram(comparison: Comparison) -> str | None:
                 axis.stairs(shares, edges, color=COLOURS[i % 7], label=place, **style)  # type: ignore[arg-type]
             axis.set_title(label, fontsize=8)
             axis.set(xscale="log", xlim=(edges[held[0]], edges[held[-1] + 1]))
+            _plain(axis.xaxis)
         figure.supxlabel("pCVR (filled: clicked impressions; line: un-clicked)", fontsize=9)
         figure.supylabel("% of the impressions", fontsize=9)
         return _svg(figure, "histogram")
@@ -206,7 +210,7 @@ def _panels(named: Mapping[str, Any], across: int = 4) -> tuple[Figure, list[Axe
     """A small panel for each name, up to `across` in a row, with common axes."""
     across = min(across, len(named))
     down = -(-len(named) // across)
-    figure = Figure(figsize=(2.0 * across + 0.4, 1.9 * down + 0.4), layout="constrained")
+    figure = Figure(figsize=(2.0 * max(across, 1.5) + 0.4, 1.9 * down + 0.4), layout="constrained")
     grid = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
     panels = [axis for row in grid for axis in row]
     for i, axis in enumerate(panels):
@@ -216,11 +220,11 @@ def _panels(named: Mapping[str, Any], across: int = 4) -> tuple[Figure, list[Axe
     return figure, panels[: len(named)]
 
 
-def _ratios(axis: Axes) -> None:
-    """Label a logarithmic axis with plain numbers."""
-    axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
-    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.yaxis.set_minor_formatter(NullFormatter())
+def _plain(axis: Axis, subs: Sequence[float] = (1.0,)) -> None:
+    """Label a logarithmic axis with plain numbers: each of `subs` times powers of ten."""
+    axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def learning(comparison: Comparison) -> str | None:
