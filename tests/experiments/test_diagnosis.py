@@ -75,7 +75,7 @@ def test_an_injected_miscalibration_is_in_the_report():
     fields = [Segments("tab", ("a", "b", "c", "d"), coded(tab))]
     methods = {name: diagnose(truths, p, fields) for name, p in (("right", scores), ("wrong", wrong))}
     diagnosis = Diagnosis(seed=0, edges=edges().tolist(), truth={}, methods=methods)
-    comparison = Comparison.model_construct(diagnosis=diagnosis)
+    comparison = Comparison.model_construct(diagnosis=diagnosis, learning={})
     told = text([s for s in details(comparison) if s.key == "segments tab"])
     lines = [line for line in told.splitlines() if line.lstrip().startswith("wrong")]
     assert len(lines) == 2

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import re
+import shlex
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,8 +12,12 @@ import pytest
 
 from entirespace.experiments.compare import compare
 from entirespace.methods import BASE, ESMM
+from entirespace.reports.cautions import warnings
 from entirespace.reports.comparison import Comparison
+from entirespace.reports.diagnosis import details
+from entirespace.reports.findings import findings
 from entirespace.reports.page import page
+from entirespace.reports.report import markdown
 
 
 @pytest.fixture(scope="module")
@@ -80,12 +86,66 @@ def test_every_number_is_text(made):
     assert "--sampling-rates 30,100" in text
 
 
-def test_each_picture_has_a_caption(made):
-    sections = made[0].read_text().split("<section ")[1:]
+def test_each_picture_has_a_caption_and_its_numbers_folded_under_it(made):
+    sections = made[0].read_text().split("<h2>")[1:]
     drawn = [s for s in sections if "<svg" in s]
     # Table 2, against BASE and ESMM, both curves, reliability (3), deciles (2), truth (3), histogram, learning
-    assert len(drawn) == 15
-    assert all('class="caption"' in s for s in drawn)
+    assert sum(s.count("<svg") for s in drawn) == 15
+    folded = re.compile(r'\s*<details><summary>.*?</summary>\s*<div class="wide".*?<table>', re.DOTALL)
+    for section in drawn:
+        assert 'class="caption"' in section
+        assert all(folded.match(under) for under in section.split("</figure>")[1:])
+
+
+def test_the_page_begins_with_findings_and_warnings_then_contents(made):
+    text, comparison = made[0].read_text(), made[1]
+    shown = html.unescape(text)
+    for sentence in (*findings(comparison), *warnings(comparison)):
+        assert f"<li>{sentence}</li>" in shown
+        assert f"- {sentence}" in str(comparison)
+    places = [text.index(part) for part in ('id="findings"', 'id="warnings"', "<nav", "<svg")]
+    assert places == sorted(places)
+
+
+def test_the_numbers_of_an_axis_are_plain(made):
+    assert "mathdefault" not in made[0].read_text(), "dollar signs are no formulas, so no label may be one"
+
+
+def test_contents_lead_to_every_section(made):
+    text = made[0].read_text()
+    linked = re.findall(r'<a href="#([^"]+)"', text)
+    assert linked[0] == "table2"
+    assert set(linked) <= set(Seen(text).ids)
+    assert len(linked) == text.count("<h2>") - 3, "all but the findings, the warnings and the contents"
+    report = made[0].with_name("report.md").read_text()
+    links, titles = re.findall(r"^- \[.*\]\(#(.+)\)$", report, re.M), re.findall(r"^## (.+)$", report, re.M)
+    assert titles[:3] == ["What came out", "Warnings", "Contents"]
+    assert links == [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles[3:]]
+
+
+def test_sections_of_one_form_stand_side_by_side(made):
+    truth = made[0].read_text().split('<section id="truth-deciles">')[1].split("<h2>")[1]
+    assert re.findall("<h3>(.*?)</h3>", truth) == ["Clicked impressions", "Un-clicked impressions", "All impressions"]
+    assert truth.count('<div class="beside">') == 1
+    assert truth.count("<svg") == 3
+
+
+def test_every_table_and_picture_scrolls_in_its_own_box(made):
+    text = made[0].read_text()
+    assert text.count("<table>") == len(re.findall(r'<div class="wide"[^>]*><table>', text)) > 10
+    assert text.count("<svg") == len(re.findall(r'<figure class="wide"[^>]*><svg', text))
+
+
+def test_a_log_that_gives_the_truth_is_not_called_simulated(made):
+    for told in (made[0].read_text(), made[0].with_name("report.md").read_text(), str(made[1])):
+        assert "true pCVR" in told
+        assert not re.search("simulat", told.replace(made[1].dataset.path, ""), re.I)
+
+
+def test_the_losses_of_the_learning_curves_are_text(made):
+    checks = [check.validation_loss for check in made[1].learning["ESMM"]["1"]]
+    at = checks.index(min(checks))
+    assert f"{checks[0]:.5g} → {checks[at]:.5g} ({at + 1} / {len(checks)})" in made[0].read_text()
 
 
 def test_a_name_is_never_markup(made):
@@ -95,3 +155,27 @@ def test_a_name_is_never_markup(made):
     assert "a &lt;b&gt;field&lt;/b&gt; &amp; more" in text
     assert '<td class="word">&lt;x&gt;</td>' in text
     assert "<x>" not in text
+
+
+def test_a_name_is_never_markup_in_markdown_either(made):
+    name = "<img src=x> | [a](javascript:b) `c`"
+    first, *others = made[1].methods
+    counts = made[1].dataset.model_copy(update={"path": name, "unseen": {name: 0.5}})
+    changes = {"dataset": counts, "warnings": [name], "methods": [first.model_copy(update={"label": name}), *others]}
+    hostile = made[1].model_copy(update=changes)
+    prose = markdown(hostile, details(hostile)).partition("```")[0]
+    assert prose.count("&lt;img src=x&gt;") > 5
+    plain = re.sub(r"\\.", "", prose)  # without the characters that a backslash escapes
+    assert "<img" not in plain
+    assert "[a](" not in plain
+    assert "`c`" not in plain
+    row = next(line for line in plain.splitlines() if line.startswith("| &lt;img"))
+    assert row.count("|") == 7, "Table 2 has six columns"
+
+
+def test_the_command_to_repeat_can_be_pasted(made):
+    counts = made[1].dataset.model_copy(update={"path": "my data; rm x"})
+    text = html.unescape(page(made[1].model_copy(update={"dataset": counts})))
+    words = shlex.split(text.split('<pre class="words">')[1].partition("</pre>")[0])
+    assert words[:3] == ["entirespace", "compare", "my data; rm x"]
+    assert words[words.index("--methods") + 1] == "BASE,ESMM"

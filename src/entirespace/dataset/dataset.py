@@ -173,7 +173,7 @@ class Part:
             )
 
     def truth(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """True pCTR and pCVR, float32 (N,) each, of a simulated log; else None."""
+        """True pCTR and pCVR, float32 (N,) each; None if the log does not give them."""
         if not self.dataset.manifest.truth:
             return None
         return self.column(TRUTH[0]), self.column(TRUTH[1])

@@ -106,7 +106,7 @@ def text(about: dict[str, Any]) -> str:
         [
             f"{about['path']} (digest {about['digest'][:12]})"
             + ("" if about["labelled"] else ", outcomes are not known")
-            + (", simulated: the true probabilities of every impression are known" if about["truth"] else ""),
+            + (", the true probabilities of every impression are known" if about["truth"] else ""),
             table1,
             f"{len(about['fields'])} fields, {rows:,} rows of the embedding (one per field is for unseen ids)\n"
             + fields,

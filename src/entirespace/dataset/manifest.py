@@ -93,7 +93,7 @@ class Manifest(Record):
     """False: outcomes were not known yet, and the columns of all stages are false."""
     roles: Roles
     truth: bool
-    """The log is simulated, and impressions have the columns true_pctr and true_pcvr."""
+    """The log gives the true probabilities: impressions have the columns true_pctr and true_pcvr."""
     timed: tuple[str, ...]
     """The stages whose time is known."""
     weighted: bool

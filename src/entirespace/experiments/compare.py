@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from .._version import __version__
 from ..config import Config
@@ -122,10 +123,11 @@ def _compare(
         some = config.model_copy(update={"training": config.training.model_copy(update={"share": share})})
         on_some = evaluate_all(Runs(data, some, out / "runs"), list(lines), seeds, jobs, progress)
         curve.append(_curve_point(share, len(data.train.sampled(share)), on_some))
+    about = describe(data)
     comparison = Comparison(
         entirespace=__version__,
-        dataset=_counts(data),
-        description=description_text(describe(data)),
+        dataset=_counts(data, about),
+        description=description_text(about),
         seeds=seeds,
         select=select,
         config=config.model_dump(mode="json"),
@@ -139,10 +141,11 @@ def _compare(
         ),
         learning={method.label: {str(s): runs.learning(method, s) for s in seeds} for method in lines},
         paper={name: dict(zip(HEADLINES, values, strict=True)) for name, values in PAPER_TABLE_2.items()},
+        warnings=[],
     )
     comparison.write(out / "report.json")
-    (out / "report.md").write_text(markdown(comparison, details(comparison)))
-    (out / "report.html").write_text(page(comparison))
+    (out / "report.md").write_text(markdown(comparison, details(comparison)), encoding="utf-8")
+    (out / "report.html").write_text(page(comparison), encoding="utf-8")
     return comparison
 
 
@@ -163,9 +166,16 @@ def _curve_point(share: float, impressions: int, found: Found) -> CurvePoint:
     return CurvePoint(share=share, impressions=impressions, auc=means)
 
 
-def _counts(data: Dataset) -> DatasetCounts:
+def _counts(data: Dataset, about: dict[str, Any]) -> DatasetCounts:
     train, validation, test = (
         PartCounts(impressions=len(part), clicks=part.counts["click"], conversions=part.counts["conversion"])
         for part in (data.train, data.validation, data.test)
     )
-    return DatasetCounts(path=str(data.path), digest=data.digest, train=train, validation=validation, test=test)
+    return DatasetCounts(
+        path=str(data.path),
+        digest=data.digest,
+        train=train,
+        validation=validation,
+        test=test,
+        unseen={field["field"]: field["unseen_in_test"] for field in about["fields"]},
+    )

@@ -89,7 +89,7 @@ def edges() -> np.ndarray:
 
 
 def true_histogram(truths: Truths) -> dict[str, list[int]]:
-    """The histogram of the true pCVR of a simulated log; empty for other logs."""
+    """The histogram of the true pCVR; empty if the log does not give it."""
     if truths.pcvr is None:
         return {}
     return {"clicked": histogram(truths.pcvr[truths.click]), "un-clicked": histogram(truths.pcvr[~truths.click])}

@@ -23,7 +23,7 @@ from ..reports.comparison import (
     TruthSpreads,
 )
 from ..reports.evaluation import Evaluation
-from ..reports.report import AGAINST
+from ..reports.findings import AGAINST
 from .runs import Found
 
 Scores = Callable[[Method, int], Probabilities]

@@ -38,7 +38,7 @@ class Block:
     order: np.ndarray | None = None  # int64, the time; None: the order of the rows is the order in time
     part: np.ndarray | None = None  # int8: 0 train, 1 test, 2 validation; None: the split is made later
     links: dict[str, np.ndarray] = field(default_factory=dict)  # side table -> int32 row in it; -1: no such row
-    truth: tuple[np.ndarray, np.ndarray] | None = None  # float32 (rows,) each: true pCTR and pCVR, of a simulated log
+    truth: tuple[np.ndarray, np.ndarray] | None = None  # float32 (rows,) each: true pCTR and pCVR, if known
     fingerprint: np.ndarray | None = None  # uint64 (rows, 2), equal for exact repeats; None: repeats are kept
     lot: np.ndarray | None = None  # uint64 (rows, 2): what decides the part by chance; None: it is not made by chance
     roles: dict[str, np.ndarray] = field(

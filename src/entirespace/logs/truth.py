@@ -1,4 +1,4 @@
-"""The true probabilities of a simulated log: files with one row per row of the log, in the same order."""
+"""The true probabilities of a log that gives them: files with one row per row of the log, in the same order."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class TaskMetrics(Values, Generic[V]):
 
 
 class TruthMetrics(Values, Generic[V]):
-    """pCVR against the true pCVR of a simulated log."""
+    """pCVR against the true pCVR that the log gives."""
 
     impressions: V
     rank_correlation: V
@@ -76,7 +76,7 @@ class Truths:
     click: np.ndarray  # bool, y
     conversion: np.ndarray  # bool, y & z
     user: np.ndarray | None  # int32, -1 if unknown; None if the dataset names no user
-    pcvr: np.ndarray | None  # float32, the true pCVR of a simulated log; None for other logs
+    pcvr: np.ndarray | None  # float32, the true pCVR; None if the log does not give it
 
     @staticmethod
     def of(part: Part) -> Truths:
@@ -131,7 +131,7 @@ def _metrics(
 
 
 def measure_against_truth(pcvr: np.ndarray, truths: Truths) -> dict[str, TruthValues]:
-    """pCVR against the true pCVR, by "clicked", "un-clicked" and "all" impressions; empty if the log is not simulated.
+    """pCVR against the true pCVR, by "clicked", "un-clicked" and "all" impressions; empty if the log does not give it.
 
     Shape: float32 (N,). Raises: ValueError for predictions that are NaN or negative.
     """

@@ -44,7 +44,7 @@ class SegmentTask(Values):
 
 
 class SegmentTruth(Values):
-    """pCVR and the true pCVR of one segment of a simulated log."""
+    """pCVR and the true pCVR of one segment."""
 
     mean: Value
     true_mean: Value

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from pydantic import ConfigDict, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from ..errors import DataError
 from ..metrics.evaluation import TaskMetrics, TruthMetrics
@@ -112,7 +112,7 @@ class Line(Values):
     tasks: dict[str, TaskSpreads]
     """By task."""
     truth: dict[str, TruthSpreads]
-    """By "clicked", "un-clicked" and "all" impressions; empty if the log is not simulated."""
+    """By "clicked", "un-clicked" and "all" impressions; empty if the log does not give the true pCVR."""
     auc: dict[str, list[Value | None]]
     """By headline task, then for each seed."""
     against: dict[str, dict[str, Against]]
@@ -158,7 +158,7 @@ class Diagnosis(Values):
     edges: list[float]
     """The edges of the histograms' bins."""
     truth: dict[str, list[int]]
-    """The histogram of the true pCVR of a simulated log; empty for other logs."""
+    """The histogram of the true pCVR; empty if the log does not give it."""
     methods: dict[str, MethodDiagnosis]
     """By label of the method."""
 
@@ -194,6 +194,8 @@ class DatasetCounts(Values):
     train: PartCounts
     validation: PartCounts
     test: PartCounts
+    unseen: dict[str, float] = Field(default_factory=dict[str, float])
+    """The share of the test part's ids that are not in the training part, by field."""
 
     @property
     def parts(self) -> dict[str, PartCounts]:
@@ -222,6 +224,8 @@ class Comparison(Record):
     """By method, then by seed."""
     paper: dict[str, dict[str, str]]
     """The paper's own Table 2, by method, then by headline task."""
+    warnings: list[str] = Field(default_factory=list[str])
+    """What a reader of the report must know first, one sentence or two each, such as few conversions in a part."""
 
     def plain(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -6,51 +6,74 @@ from collections.abc import Callable, Sequence
 
 from ..metrics.segments import DECILE, SegmentLine, SegmentTask
 from ..metrics.values import shown
-from .comparison import Bin, Comparison, Diagnosis, MethodDiagnosis
+from .comparison import Bin, Check, Comparison, Diagnosis, MethodDiagnosis
 from .evaluation import sentences
 from .report import PLACES
-from .sections import Section, Table
+from .sections import Beside, Section, Table
 
 NAMES = {"ctr": "CTR", "cvr": "CVR on clicked impressions", "ctcvr": "CTCVR on all impressions"}
 
 
 def details(comparison: Comparison) -> list[Section]:
-    """Sections on one seed's runs: reliability, calibration by decile of pCTR and by field, distribution of pCVR."""
+    """Sections on one seed's runs: reliability, calibration by decile of pCTR and by field, distribution of pCVR.
+
+    The last one is on the runs of all seeds: their losses during training.
+    """
     diagnosis = comparison.diagnosis
-    found, seed = diagnosis.methods, diagnosis.seed
-    sections = [
-        Section(
-            f"reliability {task}",
-            f"Reliability of {name}, seed {seed}: predicted % → observed % (95 % interval)",
-            _reliability(found, task),
-        )
-        for task, name in NAMES.items()
-    ]
-    sections += [
-        Section(
-            f"deciles {task}",
-            f"{NAMES[task]} by decile of pCTR, seed {seed}: predicted/observed (95 % interval)",
-            _by_decile(found, lambda line, task=task: _pcoc(line.tasks[task])),
-        )
+    found, seed = diagnosis.methods, f"seed {diagnosis.seed}"
+    ratio = f"predicted/observed (95 % interval), {seed}"
+    reliability = [Section(f"reliability {task}", name, _reliability(found, task)) for task, name in NAMES.items()]
+    deciles = [
+        Section(f"deciles {task}", NAMES[task], _by_decile(found, lambda line, task=task: _pcoc(line.tasks[task])))
         for task in ("cvr", "ctcvr")
     ]
+    how = f"predicted % → observed % (95 % interval), {seed}"
+    sections = [
+        Section("reliability", "Reliability", Beside(reliability), how),
+        Section("deciles", "Calibration by decile of pCTR", Beside(deciles), ratio),
+    ]
     if diagnosis.truth:
-        sections += [
+        beside = [
             Section(
-                f"truth {place}",
-                f"pCVR / true pCVR by decile of pCTR, {place} impressions, seed {seed}",
+                f"truth-deciles {place}",
+                f"{place} impressions".capitalize(),
                 _by_decile(found, lambda line, place=place: shown(line.truth[place].pcoc, ".3f", absent="-")),
             )
             for place in PLACES
         ]
+        sections.append(Section("truth-deciles", "pCVR / true pCVR by decile of pCTR", Beside(beside), seed))
     for by in next(iter(found.values())).segments:
         by_method = {label: sentences(by, m.segments[by]) for label, m in found.items()}
         rows = [[label, line] for label, lines in by_method.items() for line in lines or ["no significant difference"]]
-        title = f"Miscalibrated by {by}, seed {seed} (exact Poisson tests, Holm's correction for each method)"
-        sections.append(Section(f"segments {by}", title, Table(["method", "segment"], rows)))
-    title = f"Distribution of pCVR: % of the clicked / % of the un-clicked impressions, seed {seed}"
-    sections.append(Section("histogram", title, _spread(diagnosis)))
+        how = f"exact Poisson tests, Holm's correction for each method, {seed}"
+        sections.append(
+            Section(f"segments {by}", f"Miscalibrated by {by}", Table(["method", "segment"], rows, words=2), how)
+        )
+    how = f"% of the clicked / % of the un-clicked impressions, {seed}"
+    sections.append(Section("histogram", "Distribution of pCVR", _spread(diagnosis), how))
+    if any(_validated(checks) for seeds in comparison.learning.values() for checks in seeds.values()):
+        how = "validation loss in nats: first → lowest (which validation / how many)"
+        sections.append(Section("learning", "Learning curves", _learning(comparison), how))
     return sections
+
+
+def _validated(checks: Sequence[Check]) -> list[float]:
+    return [check.validation_loss for check in checks if check.validation_loss is not None]
+
+
+def _learning(comparison: Comparison) -> Table:
+    def cell(checks: Sequence[Check]) -> str:
+        losses = _validated(checks)
+        if not losses:
+            return "-"
+        least = min(losses)
+        return f"{losses[0]:.5g} → {least:.5g} ({losses.index(least) + 1} / {len(losses)})"
+
+    rows = [
+        [label, *(cell(seeds.get(str(seed), [])) for seed in comparison.seeds)]
+        for label, seeds in comparison.learning.items()
+    ]
+    return Table(["method", *(f"seed {seed}" for seed in comparison.seeds)], rows)
 
 
 def _reliability(found: dict[str, MethodDiagnosis], task: str) -> Table:

@@ -31,7 +31,7 @@ class Evaluation(Values):
     tasks: dict[str, TaskValues]
     """By task."""
     truth: dict[str, TruthValues]
-    """pCVR against the true pCVR of a simulated log, on clicked, un-clicked and all impressions."""
+    """pCVR against the true pCVR, if the log gives it, on clicked, un-clicked and all impressions."""
     segments: dict[str, list[SegmentLine]] = Field(default_factory=dict)
     """The calibration of `Outputs.bid` in each segment, by the name of the field or "decile of pCTR"."""
     calibration: dict[str, Any] = Field(default_factory=dict)

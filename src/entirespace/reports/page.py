@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -12,8 +15,8 @@ from ..text import printable
 from . import plots
 from .comparison import Comparison
 from .diagnosis import details
-from .report import configuration, sections, title
-from .sections import Section
+from .report import configuration, opening, tables, title
+from .sections import Beside, Section
 
 CAPTIONS = {
     "table2": """How well each method ranks the impressions, in two tasks. AUC is the probability that an impression
@@ -36,9 +39,12 @@ the line goes up again, the network overfits; training then returns to the weigh
     "beyond": """AUC depends on the order of the predictions only. Log loss also depends on the probabilities; lower is
 better. Predicted/observed is the sum of the predictions divided by the number of events: 1 is right on average; with
 1.5, bids are 50 % too high. AUC inside users compares only impressions of the same user.""",
-    "truth": """This log is simulated, so the true pCVR of every impression is known, also of impressions without a
-click. No real log has it. A method that learns from clicked impressions only can be right on these and wrong on the
-others: this is the sample selection bias.""",
+    "truth": """This log gives the true pCVR of every impression, also of impressions without a click. A method that
+learns from clicked impressions only can be right on these and wrong on the others: this is the sample selection
+bias.""",
+    "truth-deciles": """The mean pCVR divided by the mean true pCVR, in ten groups of equal size by pCTR, the lowest
+first. At 1 the method is right; above 1, its pCVR is too high. Compare the same method on impressions that were
+clicked, on those that were not, and on all.""",
     "calibration": """How close predicted probabilities are to observed rates. ECE (expected calibration error): the
 mean difference between prediction and observed rate over 50 bins with equal numbers of impressions; 0 is best.
 Normalised entropy: the log loss divided by the log loss of predicting the mean rate for every impression; below 1 is
@@ -51,13 +57,27 @@ intervals of the observed rate.""",
 lowest first. A method that is calibrated only on clicked impressions differs from 1 at the left, where clicks are rare.
 Above 1, predictions and bids are too high.""",
     "histogram": """The distribution of the predicted pCVR on clicked and on un-clicked impressions. A method that
-learns from clicked impressions only has never seen the un-clicked ones. For a simulated log, the distribution of the
-true pCVR is shown, too.""",
+learns from clicked impressions only has never seen the un-clicked ones. If the log gives the true pCVR, its
+distribution is shown, too.""",
     "segments": """Groups of impressions whose predictions differ from the observed rate significantly, those with the
 largest difference first.""",
     "searched": """The methods whose rate or number of copies was chosen. Each value was trained; the tables show the
 one with the best AUC on the part that the title names.""",
 }
+
+
+class Shown(NamedTuple):
+    """A section as the page shows it: with a caption, a picture, or parts side by side."""
+
+    section: Section
+    caption: str
+    picture: str | None
+    beside: Sequence[Shown]
+
+    @property
+    def id(self) -> str:
+        """The id of its element."""
+        return re.sub(r"[^\w-]", "-", self.section.key)
 
 
 def page(comparison: Comparison) -> str:
@@ -69,15 +89,11 @@ def page(comparison: Comparison) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
     )
-    found = sections(comparison) + details(comparison)
-    shown = [(s, CAPTIONS.get(s.key.split()[0], ""), _picture(comparison, s)) for s in found]
-    learned = plots.learning(comparison)
-    if learned:
-        shown.append((Section("learning", "Learning curves", ""), CAPTIONS["learning"], learned))
     return environment.get_template("page.html").render(
         title=title(comparison),
         comparison=comparison,
-        sections=shown,
+        opening=opening(comparison),
+        sections=[_shown(comparison, section) for section in [*tables(comparison), *details(comparison)]],
         configuration=configuration(comparison),
         repeat=_repeat(comparison),
     )
@@ -88,32 +104,39 @@ def _printable(value: object) -> object:
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
+def _shown(comparison: Comparison, section: Section) -> Shown:
+    beside = section.body.sections if isinstance(section.body, Beside) else ()
+    parts = [_shown(comparison, part)._replace(caption="") for part in beside]
+    return Shown(section, CAPTIONS.get(section.key.split()[0], ""), _picture(comparison, section), parts)
+
+
 def _picture(comparison: Comparison, section: Section) -> str | None:
-    kind, _, what = section.key.partition(" ")
-    if kind == "table2":
-        return plots.table2(comparison)
-    if kind == "against":
-        return plots.against(comparison, what)
-    if kind == "curve":
-        return plots.sampling_curve(comparison, what)
-    if kind == "reliability":
-        return plots.reliability(comparison, what)
-    if kind == "deciles":
-        return plots.by_decile(comparison, what)
-    if kind == "truth" and what:
-        return plots.over_truth_by_decile(comparison, what)
-    if kind == "histogram":
-        return plots.histogram(comparison)
-    return None
+    match section.key.split(" ", 1):
+        case ["table2"]:
+            return plots.table2(comparison)
+        case ["against", other]:
+            return plots.against(comparison, other)
+        case ["curve", task]:
+            return plots.sampling_curve(comparison, task)
+        case ["reliability", task]:
+            return plots.reliability(comparison, task)
+        case ["deciles", task]:
+            return plots.by_decile(comparison, task)
+        case ["truth-deciles", place]:
+            return plots.over_truth_by_decile(comparison, place)
+        case ["histogram"]:
+            return plots.histogram(comparison)
+        case ["learning"]:
+            return plots.learning(comparison)
+        case _:
+            return None
 
 
 def _repeat(comparison: Comparison) -> str:
     """The command that makes this report again, if the configuration values of the report are given to it."""
     seeds = ",".join(map(str, comparison.seeds)) + ("," if len(comparison.seeds) == 1 else "")
-    methods = shlex.quote(",".join(line.label for line in comparison.methods))
-    dataset = shlex.quote(comparison.dataset.path)
-    words = ["entirespace compare", dataset, "-o REPORT", f"--seeds {seeds}", f"--methods {methods}"]
+    methods = ",".join(line.label for line in comparison.methods)
+    words = ["entirespace", "compare", comparison.dataset.path, "-o", "REPORT", "--seeds", seeds, "--methods", methods]
     if comparison.sampling_curve:
-        shares = ",".join(f"{100 * point.share:g}" for point in comparison.sampling_curve)
-        words.append(f"--sampling-rates {shares}")
-    return " ".join(words)
+        words += ["--sampling-rates", ",".join(f"{100 * point.share:g}" for point in comparison.sampling_curve)]
+    return shlex.join(words)

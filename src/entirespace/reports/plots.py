@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
@@ -20,6 +21,7 @@ from .comparison import Comparison, Spread
 INK = "#123456"  # stands for the page's text colour
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#b58900", "#3fa7c4", "#aa3377", "#888888")  # Tol's, on white and black
 MARKS = "osD^vP*X"
+LEAST, MOST = 4.25, 6.75  # rem in the page for an inch of a figure
 TASKS = {"cvr": "CVR task", "ctcvr": "CTCVR task"}
 STYLE: dict[Any, Any] = {
     "text.parse_math": False,  # a dollar sign in the name of a method is no formula
@@ -113,7 +115,7 @@ def reliability(comparison: Comparison, task: str) -> str | None:
         return None
     ends = 0.7 * min(held), 1.4 * max(held)
     with rc_context(STYLE):
-        figure, panels = _panels(curves)
+        figure, panels = _panels(curves, across=2)
         for i, (axis, (label, curve)) in enumerate(zip(panels, curves.items(), strict=True)):
             x, y = [b.predicted for b in curve], [b.observed for b in curve]
             whiskers = [[b.observed - b.low for b in curve], [b.high - b.observed for b in curve]]
@@ -121,6 +123,8 @@ def reliability(comparison: Comparison, task: str) -> str | None:
             axis.errorbar(x, y, yerr=whiskers, fmt="o-", color=COLOURS[i % 7], markersize=3, linewidth=1)
             axis.set_title(label, fontsize=8)
             axis.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
+            for one in (axis.xaxis, axis.yaxis):
+                _plain(one, subs=(1.0,) if ends[1] > 20 * ends[0] else (1.0, 2.0, 5.0))
         figure.supxlabel("predicted", fontsize=9)
         figure.supylabel("observed", fontsize=9)
         return _svg(figure, f"reliability-{task}")
@@ -159,7 +163,7 @@ def _point(line: SegmentLine, m: SegmentTask | SegmentTruth) -> _Point | None:
 
 def _deciles(found: Mapping[str, Sequence[_Point | None]], ratio: str, name: str) -> str:
     with rc_context(STYLE):
-        figure, panels = _panels(found)
+        figure, panels = _panels(found, across=2)
         for i, (axis, (label, all_)) in enumerate(zip(panels, found.items(), strict=True)):
             points = [point for point in all_ if point is not None]
             ends = [(p.ratio - p.ends[0], p.ends[1] - p.ratio) for p in points if p.ends]
@@ -175,7 +179,7 @@ def _deciles(found: Mapping[str, Sequence[_Point | None]], ratio: str, name: str
             )
             axis.set_title(label, fontsize=8)
             axis.set(yscale="log", xticks=range(1, 11, 3))
-            _ratios(axis)
+            _plain(axis.yaxis, subs=(1.0, 3.0))
         figure.supxlabel("decile of pCTR", fontsize=9)
         figure.supylabel(ratio, fontsize=9)
         return _svg(figure, name)
@@ -184,7 +188,7 @@ def _deciles(found: Mapping[str, Sequence[_Point | None]], ratio: str, name: str
 def histogram(comparison: Comparison) -> str | None:
     """The distribution of pCVR on clicked (filled) and un-clicked impressions (line), one panel per method.
 
-    For a simulated log, a further panel shows the true pCVR.
+    If the log gives the true pCVR, a further panel shows its distribution.
     """
     found, edges = comparison.diagnosis.histograms(), comparison.diagnosis.edges
     held = [i for i in range(len(edges) - 1) if any(counts[i] for h in found.values() for counts in h.values())]
@@ -196,15 +200,17 @@ def histogram(comparison: Comparison) -> str | None:
                 axis.stairs(shares, edges, color=COLOURS[i % 7], label=place, **style)  # type: ignore[arg-type]
             axis.set_title(label, fontsize=8)
             axis.set(xscale="log", xlim=(edges[held[0]], edges[held[-1] + 1]))
+            _plain(axis.xaxis)
         figure.supxlabel("pCVR (filled: clicked impressions; line: un-clicked)", fontsize=9)
         figure.supylabel("% of the impressions", fontsize=9)
         return _svg(figure, "histogram")
 
 
 def _panels(named: Mapping[str, Any], across: int = 4) -> tuple[Figure, list[Axes]]:
-    """A small panel for each name, `across` in a row, with common axes."""
+    """A small panel for each name, up to `across` in a row, with common axes."""
+    across = min(across, len(named))
     down = -(-len(named) // across)
-    figure = Figure(figsize=(2.0 * across, 1.9 * down + 0.4), layout="constrained")
+    figure = Figure(figsize=(2.0 * max(across, 1.5) + 0.4, 1.9 * down + 0.4), layout="constrained")
     grid = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
     panels = [axis for row in grid for axis in row]
     for i, axis in enumerate(panels):
@@ -214,11 +220,11 @@ def _panels(named: Mapping[str, Any], across: int = 4) -> tuple[Figure, list[Axe
     return figure, panels[: len(named)]
 
 
-def _ratios(axis: Axes) -> None:
-    """Label a logarithmic axis with plain numbers."""
-    axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
-    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.yaxis.set_minor_formatter(NullFormatter())
+def _plain(axis: Axis, subs: Sequence[float] = (1.0,)) -> None:
+    """Label a logarithmic axis with plain numbers: each of `subs` times powers of ten."""
+    axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def learning(comparison: Comparison) -> str | None:
@@ -258,7 +264,10 @@ def _legend(axis: Axes) -> None:
 
 
 def _svg(figure: Figure, name: str) -> str:
-    """The figure as an SVG element for a page, with ids that no other figure has, and without a fixed size."""
+    """The figure as an SVG element for a page, with ids that no other figure has.
+
+    It is as wide as its place in the page, within limits between which its text can be read.
+    """
     with rc_context({"svg.hashsalt": name}):
         sink = io.StringIO()
         figure.savefig(sink, format="svg", transparent=True, metadata={"Date": None})
@@ -266,4 +275,7 @@ def _svg(figure: Figure, name: str) -> str:
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
     svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
     svg = re.sub(r'(href="|url\()#', rf"\g<1>#{name}-", svg)
-    return re.sub(r'<svg ([^>]*?)width="[^"]*"', r"<svg \1", re.sub(r' height="[^"]*pt"', "", svg, count=1), count=1)
+    inches = figure.get_figwidth()
+    style = f'style="min-width: {LEAST * inches:.3g}rem; max-width: {MOST * inches:.3g}rem" '
+    svg = re.sub(r' height="[^"]*pt"', "", svg, count=1)
+    return re.sub(r'<svg ([^>]*?)width="[^"]*"', rf"<svg {style}\1", svg, count=1)

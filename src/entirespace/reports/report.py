@@ -9,13 +9,14 @@ from ..dotted import flat
 from ..metrics.significance import Difference, Paired
 from ..metrics.values import Undefined
 from . import sections as printed
-from .sections import Section, Table
+from .cautions import warnings
+from .findings import AGAINST, findings
+from .sections import Beside, Points, Section, Table
 
 if TYPE_CHECKING:
     from .comparison import Comparison, CurvePoint, Line, OverSeeds, TaskSpreads, TruthSpreads
 
 TASKS = ("cvr", "ctcvr")
-AGAINST = ("BASE", "ESMM")
 PLACES = ("clicked", "un-clicked", "all")
 
 
@@ -26,13 +27,20 @@ def text(comparison: Comparison) -> str:
 
 def markdown(comparison: Comparison, details: Sequence[Section] = ()) -> str:
     """The report as Markdown, with sections that the report for a terminal does not have."""
-    body = printed.markdown([*sections(comparison), *details])
-    return f"# {title(comparison)}\n\n{body}\n\n## Configuration\n\n```\n{configuration(comparison)}\n```\n"
+    first, body = opening(comparison), [*tables(comparison), *details]
+    code = printed.fenced(configuration(comparison))
+    listed = printed.contents([*body, CONFIGURATION])
+    parts = (f"# {title(comparison)}", printed.markdown(first), f"## Contents\n\n{listed}")
+    return "\n\n".join([*parts, printed.markdown(body), f"## {CONFIGURATION.title}", code]) + "\n"
+
+
+CONFIGURATION = Section("configuration", "Configuration", "")
 
 
 def title(comparison: Comparison) -> str:
     """The title of the report."""
-    return f"Entire-space CVR: {len(comparison.methods)} methods"
+    count = len(comparison.methods)
+    return f"Entire-space CVR: {count} method{'' if count == 1 else 's'}"
 
 
 def configuration(comparison: Comparison) -> str:
@@ -42,44 +50,53 @@ def configuration(comparison: Comparison) -> str:
 
 def sections(comparison: Comparison) -> list[Section]:
     """The sections of the report, without the diagnosis (`reports.diagnosis.details`)."""
-    lines, curve = comparison.methods, comparison.sampling_curve
+    return [*opening(comparison), *tables(comparison)]
+
+
+def opening(comparison: Comparison) -> list[Section]:
+    """How the report begins: what came out, what to be careful with, and what was compared."""
     found = [
+        Section("findings", "What came out", Points(findings(comparison))),
+        Section("warnings", "Warnings", Points(warnings(comparison))),
         Section("preface", "", _preface(comparison)),
-        Section("table2", "AUC %, mean ± standard deviation over seeds", _table2(comparison)),
     ]
+    return [section for section in found if not isinstance(section.body, Points) or section.body.sentences]
+
+
+def tables(comparison: Comparison) -> list[Section]:
+    """The tables of the report: Table 2 first, and the tests of its differences."""
+    lines, curve = comparison.methods, comparison.sampling_curve
+    found = [Section("table2", "AUC", _table2(comparison), "AUC %, mean ± standard deviation over seeds")]
     for other in AGAINST:
         if any(other in line.against for line in lines):
-            how = "AUC points, paired by seed (p: of the t test; Holm: corrected for all methods)"
-            over_users = f"Difference to {other}, tested over users, AUC points (95 % interval, p)"
+            over_seeds = "AUC points, paired by seed (p: of the t test; Holm: corrected for all methods)"
+            over_users = "AUC points (95 % interval, p)"
             found += [
-                Section(f"against {other}", f"Difference to {other}, {how}", _against(lines, other)),
-                Section(f"users {other}", over_users, _over_users(lines, other)),
+                Section(f"against {other}", f"Difference to {other}", _against(lines, other), over_seeds),
+                Section(
+                    f"users {other}", f"Difference to {other}, tested over users", _over_users(lines, other), over_users
+                ),
             ]
     if curve:
-        found += [
-            Section(
-                f"curve {task}",
-                f"{task.upper()} task: AUC % by share of the training impressions (Fig. 3)",
-                _curve(curve, task),
-            )
-            for task in TASKS
-        ]
-    found.append(Section("beyond", "Further metrics, mean over seeds: CTR / CVR / CTCVR", _beyond(lines)))
-    for task in TASKS:
-        what = f"Calibration, {task.upper()} task, mean over seeds"
-        found.append(Section(f"calibration {task}", what, _calibration(lines, task)))
+        beside = [Section(f"curve {task}", f"{task.upper()} task", _curve(curve, task)) for task in TASKS]
+        what = "AUC by share of the training impressions (Fig. 3)"
+        found.append(Section("curve", what, Beside(beside), "AUC %, mean ± standard deviation over seeds"))
+    beside = [Section(f"calibration {task}", f"{task.upper()} task", _calibration(lines, task)) for task in TASKS]
+    found += [
+        Section("beyond", "Further metrics", _beyond(lines), "mean over seeds: CTR / CVR / CTCVR"),
+        Section("calibration", "Calibration", Beside(beside), "mean over seeds"),
+    ]
     if any(line.truth for line in lines):
-        what = "pCVR against the true pCVR, mean over seeds: clicked / un-clicked / all impressions"
-        found.append(Section("truth", what, _truth(lines)))
+        how = "mean over seeds: clicked / un-clicked / all impressions"
+        found.append(Section("truth", "pCVR against the true pCVR", _truth(lines), how))
     if any(line.candidates for line in lines):
         part = "test" if comparison.select == "paper" else "validation"
-        found.append(Section("searched", f"Candidates, chosen by mean CTCVR AUC on the {part} part", _searched(lines)))
+        how = f"chosen by mean CTCVR AUC on the {part} part"
+        found.append(Section("searched", "Candidates", _searched(lines), how))
     metrics = (value for line in lines for task in line.tasks.values() for _, value in task)
     undefined = sorted({value.reason for value in metrics if isinstance(value, Undefined)})
     if undefined:
-        found.append(
-            Section("undefined", "Reasons for undefined values", "\n".join(f"- {reason}" for reason in undefined))
-        )
+        found.append(Section("undefined", "Reasons for undefined values", Points(undefined)))
     return found
 
 

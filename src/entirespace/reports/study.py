@@ -9,9 +9,9 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from pydantic import Field
 
 from ..metrics.values import Values
-from ..tables import markdown_table, text_table
 from ..text import markdown as literal
-from .sections import Table
+from . import sections as printed
+from .sections import Section, Table
 
 Objective: TypeAlias = Literal["ctcvr_auc", "cvr_log_loss"]
 
@@ -93,13 +93,14 @@ class Tuned(Values):
         return [trial for trial in self.trials if trial.state == "complete"]
 
     def __str__(self) -> str:
-        return f"{_title(self)}\n\n{text_table(*_table(self))}\n\n{_verdict(self)}"
+        return printed.text([Section("trials", _title(self), _table(self)), Section("verdict", "", _verdict(self))])
 
 
 def markdown(study: Tuned) -> str:
     """The report as Markdown, with a link to the plot."""
-    table, picture = markdown_table(*_table(study)), "![objective by trial and by setting](trials.svg)"
-    return f"# {literal(_title(study))}\n\n{literal(_verdict(study))}\n\n{picture}\n\n{table}\n"
+    verdict, picture = literal(_verdict(study)), "![objective by trial and by setting](trials.svg)"
+    table = printed.markdown([Section("trials", "The trials", _table(study))])
+    return f"# {literal(_title(study))}\n\n{verdict}\n\n{picture}\n\n{table}\n"
 
 
 def in_one_line(trial: Trial, study: Tuned) -> str:

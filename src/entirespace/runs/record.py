@@ -70,6 +70,8 @@ class RunRecord(Record):
     """While training: the best weights so far."""
     weights: TensorFile | None = None
     """When finished: the best weights."""
+    warnings: tuple[str, ...] = ()
+    """What a user of the run must know, one sentence or two each, such as few conversions to learn from."""
 
     @staticmethod
     def open(folder: Path) -> RunRecord:

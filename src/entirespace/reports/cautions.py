@@ -1,0 +1,147 @@
+"""What a reader must know before the tables of a comparison: warnings in words, made from its counts and metrics."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ..config import Config
+from ..dotted import flat
+from ..metrics.distributions import student_quantile
+from ..metrics.values import Undefined
+from .findings import enumerated, for_bids, off_by
+
+if TYPE_CHECKING:
+    from .comparison import Comparison, PartCounts, TaskSpreads
+
+FEW_CONVERSIONS = 100
+FEW_SEEDS = 5
+DRIFT = 0.1
+"""A base rate that differs between train and test by more than this share of itself, and by more than chance."""
+UNSEEN = 0.1
+"""A field with more than this share of unseen ids in the test part."""
+NAMED = 5  # how many fields, methods or settings a warning names
+HARDWARE = ("threads", "device", "precision", "checkpoint_minutes", "shuffle_rows")
+"""Settings that decide where and how fast a method is trained, and are not searched."""
+
+
+def warnings(comparison: Comparison) -> list[str]:
+    """The warnings that the comparison holds, then those that follow from its counts and metrics."""
+    found = [
+        *_few(comparison),
+        *_miscalibrated(comparison),
+        *_drift(comparison),
+        *_unseen(comparison),
+        *_not_searched(comparison),
+    ]
+    return list(dict.fromkeys([*comparison.warnings, *found]))
+
+
+def _few(comparison: Comparison) -> Iterator[str]:
+    test, validation = comparison.dataset.test.conversions, comparison.dataset.validation.conversions
+    if test < FEW_CONVERSIONS:
+        yield (
+            f"Few conversions: the test part has {test:,}, fewer than {FEW_CONVERSIONS}. AUCs and calibration of the "
+            "CVR and CTCVR tasks have large errors: trust their intervals, not their order."
+        )
+    chosen = [line.name for line in comparison.methods if line.candidates]
+    if chosen and comparison.select == "validation" and validation < FEW_CONVERSIONS:
+        yield (
+            f"Few conversions: the validation part has {validation:,}, fewer than {FEW_CONVERSIONS}. "
+            f"The parameters of {enumerated(chosen)}, which were chosen on it, are little better than a draw."
+        )
+    seeds = len(comparison.seeds)
+    if len(comparison.methods) > 1 and seeds < FEW_SEEDS:
+        trained = "One seed was trained" if seeds == 1 else f"Only {seeds} seeds were trained"
+        power = "differences cannot be tested over seeds" if seeds == 1 else "only large differences are significant"
+        yield f"{trained}: {power}. More seeds, such as --seeds 10, find smaller ones."
+
+
+def _miscalibrated(comparison: Comparison) -> Iterator[str]:
+    """The methods whose probabilities differ from what was observed by more than chance and more than 5 %."""
+    said: list[str] = []
+    reference = next((m for line in comparison.methods if (m := line.tasks.get("ctr_reference"))), None)
+    if shown := _off("pCTR", reference):
+        said.append(f"the reference CTR network ({shown})")
+    for line in comparison.methods:
+        of = {"pCTR": line.tasks.get("ctr"), "pCVR": line.tasks.get("cvr"), "pCTCVR": for_bids(line)}
+        if parts := [shown for name, metrics in of.items() if (shown := _off(name, metrics))]:
+            said.append(f"{line.label} ({', '.join(parts)})")
+    if said:
+        yield (
+            f"Miscalibrated by more than chance, in multiples of what was observed: {'; '.join(said)}. Calibrate "
+            "before bidding, or before a threshold is set, with entirespace evaluate --calibrate."
+        )
+
+
+def _off(name: str, metrics: TaskSpreads | None) -> str:
+    ratio = off_by(metrics)
+    if metrics is None or ratio is None:
+        return ""
+    return f"{name} {'at least ' if isinstance(metrics.pcoc, Undefined) else ''}{ratio:.2f}"
+
+
+def _drift(comparison: Comparison) -> Iterator[str]:
+    train, test = comparison.dataset.train, comparison.dataset.test
+
+    def ctr(part: PartCounts) -> tuple[int, int]:
+        return part.clicks, part.impressions
+
+    def cvr(part: PartCounts) -> tuple[int, int]:
+        return part.conversions, part.clicks
+
+    moved = [
+        f"{name} is {_percent(*of(train))} in the training part and {_percent(*of(test))} in the test part"
+        for name, of in (("CTR", ctr), ("CVR of clicked impressions", cvr))
+        if _differs(*of(train), *of(test))
+    ]
+    if moved:
+        yield (
+            f"Drift: {enumerated(moved)}. Probabilities learned on the training part are then off by about as "
+            "much; a later training part, or a calibration on recent impressions, corrects it."
+        )
+
+
+def _differs(events: int, trials: int, others: int, other_trials: int) -> bool:
+    """Whether two rates differ by more than DRIFT of the first and significantly (two-proportion z test, 1 %)."""
+    if not trials or not other_trials:
+        return False
+    a, b = events / trials, others / other_trials
+    pooled = (events + others) / (trials + other_trials)
+    error = math.sqrt(pooled * (1 - pooled) * (1 / trials + 1 / other_trials))
+    return abs(b - a) > DRIFT * a and abs(b - a) > student_quantile(0.99, trials + other_trials) * error
+
+
+def _percent(events: int, trials: int) -> str:
+    return f"{100 * events / trials:.3g} %"
+
+
+def _unseen(comparison: Comparison) -> Iterator[str]:
+    found = sorted(comparison.dataset.unseen.items(), key=lambda pair: -pair[1])
+    many = [f"{100 * share:.0f} % of the ids of {name!r}" for name, share in found if share > UNSEEN]
+    if many:
+        yield (
+            f"Unseen ids: in the test part, {_some(many, 'fields')} are not in the training part. All unseen ids of "
+            "a field share one row of the embedding, so the methods cannot tell them apart."
+        )
+
+
+def _not_searched(comparison: Comparison) -> Iterator[str]:
+    defaults = flat(Config().model_dump(mode="json"))
+    changed = [
+        f"{name} = {value}"
+        for name, value in flat(comparison.config).items()
+        if name.rpartition(".")[2] not in HARDWARE and (name not in defaults or defaults[name] != value)
+    ]
+    if changed:
+        settings = f"all methods share one configuration, which sets {_some(changed, 'settings')}, else defaults"
+    else:
+        settings = "learning rate, network and all other settings have their default values for every method"
+    yield f"Not searched: {settings}. Tuning each method, with entirespace tune, can change the order."
+
+
+def _some(words: list[str], what: str) -> str:
+    """The first words of a long list, and how many more there are."""
+    more = len(words) - NAMED
+    return enumerated(words if more <= 0 else [*words[:NAMED], f"{more} more {what}"])
