@@ -141,8 +141,8 @@ def _compare(
         paper={name: dict(zip(HEADLINES, values, strict=True)) for name, values in PAPER_TABLE_2.items()},
     )
     comparison.write(out / "report.json")
-    (out / "report.md").write_text(markdown(comparison, details(comparison)))
-    (out / "report.html").write_text(page(comparison))
+    (out / "report.md").write_text(markdown(comparison, details(comparison)), encoding="utf-8")
+    (out / "report.html").write_text(page(comparison), encoding="utf-8")
     return comparison
 
 
