@@ -14,6 +14,9 @@ Names are imported when they are first used, so importing the package does not i
 
 import lazy_loader
 
+from . import caches
 from ._version import __version__ as __version__
+
+caches.settle()
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -12,7 +12,7 @@ import typer
 
 from ..errors import EntirespaceError
 from ..text import printable
-from . import compare, config, describe, evaluate, methods, prepare, score, simulate, train, tune
+from . import compare, config, describe, evaluate, methods, prepare, score, simulate, streams, train, tune
 
 app = typer.Typer(
     name="entirespace",
@@ -64,13 +64,17 @@ def main() -> None:
     # By default, OpenMP threads use their cores while they wait. If other processes need the cores, training is slower:
     # on 2 busy cores, 6 times slower than with threads that sleep. Torch reads this variable when it is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    streams.accept_all_text()
     try:
-        app(prog_name="entirespace")
+        try:
+            app(prog_name="entirespace")
+        finally:
+            streams.flush()
     except EntirespaceError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     except BrokenPipeError:
-        sys.stderr.close()
+        streams.close()
         sys.exit(1)
     except OSError as error:  # a full disk, or a folder without permission to write
         place = printable(str(error.filename or "the disk"))

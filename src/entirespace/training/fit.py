@@ -290,7 +290,7 @@ class _Trainer:
         position = self._position
         line = {"step": position.step, "epoch": position.epoch, **scalars}
         clean = {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in line.items()}
-        with (self._out / METRICS).open("a") as file:
+        with (self._out / METRICS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(clean) + "\n")
         numbers = {key: float(value) for key, value in clean.items() if key != "step" and value is not None}
         self._tracker.log(position.step, numbers)
