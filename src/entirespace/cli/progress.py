@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ..progress import Progress as ProgressLike
+from ..progress import Silent
 from ..text import printable
 
 PLAIN_SECONDS = 10.0
@@ -45,6 +46,16 @@ class Plain:
     def say(self, line: str) -> None:
         print(printable(line), file=sys.stderr, flush=True)
 
+    def warn(self, warning: str) -> None:
+        self.say(f"warning: {warning}")
+
+
+class Quiet(Silent):
+    """Prints warnings only."""
+
+    def warn(self, warning: str) -> None:
+        Plain().warn(warning)
+
 
 class Bar:
     """Shows a progress bar, and prints a line when a piece of work is done."""
@@ -75,15 +86,16 @@ class Bar:
     def say(self, line: str) -> None:
         self._bar.console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
+    def warn(self, warning: str) -> None:
+        self.say(f"warning: {warning}")
+
 
 @contextmanager
 def progress_on_stderr(quiet: bool = False) -> Iterator[ProgressLike]:
-    """The progress of one command: a bar, plain lines, or nothing if `quiet`."""
-    from ..progress import SILENT
-
+    """The progress of one command: a bar, plain lines, or only warnings if `quiet`."""
     console = Console(stderr=True)
     if quiet:
-        yield SILENT
+        yield Quiet()
     elif console.is_terminal:
         columns = (
             TextColumn("{task.description}", markup=False),

@@ -139,6 +139,7 @@ def _compare(
         ),
         learning={method.label: {str(s): runs.learning(method, s) for s in seeds} for method in lines},
         paper={name: dict(zip(HEADLINES, values, strict=True)) for name, values in PAPER_TABLE_2.items()},
+        warnings=[],
     )
     comparison.write(out / "report.json")
     (out / "report.md").write_text(markdown(comparison, details(comparison)))

@@ -222,6 +222,8 @@ class Comparison(Record):
     """By method, then by seed."""
     paper: dict[str, dict[str, str]]
     """The paper's own Table 2, by method, then by headline task."""
+    warnings: list[str] = []
+    """What a reader must know before trusting the numbers: plain sentences, the data's first, then the trainings'."""
 
     def plain(self) -> dict[str, Any]:
         """Plain values for JSON."""

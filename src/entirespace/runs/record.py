@@ -70,6 +70,8 @@ class RunRecord(Record):
     """While training: the best weights so far."""
     weights: TensorFile | None = None
     """When finished: the best weights."""
+    warnings: tuple[str, ...] = ()
+    """What a user of the run must know, as plain sentences; such as a field that may be an outcome."""
 
     @staticmethod
     def open(folder: Path) -> RunRecord:
