@@ -110,7 +110,7 @@ def read_json(path: Path, error: type[EntirespaceError], *, must: str, do: str) 
 def save_json(path: Path, content: Any) -> None:
     """Write JSON. After a crash, `path` is either the complete new file or as before."""
     temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(json.dumps(content, indent=1))
+    temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
     settle(temporary, path)
 
 

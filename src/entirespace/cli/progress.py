@@ -17,10 +17,26 @@ from ..text import printable
 PLAIN_SECONDS = 10.0
 
 
-class Plain:
+class _Warns:
+    """Prints each warning once."""
+
+    def __init__(self) -> None:
+        self._warned: set[str] = set()
+
+    def warn(self, warning: str) -> None:
+        if warning not in self._warned:
+            self._warned.add(warning)
+            self.say(f"warning: {warning}")
+
+    def say(self, line: str) -> None:
+        print(printable(line), file=sys.stderr, flush=True)
+
+
+class Plain(_Warns):
     """Prints a line every ten seconds while a piece of work runs, and one at its end."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._what, self._unit, self._total = "", "", None
         self._since = self._printed = time.monotonic()
         self._done = 0.0
@@ -43,24 +59,22 @@ class Plain:
         seconds = time.monotonic() - self._since
         self.say(f"{self._what}: {seconds:.1f} s{', ' + note if note else ''}")
 
-    def say(self, line: str) -> None:
-        print(printable(line), file=sys.stderr, flush=True)
-
-    def warn(self, warning: str) -> None:
-        self.say(f"warning: {warning}")
-
 
 class Quiet(Silent):
     """Prints warnings only."""
 
+    def __init__(self) -> None:
+        self._warns = _Warns()
+
     def warn(self, warning: str) -> None:
-        Plain().warn(warning)
+        self._warns.warn(warning)
 
 
-class Bar:
+class Bar(_Warns):
     """Shows a progress bar, and prints a line when a piece of work is done."""
 
     def __init__(self, bar: Progress) -> None:
+        super().__init__()
         self._bar = bar
         self._task: TaskID | None = None
         self._what, self._unit, self._since, self._done = "", "", 0.0, 0.0
@@ -85,9 +99,6 @@ class Bar:
 
     def say(self, line: str) -> None:
         self._bar.console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
-
-    def warn(self, warning: str) -> None:
-        self.say(f"warning: {warning}")
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from ..progress import SILENT, Hushed, Progress
 from ..records import save_json
 from ..reports.comparison import HEADLINES, Check
 from ..reports.evaluation import Evaluation
-from ..runs.record import METRICS
+from ..runs.record import METRICS, RunRecord
 from ..training import Run, fit, reference_ctr
 from .pool import Pool
 from .protocol import evaluated
@@ -53,7 +53,7 @@ class Runs:
         path, scores = (self._of(method, seed) / name for name in (EVALUATION, SCORES))
         if not (path.exists() and scores.exists() and len(np.load(scores, mmap_mode="r")) == len(SCORED)):
             return None
-        return {part: Evaluation.model_validate(found) for part, found in json.loads(path.read_text()).items()}
+        return {part: Evaluation.model_validate(found) for part, found in json.loads(path.read_bytes()).items()}
 
     def scores(self, method: Method, seed: int) -> Probabilities:
         """The outputs "cvr", "ctcvr" and "ctr" of the method's run for the test part. Shape: float32 (N,) each."""
@@ -61,8 +61,14 @@ class Runs:
 
     def learning(self, method: Method, seed: int) -> list[Check]:
         """The lines that training wrote to metrics.jsonl, one for each validation."""
-        lines = [json.loads(line) for line in (self._of(method, seed) / METRICS).read_text().splitlines()]
+        lines = [
+            json.loads(line) for line in (self._of(method, seed) / METRICS).read_text(encoding="utf-8").splitlines()
+        ]
         return [Check.model_validate(line) for line in lines if "validation_loss" in line]
+
+    def warnings(self, method: Method, seed: int) -> tuple[str, ...]:
+        """The warnings of the record of a finished run."""
+        return RunRecord.open(self._of(method, seed)).warnings
 
     def evaluation(self, method: Method, seed: int, progress: Progress = SILENT) -> dict[str, Evaluation]:
         """Train a run and evaluate it, by part. Raises: RunError as `fit`, or if the method predicts no pCVR."""

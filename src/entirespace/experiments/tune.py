@@ -265,7 +265,7 @@ class _Study:
         if best is not None:
             method, config = self._space.at(best.values)
             aside = self._out / (BEST + ".partial")
-            aside.write_text(dump(config, method.spec()))
+            aside.write_text(dump(config, method.spec()), encoding="utf-8")
             aside.rename(self._out / BEST)
         return study
 
@@ -281,7 +281,7 @@ class _Study:
             )
         shutil.rmtree(self._out / "trials", ignore_errors=True)
         plot(study, self._out / "trials.svg")
-        (self._out / "report.md").write_text(markdown(study))
+        (self._out / "report.md").write_text(markdown(study), encoding="utf-8")
         return study
 
 
@@ -293,7 +293,7 @@ class _Pruner:
 
     def start(self, run: Path, about: Mapping[str, Any], step: int) -> None:
         if step:  # a resumed training: report its earlier validation losses to this trial
-            for line in (run / METRICS).read_text().splitlines():
+            for line in (run / METRICS).read_text(encoding="utf-8").splitlines():
                 self.log(step, json.loads(line))
 
     def log(self, step: int, scalars: Mapping[str, float]) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from pydantic import ConfigDict, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field as Setting
 
 from ..errors import DataError
 from ..metrics.evaluation import TaskMetrics, TruthMetrics
@@ -222,7 +223,7 @@ class Comparison(Record):
     """By method, then by seed."""
     paper: dict[str, dict[str, str]]
     """The paper's own Table 2, by method, then by headline task."""
-    warnings: list[str] = []
+    warnings: list[str] = Setting(default_factory=list)
     """What a reader must know before trusting the numbers: plain sentences, the data's first, then the trainings'."""
 
     def plain(self) -> dict[str, Any]:

@@ -40,10 +40,10 @@ def cut_metrics(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         try:
             if json.loads(line)["step"] <= step:
                 kept.append(line + "\n")
         except ValueError:
             break
-    path.write_text("".join(kept))
+    path.write_text("".join(kept), encoding="utf-8")

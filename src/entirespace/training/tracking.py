@@ -95,7 +95,7 @@ class MLflow:
     def start(self, run: Path, about: Mapping[str, Any], step: int) -> None:
         record = run / MLFLOW
         if step and record.exists():
-            self._mlflow.start_run(run_id=json.loads(record.read_text())["run_id"], nested=True)
+            self._mlflow.start_run(run_id=json.loads(record.read_bytes())["run_id"], nested=True)
             return
         active = self._mlflow.start_run(run_name=run.name, nested=True)
         save_json(record, {"run_id": active.info.run_id})
