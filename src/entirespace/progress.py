@@ -24,6 +24,10 @@ class Progress(Protocol):
         """Print one line that stays visible, such as a decision that was made."""
         ...
 
+    def warn(self, warning: str) -> None:
+        """Print a sentence that the user must see, also where all other progress is hidden."""
+        ...
+
 
 class Silent:
     """Shows nothing: the library's default."""
@@ -32,13 +36,17 @@ class Silent:
     def advance(self, amount: float, note: str = "") -> None: ...
     def done(self, note: str = "") -> None: ...
     def say(self, line: str) -> None: ...
+    def warn(self, warning: str) -> None: ...
 
 
 SILENT = Silent()
 
 
 class Hushed:
-    """Shows progress while the work runs, but prints no lines: for one run among many."""
+    """Shows progress while the work runs, but prints no lines: for one run among many.
+
+    A warning is kept in the run's record, from where the whole work collects it.
+    """
 
     def __init__(self, progress: Progress, prefix: str = "") -> None:
         self._progress, self._prefix = progress, prefix
@@ -51,3 +59,4 @@ class Hushed:
 
     def done(self, note: str = "") -> None: ...
     def say(self, line: str) -> None: ...
+    def warn(self, warning: str) -> None: ...

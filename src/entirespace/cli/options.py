@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..methods import Family, Method
 
 Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr, only warnings.")]
 ConfigFile = Annotated[
     Path | None,
     typer.Option(

@@ -11,15 +11,32 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ..progress import Progress as ProgressLike
+from ..progress import Silent
 from ..text import printable
 
 PLAIN_SECONDS = 10.0
 
 
-class Plain:
+class _Warns:
+    """Prints each warning once."""
+
+    def __init__(self) -> None:
+        self._warned: set[str] = set()
+
+    def warn(self, warning: str) -> None:
+        if warning not in self._warned:
+            self._warned.add(warning)
+            self.say(f"warning: {warning}")
+
+    def say(self, line: str) -> None:
+        print(printable(line), file=sys.stderr, flush=True)
+
+
+class Plain(_Warns):
     """Prints a line every ten seconds while a piece of work runs, and one at its end."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._what, self._unit, self._total = "", "", None
         self._since = self._printed = time.monotonic()
         self._done = 0.0
@@ -42,14 +59,22 @@ class Plain:
         seconds = time.monotonic() - self._since
         self.say(f"{self._what}: {seconds:.1f} s{', ' + note if note else ''}")
 
-    def say(self, line: str) -> None:
-        print(printable(line), file=sys.stderr, flush=True)
+
+class Quiet(Silent):
+    """Prints warnings only."""
+
+    def __init__(self) -> None:
+        self._warns = _Warns()
+
+    def warn(self, warning: str) -> None:
+        self._warns.warn(warning)
 
 
-class Bar:
+class Bar(_Warns):
     """Shows a progress bar, and prints a line when a piece of work is done."""
 
     def __init__(self, bar: Progress) -> None:
+        super().__init__()
         self._bar = bar
         self._task: TaskID | None = None
         self._what, self._unit, self._since, self._done = "", "", 0.0, 0.0
@@ -78,12 +103,10 @@ class Bar:
 
 @contextmanager
 def progress_on_stderr(quiet: bool = False) -> Iterator[ProgressLike]:
-    """The progress of one command: a bar, plain lines, or nothing if `quiet`."""
-    from ..progress import SILENT
-
+    """The progress of one command: a bar, plain lines, or only warnings if `quiet`."""
     console = Console(stderr=True)
     if quiet:
-        yield SILENT
+        yield Quiet()
     elif console.is_terminal:
         columns = (
             TextColumn("{task.description}", markup=False),

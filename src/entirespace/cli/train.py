@@ -67,8 +67,10 @@ def command(
     """
     from ..dataset.dataset import Dataset
     from ..methods import CTR
+    from ..runs.record import RunRecord
     from ..training import Run, fit, reference_ctr
     from ..training.folder import refuse_foreign
+    from ..training.needs import check_labels
     from ..training.tracking import tracker
 
     loaded, table = configuration(config, settings, device=device, precision=precision)
@@ -77,6 +79,7 @@ def command(
     earlier = None if start is None else Run.open(start, method=chosen if ":" in chosen.spec()["name"] else None)
     with progress_on_stderr(quiet) as progress:
         refuse_foreign(out)  # before the reference CTR network is trained, which may take hours
+        check_labels(chosen, data.train)
         if chosen == CTR():
             ctr = None
         elif reference is not None:
@@ -109,6 +112,7 @@ def command(
         "seed": seed,
         "dataset": str(dataset),
         "parameters": sum(t.numel() for t in run.network.state_dict().values()),
+        "warnings": list(RunRecord.open(run.folder).warnings),
     }
     report = "\n".join(
         [

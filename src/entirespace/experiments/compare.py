@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,7 +14,7 @@ from ..dataset.dataset import Dataset
 from ..dataset.describe import describe
 from ..dataset.describe import text as description_text
 from ..errors import ConfigError, RunError
-from ..methods import Family, Method
+from ..methods import CTR, Family, Method
 from ..metrics.evaluation import Truths
 from ..metrics.segments import Segments, by_field
 from ..progress import SILENT, Progress
@@ -31,6 +31,7 @@ from ..reports.comparison import (
 from ..reports.diagnosis import details
 from ..reports.page import page
 from ..reports.report import markdown
+from ..training.needs import check_labels, warnings_of, warnings_of_test
 from .diagnosis import diagnose, edges, true_histogram
 from .runs import Found, Runs, evaluate_all
 from .table2 import auc, table2
@@ -113,10 +114,18 @@ def _compare(
     progress: Progress,
 ) -> Comparison:
     methods = [method for family in families for method in family.candidates]
+    for method in (CTR(), *methods):
+        check_labels(method, data.train)
+    warnings = [*warnings_of(data), *warnings_of_test(data)]
+    for warning in warnings:
+        progress.warn(warning)
     jobs = jobs or _jobs(data, config)
     runs, truths = Runs(data, config, out / "runs"), Truths.of(data.test)
     found = evaluate_all(runs, methods, seeds, jobs, progress)
     lines = table2(families, found, seeds, select, truths, runs.scores)
+    for warning in _of_trainings(runs, [CTR(), *lines], seeds, known=warnings):
+        progress.warn(warning)
+        warnings.append(warning)
     curve: list[CurvePoint] = []
     for share in sorted(set(sampling_rates)):
         progress.say(f"sampling curve: {100 * share:g} % of the training impressions")
@@ -141,12 +150,23 @@ def _compare(
         ),
         learning={method.label: {str(s): runs.learning(method, s) for s in seeds} for method in lines},
         paper={name: dict(zip(HEADLINES, values, strict=True)) for name, values in PAPER_TABLE_2.items()},
-        warnings=[],
+        warnings=warnings,
     )
     comparison.write(out / "report.json")
     (out / "report.md").write_text(markdown(comparison, details(comparison)), encoding="utf-8")
     (out / "report.html").write_text(page(comparison), encoding="utf-8")
     return comparison
+
+
+def _of_trainings(runs: Runs, methods: Sequence[Method], seeds: Sequence[int], known: Sequence[str]) -> Iterator[str]:
+    """The warnings of the runs of these methods, those of one method in one sentence."""
+    for method in methods:
+        found = {seed: [w for w in runs.warnings(method, seed) if w not in known] for seed in seeds}
+        found = {seed: own for seed, own in found.items() if own}
+        if found:
+            first, *others = found
+            and_others = f" (and those of {len(others)} other seeds)" if others else ""
+            yield f"{method.label}, the run of seed {first}{and_others}: {'; '.join(found[first])}"
 
 
 def _jobs(data: Dataset, config: Config) -> int:

@@ -26,7 +26,7 @@ from ..progress import SILENT, Hushed, Progress
 from ..records import save_json
 from ..reports.comparison import HEADLINES, Check
 from ..reports.evaluation import Evaluation
-from ..runs.record import METRICS
+from ..runs.record import METRICS, RunRecord
 from ..training import Run, fit, reference_ctr
 from .pool import Pool
 from .protocol import evaluated
@@ -65,6 +65,10 @@ class Runs:
             json.loads(line) for line in (self._of(method, seed) / METRICS).read_text(encoding="utf-8").splitlines()
         ]
         return [Check.model_validate(line) for line in lines if "validation_loss" in line]
+
+    def warnings(self, method: Method, seed: int) -> tuple[str, ...]:
+        """The warnings of the record of a finished run."""
+        return RunRecord.open(self._of(method, seed)).warnings
 
     def evaluation(self, method: Method, seed: int, progress: Progress = SILENT) -> dict[str, Evaluation]:
         """Train a run and evaluate it, by part. Raises: RunError as `fit`, or if the method predicts no pCVR."""

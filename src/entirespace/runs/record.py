@@ -71,7 +71,7 @@ class RunRecord(Record):
     weights: TensorFile | None = None
     """When finished: the best weights."""
     warnings: tuple[str, ...] = ()
-    """What a user of the run must know, one sentence or two each, such as few conversions to learn from."""
+    """What a user of the run must know, as plain sentences; such as a field that may be an outcome."""
 
     @staticmethod
     def open(folder: Path) -> RunRecord:

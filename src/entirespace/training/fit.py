@@ -39,12 +39,15 @@ from ..runs.record import (
     weights_sha256,
 )
 from ..runs.run import Run
+from .baseline import base_rate_loss, judge, lower
 from .folder import cut_metrics, difference, refuse_foreign
 from .learner import Learner
+from .needs import check_labels, warnings_of
 from .tracking import UNTRACKED, Tracker
 
 REFERENCE_PCTR = "reference_pctr"  # the name in `Method.reads` of the reference CTR network's pCTR
 LOG_SECONDS = 5.0  # between two lines of metrics
+BASELINE_BATCHES = 256  # batches whose base-rate loss is computed, at most, if there is no validation part
 
 
 def fit(
@@ -78,9 +81,12 @@ def fit(
         tracker: receives the scalars that metrics.jsonl receives. An error that it raises ends training.
 
     Raises: ConfigError if `given` lacks what the method reads, or has more. RunError if the folder holds another run or
-    other files, or if the loss is no longer finite.
+    other files, or if training diverges: the loss is no longer finite, or the best one is more than ten times that of
+    predicting the base rates. DataError if the training part lacks a label that the method learns from.
     """
     config = config or Config()
+    train = train.sampled(config.training.share)
+    check_labels(method, train)
     given = _given(method, train.dataset, reference, given or {})
     reference = given.get(REFERENCE_PCTR, reference)
     keep = None
@@ -129,7 +135,7 @@ class _Trainer:
         tracker: Tracker,
         progress: Progress,
     ) -> None:
-        self._method, self._train, self._validation = method, train.sampled(config.training.share), validation
+        self._method, self._train, self._validation = method, train, validation
         self._seed, self._config, self._given = seed, config, given
         self._out, self._tracker, self._progress = out, tracker, progress
         self._reference, self._start = reference, start
@@ -153,6 +159,7 @@ class _Trainer:
         self._position = Position()
         self._last: TensorFile | None = None  # the checkpoint to resume from
         self._best: TensorFile | None = None  # the best weights so far
+        self._train_loss = math.nan  # of the latest epoch
 
     def run(self) -> Run:
         """Train from the start or from the folder's checkpoint. A finished run is only opened."""
@@ -162,7 +169,7 @@ class _Trainer:
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
             use_threads(settings.threads)
-        self._train.must_be_labelled()
+        self._warnings = list(warnings_of(self._train.dataset))
         self._feed = Feed.of(self._train.dataset)
         self._learner = Learner(self._method, self._train.dataset, self._config, self._seed, self._start)
         if self._last is not None:
@@ -225,7 +232,7 @@ class _Trainer:
                 "the loss must stay finite",
                 f"{value} at step {self._position.step + 1} of {self._method.label}",
                 where=str(self._out),
-                do="Lower optimizer.learning_rate",
+                do=lower(self._config.optimizer.learning_rate),
             )
         return value, lambda: self._method.log(p, batch)
 
@@ -259,6 +266,7 @@ class _Trainer:
         position = self._position
         self._learner.finish()
         self._latest_loss = self._validation_loss() if len(self._validation) else math.nan
+        self._train_loss = math.nan if train_loss is None else train_loss
         better = not self._latest_loss >= position.best  # without a validation part the last weights are the best
         position.worse = 0 if better else position.worse + 1
         position.best = self._latest_loss if better else position.best
@@ -280,9 +288,22 @@ class _Trainer:
                 "the validation loss must be finite",
                 f"{total} after step {self._position.step} of {self._method.label}",
                 where=str(self._out),
-                do="Lower optimizer.learning_rate",
+                do=lower(self._config.optimizer.learning_rate),
             )
         return total / count
+
+    def _judged(self) -> Iterator[str]:
+        """A warning if the best weights are worse than the base rates. Raises: RunError if training diverged."""
+        validated = math.isfinite(self._position.best)
+        loss = self._position.best if validated else self._train_loss
+        rng = np.random.default_rng([self._seed, 0])
+        batches = self._batches(self._validation if validated else self._train, rng)
+        rates = self._method.base_rates(self._train.dataset.train.counts)
+        base = base_rate_loss(self._method, rates, batches if validated else islice(batches, BASELINE_BATCHES))
+        part, rate = "validation" if validated else "training", self._config.optimizer.learning_rate
+        warning = judge(self._method.label, part, loss, base, rate, self._out)
+        if warning is not None:
+            yield warning
 
     # Files
 
@@ -315,10 +336,13 @@ class _Trainer:
     def _finish(self) -> Run:
         """Write the best weights, remove the checkpoints, and return the run with these weights."""
         assert self._best is not None
+        warnings = (*self._warnings, *self._judged())
         weights = load_tensors(self._out / self._best.file, self._best.sha256, "network.")
         digest = save_tensors(self._out / WEIGHTS, prefixed("network.", weights))
         self._position.finished = True
-        self._write_record(status="finished", weights=TensorFile(file=WEIGHTS, sha256=digest))
+        self._write_record(status="finished", weights=TensorFile(file=WEIGHTS, sha256=digest), warnings=warnings)
+        for warning in warnings:
+            self._progress.warn(warning)
         for path in self._out.glob("step-*.safetensors*"):
             path.unlink()
         network = self._learner.network

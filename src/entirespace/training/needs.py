@@ -1,0 +1,73 @@
+"""What a method needs of its training part, and what a reader must know of a dataset before trusting a run on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..dataset.dataset import Dataset, Part
+from ..dataset.leaks import leaks
+from ..errors import DataError
+from ..methods._method import Method
+
+DO = "Check the labels of the schema and the split with `entirespace describe`, or use a longer log"
+FEW = 100  # conversions of the test part: a warning if there are fewer
+UNSEEN_TEST, UNSEEN_VALIDATION = 0.3, 0.05  # a warning if a field has more unseen ids in the test part, but fewer here
+
+
+def check_labels(method: Method, train: Part) -> None:
+    """Check that the training part has both outcomes of everything that the method predicts.
+
+    pCTR is learned from clicked and un-clicked impressions; pCVR from clicked impressions with and without conversion.
+
+    Raises: DataError with the counts if one of them does not occur, or if outcomes are not known.
+    """
+    train.must_be_labelled()
+    clicks, conversions = train.counts["click"], train.counts["conversion"]
+    needed: list[tuple[str, str, int]] = []
+    if "pctr" in method.predicts:
+        needed += [("pCTR", "clicked", clicks), ("pCTR", "un-clicked", len(train) - clicks)]
+    if method.predicts & {"pcvr", "pctcvr"}:
+        needed += [("pCVR", "converted", conversions), ("pCVR", "clicked but not converted", clicks - conversions)]
+    for what, which, count in needed:
+        if not count:
+            share = "" if train.share == 1 else f" ({100 * train.share:g} % of it, by training.share)"
+            raise DataError(
+                f"to learn {what} with {method.label}, the training part{share} must hold impressions that are {which}",
+                f"none of its {train.counts}",
+                where=str(train.dataset.path),
+                do=DO,
+            )
+
+
+def warnings_of(data: Dataset) -> tuple[str, ...]:
+    """What is suspicious in a dataset to be trained on: plain sentences, each a warning."""
+    return tuple(_warnings(data))
+
+
+def _warnings(data: Dataset) -> Iterator[str]:
+    for leak in leaks(data):
+        yield str(leak)
+    validation = data.validation
+    if len(validation):
+        for stage, reached in validation.counts.reached.items():
+            if not reached:
+                yield f"the validation part has no {stage}: it cannot tell when training should stop, nor which is best"
+    for field in data.manifest.fields:
+        shares = [field.unseen[part] / field.ids[part] if field.ids[part] else 0.0 for part in ("validation", "test")]
+        if len(validation) and shares[0] < UNSEEN_VALIDATION and shares[1] > UNSEEN_TEST:
+            yield (
+                f"{100 * shares[1]:.0f} % of the ids of the field '{field.name}' in the test part were not seen in "
+                f"training, but {100 * shares[0]:.0f} % in the validation part: the test part is of another kind"
+            )
+    yield from data.manifest.audit.get("warnings", ())
+
+
+def warnings_of_test(data: Dataset) -> Iterator[str]:
+    """What makes the metrics of the test part uncertain."""
+    conversions = data.test.counts["conversion"]
+    if conversions < FEW:
+        came = f"{conversions:,} conversion{'' if conversions == 1 else 's'}" if conversions else "no conversions"
+        yield (
+            f"the test part has {came}: "
+            + ("differences of AUC are mostly chance" if conversions else "the CVR and CTCVR tasks cannot be measured")
+        )
