@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from entirespace.places import work_folder
 from raw_logs import PLAIN, rows
 
-from entirespace.dataset.aside import folder_beside
 from entirespace.dataset.dataset import Dataset
 from entirespace.errors import DataError
 
