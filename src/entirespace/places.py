@@ -272,11 +272,12 @@ def _undo(work: Path, folder: Path) -> None:
     names, new, old = json.loads((work / MOVES).read_text()), work / NEW, work / OLD
     if not os.path.lexists(new / names[-1]):
         return
-    for name in reversed(names):
-        if not os.path.lexists(new / name) and os.path.lexists(folder / name):
-            (folder / name).rename(new / name)
-    for path in sorted(old.iterdir(), key=lambda path: (path.name == names[-1], path.name)):
-        _move(path, folder / path.name)
+    with _alone(folder):
+        for name in reversed(names):
+            if not os.path.lexists(new / name) and os.path.lexists(folder / name):
+                (folder / name).rename(new / name)
+        for path in sorted(old.iterdir(), key=lambda path: (path.name == names[-1], path.name)):
+            _move(path, folder / path.name)
     (work / MOVES).unlink()
 
 

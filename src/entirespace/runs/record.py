@@ -17,7 +17,8 @@ from ..records import Record, link_or_copy
 RUN, METRICS, WEIGHTS, REFERENCE = "run.json", "metrics.jsonl", "weights.safetensors", "reference"
 CALIBRATION, TENSORBOARD, MLFLOW = "calibration.json", "tensorboard", "mlflow.json"
 _FILES = (RUN, LAYOUT, METRICS, WEIGHTS, CALIBRATION, MLFLOW, f"{VOCABULARY}/", f"{TENSORBOARD}/", "")
-_PATTERN = rf"step-\d+\.safetensors|{VOCABULARY}/.+\.parquet|{TENSORBOARD}/events\.out\.tfevents\.[^/]*|\.tmp\w{6}"  # .tmp: of safetensors
+_PATTERN = rf"step-\d+\.safetensors|{VOCABULARY}/.+\.parquet|{TENSORBOARD}/events\.out\.tfevents\.[^/]*|\.tmp\w{{6}}"
+# .tmp: what safetensors writes to before it renames the file
 
 
 def is_of_a_run(name: str) -> bool:
