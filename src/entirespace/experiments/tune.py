@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -276,7 +277,10 @@ class _Study:
                 where=str(self._out),
                 do="Search lower learning rates, or use another objective",
             )
-        remove_own(self._out / "trials", lambda name: is_of_a_run(name.partition("/")[2]))
+        for folder in self._out.glob("trials/*/"):
+            remove_own(folder, is_of_a_run)
+        with suppress(OSError):  # there is none, or it holds other files
+            (self._out / "trials").rmdir()
         plot(study, self._out / "trials.svg")
         (self._out / "report.md").write_text(markdown(study))
         return study

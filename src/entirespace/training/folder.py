@@ -8,13 +8,13 @@ from typing import Any
 
 from ..errors import RunError
 from ..places import Rule
-from ..runs.record import REFERENCE, RUN, is_of_a_run
+from ..runs.record import REFERENCE, RUN, RunRecord, is_of_a_run
 
 FOLDER = Rule("a run's folder must be new, empty or hold a run", RunError)
 
 
 def refuse_foreign(out: Path) -> None:
-    """Raises: RunError if `out` is a file, a link to nothing, or a folder with other files and no run.
+    """Raises: RunError if `out` is a file, a link to nothing, or a folder with other files and no run of this format.
 
     The run of the reference CTR network may be there before run.json.
     """
@@ -22,7 +22,7 @@ def refuse_foreign(out: Path) -> None:
     def own(name: str) -> bool:
         return name == f"{RUN}.partial" or (name.startswith(f"{REFERENCE}/") and is_of_a_run(name))
 
-    FOLDER.begun(out, lambda folder: (folder / RUN).exists(), own)
+    FOLDER.begun(out, lambda folder: (folder / RUN).exists() and bool(RunRecord.open(out)), own)
 
 
 def difference(theirs: Any, mine: Any, path: str = "") -> str:
