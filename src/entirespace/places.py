@@ -236,7 +236,7 @@ def whole_folder(
 
 def _changed(place: Path, rule: Rule, what: str) -> EntirespaceError:
     must = "the output folder must not change while its content is made"
-    return rule.error(must, what, where=str(place), do="What is there was kept. Run the command again elsewhere")
+    return rule.error(must, what, where=str(place), do="What is there was kept. Name another folder")
 
 
 def _must_be_unchanged(
