@@ -108,6 +108,16 @@ def read_json(path: Path, error: type[EntirespaceError], *, must: str, do: str) 
     return content
 
 
+def whole(path: Path, name: str) -> dict[str, Any] | None:
+    """The content of a record of this format, in any version, with its checksum. None if the file is something else."""
+    try:
+        content = json.loads(path.read_bytes())
+        bare = {key: value for key, value in content.items() if key != "checksum"}
+        return content if content["format"].startswith(f"{name}/") and content["checksum"] == digest(bare) else None
+    except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        return None
+
+
 def save_json(path: Path, content: Any) -> None:
     """Write JSON. After a crash, `path` is either the complete new file or as before."""
     temporary = path.with_name(path.name + ".partial")
@@ -125,11 +135,11 @@ def settle(temporary: Path, path: Path) -> None:
 def link_or_copy(source: Path, path: Path) -> None:
     """Give a file a second name: a hard link, or a copy on another disk or a file system without hard links.
 
-    Raises: OSError if `source` is missing or `path` cannot be written.
+    Raises: OSError if `source` is missing, or `path` is there or cannot be written.
     """
     try:
         os.link(source, path)
-    except FileNotFoundError:
+    except (FileNotFoundError, FileExistsError):
         raise
     except OSError:
         shutil.copyfile(source, path)

@@ -85,7 +85,7 @@ def test_training_into_a_folder_of_something_else_trains_nothing(run, dataset, t
     (tmp_path / "notes.txt").write_text("mine")
     came = run("train", "ESMM", dataset.path, "-o", tmp_path, "-q")
     assert came.code == 1
-    assert "a run's folder must be new, empty or hold a run, however: it holds other files" in came.err
+    assert "a run's folder must be new, empty or hold a run, however: it holds notes.txt" in came.err
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
 
 

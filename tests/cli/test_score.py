@@ -13,6 +13,8 @@ import polars as pl
 import pytest
 
 import entirespace as es
+from entirespace.errors import DataError
+from entirespace.runs.scoring import score
 
 
 @pytest.fixture(scope="module")
@@ -184,6 +186,28 @@ def test_an_output_that_is_there_is_not_replaced(run, flat, tmp_path):
     assert run(*command).code == 2
     assert (tmp_path / "out.csv").read_text() == "precious"
     assert run(*command, "--force").code == 0
+    Path("folder").mkdir()
+    Path("link").symlink_to("out.csv")
+    Path("nowhere").symlink_to("gone.csv")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    read = "the output must be a file that may be written, however: it is also read"
+    for out, said in {
+        "rows.csv": read,
+        "users.csv": read,
+        "folder": "it is a folder",
+        "nowhere": "is a link to gone",
+    }.items():
+        ran = run(*command[:-3], "-o", out, "-q", "--force", "--out-format", "csv")
+        assert ran.code == 1
+        assert f"error: {out}: " in ran.err
+        assert said in ran.err
+    assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+    with pytest.raises(DataError, match="it exists"):
+        score(made, ["rows.csv"], "out.csv", tables={"user": "users.csv"})
+    Path("out.csv").write_text("old")
+    assert run(*command[:-3], "-o", "link", "-q", "--force", "--out-format", "csv").code == 0
+    assert Path("link").is_symlink()
+    assert Path("out.csv").read_bytes() == before[tmp_path / "out.csv"]
     ran = run("score", made.folder, "rows.dat", "-o", "new.csv", "-q")
     assert "the file's ending must give its format" in ran.err
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from raw_logs import PLAIN, rows
 
-from entirespace.dataset.aside import folder_beside
 from entirespace.dataset.dataset import Dataset
 from entirespace.errors import DataError
+from entirespace.places import work_folder
 
 
 def left_behind(folder: Path) -> list[str]:
@@ -55,7 +55,7 @@ def test_a_kill_during_replacement_leaves_no_incomplete_dataset(log, monkeypatch
     rename = Path.rename
 
     def watched(self: Path, target: Path) -> Path:
-        moves.append(log.out.exists() and Dataset(log.out).verify())
+        moves.append((log.out / "manifest.json").exists() and Dataset(log.out).verify())
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", watched)
@@ -102,13 +102,16 @@ elif where == "manifest":
     module.Manifest.write = die
 else:
     rename = Path.rename
-    Path.rename = lambda self, target: die() if target == out else rename(self, target)
+    Path.rename = lambda self, target: die() if target in (out, out / "layout.json") else rename(self, target)
 schema = read_schema(raw / "schema.toml")
 prepare.prepare_source(lambda a, q: LogSource(schema, raw, a, q), out, split=schema.split, schema={}, force=True)
 """
 
 
-@pytest.mark.parametrize(("where", "there_before"), [("reading", False), ("manifest", True), ("rename", False)])
+@pytest.mark.parametrize(
+    ("where", "there_before"),
+    [("reading", False), ("manifest", True), ("rename", False), ("rename", True)],
+)
 def test_a_killed_preparation_leaves_no_dataset_under_its_name(log, where, there_before):
     log.write("log.csv", rows("a,1,0,0", "b,2,0,0", "c,3,0,0"))
     (log.raw / "schema.toml").write_text(PLAIN)
@@ -117,17 +120,25 @@ def test_a_killed_preparation_leaves_no_dataset_under_its_name(log, where, there
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"there\n"
-        (work,) = log.out.parent.glob(".dataset.*.partial")
-        with folder_beside(log.out):
+        name = "entirespace" if there_before else "dataset"
+        parent = log.out if there_before else log.out.parent
+        (work,) = parent.glob(f".{name}.*.partial")
+        with work_folder(parent, name):
             there = work.is_dir()  # of a process that is still running
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
     assert there
+    if before and where == "rename":
+        assert not (log.out / "manifest.json").exists()  # the old dataset is moved away, and not lost
+        with pytest.raises(DataError, match="it holds a dataset"):
+            log.prepare(PLAIN)
+        assert not work.exists()
     if before:
+        Dataset(log.out).verify()
         assert Dataset(log.out).digest == before
     else:
         assert not log.out.exists()
-    assert work.exists()
+    assert work.exists() or (before and where == "rename")
     assert log.prepare(PLAIN, force=there_before).digest == (before or log.prepare(PLAIN, force=True).digest)
     assert left_behind(log.out.parent) == ["dataset", "raw"]
 
@@ -137,7 +148,9 @@ def test_files_of_another_dataset_are_left_alone(log):
     others = [".dataset.abc", ".dataset.b.xyz.partial", "dataset.xyz.partial", ".datasets.xyz.partial"]
     for name in others:
         (log.out.parent / name).mkdir()
-    (log.out.parent / ".dataset.xyz.partial").mkdir()
+    (log.out.parent / ".dataset.0123abcd.partial").mkdir()
+    (log.out.parent / ".dataset.0123abcd.partial" / ".entirespace.lock").touch()
+    (log.out.parent / ".dataset.0123abcd.partial" / "new").mkdir()
     log.prepare(PLAIN)
     assert left_behind(log.out.parent) == sorted([*others, "dataset", "raw"])
 

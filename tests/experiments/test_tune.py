@@ -254,7 +254,7 @@ def test_errors_name_what_to_do(studied, dataset, brief, tmp_path, monkeypatch):
     with pytest.raises(RunError, match=r"it has space\.network\.hidden\.choices = .* not None"):
         tune(Space(ESMM(), brief, {k: v for k, v in SETTINGS.items() if "hidden" not in k}), dataset, out=out)
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(RunError, match="it holds other files"):
+    with pytest.raises(RunError, match="it holds thesis"):
         tune(space, dataset, out=tmp_path)
     none = dataset.validation.__class__(dataset, "validation")
     none.counts = Counts(len(none), {"click": 5, "conversion": 0})

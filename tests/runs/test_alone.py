@@ -230,6 +230,6 @@ def test_a_folder_named_reference_with_other_files_is_left_alone(dataset, made, 
     thesis = tmp_path / "run" / "reference" / "thesis.tex"
     thesis.parent.mkdir(parents=True)
     thesis.write_text("precious")
-    with pytest.raises(RunError, match=r"must be new, empty or hold a run, however: it holds thesis\.tex"):
+    with pytest.raises(RunError, match=r"must be new, empty or hold a run, however: it holds reference/thesis\.tex"):
         es.fit(es.BASE(), dataset.train, config=quick, reference=made.reference, out=tmp_path / "run")
     assert thesis.read_text() == "precious"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
+import re
 import tomllib
 from pathlib import Path
 
@@ -209,7 +210,8 @@ def test_a_folder_with_something_in_it_is_refused(tmp_path: Path) -> None:
 
 def test_an_interrupted_run_leaves_nothing(tmp_path: Path) -> None:
     def stop(done: int, of: int) -> None:
-        assert [p.name for p in tmp_path.iterdir()] == ["log.partial"]
+        (hidden,) = tmp_path.iterdir()
+        assert re.fullmatch(r"\.log\.[0-9a-f]{8}\.partial", hidden.name)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -218,11 +220,35 @@ def test_an_interrupted_run_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_run_left_is_replaced(tmp_path: Path) -> None:
-    (tmp_path / "log.partial").mkdir()
-    (tmp_path / "log.partial" / "impressions-00009.parquet").write_text("half a file")
-    (tmp_path / "log").mkdir()
+    left = tmp_path / "log" / ".entirespace.0123abcd.partial"
+    (left / "new").mkdir(parents=True)
+    (left / ".entirespace.lock").touch()
+    (left / "new" / "impressions-00009.parquet").write_text("half a file")
     seen: list[tuple[int, int]] = []
     simulate(tmp_path / "log", impressions=1000, progress=lambda done, of: seen.append((done, of)))
     assert seen == [(1000, 1000)]
     assert [p.name for p in tmp_path.iterdir()] == ["log"]
+    assert not left.exists()
     assert not (tmp_path / "log" / "impressions-00009.parquet").exists()
+
+
+def test_a_folder_of_the_user_beside_the_log_stays(tmp_path: Path) -> None:
+    """simulate once wrote to log.partial, and emptied it first."""
+    (tmp_path / "log.partial").mkdir()
+    (tmp_path / "log.partial" / "mine.txt").write_text("keep")
+    simulate(tmp_path / "log", impressions=100)
+    assert (tmp_path / "log.partial" / "mine.txt").read_text() == "keep"
+
+
+def test_the_working_folder_and_a_link_can_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "link").symlink_to("here")
+    monkeypatch.chdir(tmp_path / "here")
+    simulate(Path("."), impressions=100)
+    wanted = ["common.parquet", "impressions-00000.parquet", "schema.toml", "truth.parquet"]
+    assert sorted(p.name for p in Path(".").iterdir()) == wanted
+    with pytest.raises(ConfigError, match=r"it holds common\.parquet"):
+        simulate(tmp_path / "link", impressions=100)
+    (tmp_path / "nowhere").symlink_to("gone")
+    with pytest.raises(ConfigError, match="nowhere is a link to gone, which does not exist"):
+        simulate(tmp_path / "nowhere", impressions=100)

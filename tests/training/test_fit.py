@@ -257,7 +257,7 @@ def test_errors_name_what_to_do(dataset, quick, reference, tmp_path):
         fit(BASE(), dataset.train, config=other, out=tmp_path / "run")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("mine")
-    with pytest.raises(RunError, match="it holds other files"):
+    with pytest.raises(RunError, match="it holds thesis"):
         fit(BASE(), dataset.train, config=quick, out=tmp_path / "full")
     wild = quick.model_copy(update={"optimizer": quick.optimizer.model_copy(update={"learning_rate": 1e30})})
     with pytest.raises(RunError, match=r"loss must (stay|be) finite.*Lower optimizer\.learning_rate"):

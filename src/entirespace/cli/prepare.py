@@ -71,7 +71,9 @@ def command(
     allow_outside: Annotated[
         bool, typer.Option("--allow-outside", help="The schema may name files of this machine that are not in RAW.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing dataset.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the dataset in DATASET. The folder must hold nothing else.")
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:

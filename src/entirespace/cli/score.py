@@ -78,7 +78,7 @@ def command(
         raise typer.BadParameter("standard input (-) can be read once")
     if len(delimiter.encode()) != 1:
         raise typer.BadParameter(f"--delimiter must be one ASCII character, however: '{delimiter}'")
-    if out != "-" and Path(out).exists() and not force:
+    if out != "-" and Path(out).is_file() and not force:
         raise typer.BadParameter(f"OUT must not exist: {out}. --force replaces it")
     ctr = None if reference is None else Run.open(reference)
     trained = Run.open(run, reference=ctr, method=run_method(method, run))
@@ -93,6 +93,7 @@ def command(
             out_format=out_format,
             delimiter=delimiter,
             columns=None if columns is None else columns.split(","),
+            force=force,
             progress=progress,
         )
     show(f"{out}: {found}", {"run": str(run), "out": out, **found.as_dict()}, as_json, to_stderr=out == "-")

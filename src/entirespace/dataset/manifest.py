@@ -10,9 +10,11 @@ from pydantic import Field as Value
 from ..config import Model
 from ..core.labels import Counts
 from ..errors import DataError, no_folder
-from ..records import FileRecord, Record
+from ..logs.audit import Quarantine
+from ..records import FileRecord, Record, whole
 
 MANIFEST = "manifest.json"
+_FORMAT = "entirespace-dataset"
 # Names of columns of the Parquet files:
 LINK = "link."  # LINK + side table: int32, the impression's row in it
 WEIGHTS = ".weights"  # field + WEIGHTS: list<float32>, the weights of the field's ids
@@ -77,7 +79,7 @@ class Roles(Model):
 class Manifest(Record):
     """The content of manifest.json. It is written last, so a folder with a manifest is complete."""
 
-    FORMAT: ClassVar = "entirespace-dataset/2"
+    FORMAT: ClassVar = f"{_FORMAT}/2"
 
     made_by: str
     """The version of this package that wrote the dataset."""
@@ -140,6 +142,19 @@ class Manifest(Record):
             if size != about.bytes:
                 raise damaged(folder / name, f"it has {size:,} bytes, not {about.bytes:,}")
         return manifest
+
+
+def own_files(folder: Path) -> dict[str, str]:
+    """The files of a folder that belong to the dataset in it, of this or an earlier format, with their SHA-256.
+
+    They are those that its manifest names, also if they are missing or damaged. Without a whole manifest there is none.
+    """
+    content = whole(folder / MANIFEST, _FORMAT)
+    if content is None:
+        return {}
+    files = {name: about["sha256"] for name, about in content["files"].items()}
+    empty = dict.fromkeys(("impressions/", "tables/", "vocabulary/", Quarantine.NAME), "")  # maybe empty or absent
+    return {**empty, **files, MANIFEST: content["checksum"]}
 
 
 def damaged(path: Path, what: str) -> DataError:

@@ -10,7 +10,8 @@ when it is complete.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -25,19 +26,20 @@ from ..logs.audit import Audit, Quarantine, values_of
 from ..logs.schema import Schema, SplitSchema, read_schema
 from ..logs.source import OnOrphan, Source
 from ..logs.star import LogSource
+from ..places import Rule, foreign, listed, whole_folder
 from ..progress import SILENT, Progress
-from .aside import folder_beside
 from .assign import assign
 from .copies import complete
 from .dataset import Dataset
 from .fit import fit
 from .jobs import Jobs
-from .manifest import MANIFEST
+from .manifest import MANIFEST, own_files
 from .stage import Stage
 from .writer import Writer
 
 ALICCP = "aliccp"
 PartName = Literal["train", "validation", "test"]
+OUT = Rule("the dataset's folder must be new or empty", DataError)
 
 
 def prepare(
@@ -62,7 +64,7 @@ def prepare(
     Args:
         schema: a schema file, a `Schema`, the name of a recipe of this package, or "aliccp".
         raw: the folder of the raw log.
-        out: the dataset's folder. It must be new or empty; with `force` it may also hold a dataset.
+        out: the dataset's folder. It must be new or empty; with `force` it may also hold a dataset, and nothing else.
         encoders: a dataset or a run whose layout is used instead of fitting a new one, to prepare a later log for the
             same model.
         grow: with `encoders`: add ids of the training part that its vocabularies do not have.
@@ -79,13 +81,14 @@ def prepare(
     Raises: ConfigError for an invalid schema or option, DataError for a log that cannot be read. After an error `out`
     is as it was before.
     """
-    raw, out = Path(raw), Path(out)
+    raw, out, reads = Path(raw), Path(out), [Path(raw)]
     if grow and encoders is None:
         raise ConfigError("grow can only be set with encoders", "no encoders are given")
     if grow and part not in (None, "train"):
         raise ConfigError("grow needs training impressions", f"all impressions are in the {part} part")
     known = None
     if encoders is not None:
+        reads.append(encoders.path if isinstance(encoders, Dataset) else Path(encoders))
         known = encoders.encoders if isinstance(encoders, Dataset) else Encoders.open(Path(encoders))
     options: dict[str, Any] = {"on_orphan": on_orphan, "labelled": labelled, "encoders": known, "progress": progress}
     if schema == ALICCP:
@@ -102,7 +105,9 @@ def prepare(
     else:
         if not (min_count is None and validation is None):
             raise ConfigError("min_count and validation can only be set for aliccp", "a schema file sets them itself")
-        log = schema if isinstance(schema, Schema) else read_schema(schema_file(schema))
+        if not isinstance(schema, Schema):
+            reads.append(schema_file(schema))
+        log = schema if isinstance(schema, Schema) else read_schema(reads[-1])
         split = log.split
         about = log.model_dump(mode="json", by_alias=True, exclude_none=True)
 
@@ -122,6 +127,7 @@ def prepare(
         on_orphan=on_orphan,
         max_bad=max_bad,
         force=force,
+        reads=reads,
         progress=progress,
     )
 
@@ -160,6 +166,7 @@ def prepare_source(
     on_orphan: OnOrphan = "keep",
     max_bad: float = 0.001,
     force: bool = False,
+    reads: Sequence[Path] = (),
     progress: Progress = SILENT,
 ) -> Dataset:
     """Prepare a dataset from any reader; see `logs.source.Source`. Arguments that are not listed are as in `prepare`.
@@ -169,12 +176,12 @@ def prepare_source(
         split: how to split impressions into parts.
         schema: a description of the log, stored in the manifest.
         known: encoders of an earlier layout, to use instead of fitting new ones.
+        reads: files and folders that are read, which must not be in `out`.
 
     Raises: DataError as `prepare`.
     """
-    _check_place(out, force)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with folder_beside(out) as work:
+    replaceable = partial(_replaceable, out=out, force=force)
+    with whole_folder(out, OUT, last=MANIFEST, own=replaceable, inputs=reads) as work:
         audit = Audit(max_bad)
         (work / "stage").mkdir()
         with Quarantine(work, audit) as quarantine:
@@ -190,30 +197,20 @@ def prepare_source(
         progress.done(f"{fitted.encoders.rows:,} rows of the embedding")
         Writer(source, stages, parts, fitted, work, jobs).write(schema, audit, progress)
         shutil.rmtree(work / "stage")
-        work.chmod(0o755)
-        old = work.with_suffix(".old")
-        if out.exists():  # move the old dataset away first, so that `out` is never incomplete
-            out.rename(old)
-        work.rename(out)
-        shutil.rmtree(old, ignore_errors=True)
     return Dataset(out)
 
 
-def _check_place(out: Path, force: bool) -> None:
-    """Raises: DataError if `out` is neither new nor empty, unless it is a dataset and `force` is set."""
-    must = "the dataset's folder must be new or empty"
-    for parent in out.parents:
-        if parent.exists() and not parent.is_dir():
-            raise DataError(must, f"{parent} is a file", where=str(out), do="Name another folder")
-    if out.exists() and not out.is_dir():
-        raise DataError(must, "it is a file", where=str(out), do="Name another folder")
-    if not out.exists() or not any(out.iterdir()):
-        return
-    if not (out / MANIFEST).exists():
-        here = ", ".join(sorted(p.name for p in out.iterdir())[:5])
-        raise DataError(must, f"it is not a dataset, and holds {here}", where=str(out), do="Name another folder")
-    if not force:
-        raise DataError(must, "it holds a dataset", where=str(out), do="--force replaces it")
+def _replaceable(folder: Path, out: Path, force: bool) -> dict[str, str]:
+    """The files in `folder`, which may be replaced. Raises: DataError if there are others, or any without `force`."""
+    own = own_files(folder)
+    strange = foreign(folder, own.__contains__)
+    if strange and own:
+        OUT.refuse(out, f"beside a dataset it holds {listed(strange)}", "Move them elsewhere, or name another folder")
+    if strange:
+        OUT.refuse(out, f"it is not a dataset, and holds {listed(strange)}")
+    if own and not force:
+        OUT.refuse(out, "it holds a dataset", "--force replaces it")
+    return own
 
 
 def _staged(source: Source, folder: Path, audit: Audit) -> dict[str, Stage]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +18,9 @@ from ..errors import ConfigError, RunError
 from ..methods import CTR, Family, Method
 from ..metrics.evaluation import Truths
 from ..metrics.segments import Segments, by_field
+from ..places import Rule
 from ..progress import SILENT, Progress
+from ..records import whole
 from ..reports.comparison import (
     HEADLINES,
     Comparison,
@@ -46,6 +49,9 @@ PAPER_TABLE_2: dict[str, tuple[str, str]] = {
     "ESMM": ("68.56±0.37", "65.32±0.49"),
 }
 """AUC % on the paper's Public Dataset, (CVR task, CTCVR task); reports show it for comparison."""
+
+FOLDER = Rule("a report's folder must be new, empty or hold a report", RunError)
+REPORT = "report.json"
 
 
 def compare(
@@ -77,8 +83,10 @@ def compare(
         by: fields; the calibration of each method is also measured by their values.
 
     Raises: ConfigError for two families of the same name, no seeds, a seed given twice, a share outside (0, 1] or an
-    unknown field. RunError as `fit`.
+    unknown field. RunError as `fit`, and if the folder holds other files and no report.
     """
+    if out is not None:
+        FOLDER.begun(Path(out), lambda folder: whole(folder / REPORT, "entirespace-report") is not None, _is_own)
     config = config or Config()
     families = [Family.of(method) for method in methods]
     names = [family.name for family in families]
@@ -152,10 +160,15 @@ def _compare(
         paper={name: dict(zip(HEADLINES, values, strict=True)) for name, values in PAPER_TABLE_2.items()},
         warnings=warnings,
     )
-    comparison.write(out / "report.json")
+    comparison.write(out / REPORT)
     (out / "report.md").write_text(markdown(comparison, details(comparison)), encoding="utf-8")
     (out / "report.html").write_text(page(comparison), encoding="utf-8")
     return comparison
+
+
+def _is_own(name: str) -> bool:
+    """Whether a file may be in the folder before report.json: those of runs."""
+    return name in (f"{REPORT}.partial", "runs/") or re.match(r"runs/[^/]+-seed\d+-[0-9a-f]{12}/", name) is not None
 
 
 def _of_trainings(runs: Runs, methods: Sequence[Method], seeds: Sequence[int], known: Sequence[str]) -> Iterator[str]:

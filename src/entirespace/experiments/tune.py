@@ -15,8 +15,8 @@ trained again with the same values. So an interrupted study that is resumed give
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,10 +31,11 @@ from ..methods import Method
 from ..metrics.auc import auc
 from ..metrics.losses import log_loss
 from ..metrics.values import Undefined
+from ..places import Rule, remove_own
 from ..progress import SILENT, Hushed, Progress
 from ..records import read_json, save_json
 from ..reports.study import OBJECTIVES, Objective, Trial, Tuned, in_one_line, markdown, plot
-from ..runs.record import METRICS, REFERENCE
+from ..runs.record import METRICS, REFERENCE, is_of_a_run
 from ..training import Run, fit, reference_ctr
 from .space import Space
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     import optuna
 
 FORMAT = "entirespace-study/1"
+FOLDER = Rule("a study's folder must be new, empty or hold a study", RunError)
 STUDY, DATABASE, TRIALS, BEST = "study.json", "study.db", "trials.json", "best.toml"
 AGAIN = "again"  # attribute of a trial: the number of the interrupted trial that it repeats
 VALUES, REASON = "values", "reason"  # attributes of a trial: its settings by name, and why it failed
@@ -113,13 +115,9 @@ class _Study:
             "space": self._space.as_dict(),
         }
         file = self._out / STUDY
+        FOLDER.begun(self._out, lambda folder: (folder / STUDY).exists(), f"{STUDY}.partial".__eq__)
         if file.exists():
-            do = "Name another folder for a new study"
-            there = read_json(file, RunError, must=f"{STUDY} must be as it was written", do=do)
-            self._same(flat(there if isinstance(there, dict) else {}), flat(json.loads(json.dumps(about))))
-        elif self._out.is_file() or (self._out.exists() and any(self._out.iterdir())):
-            came = "it is a file" if self._out.is_file() else "it holds other files"
-            raise RunError("a study's folder must be new, empty or hold a study", came, where=str(self._out))
+            self._same(flat(_read(file)), flat(json.loads(json.dumps(about))))
         else:
             self._out.mkdir(parents=True, exist_ok=True)
             save_json(file, about)
@@ -185,7 +183,7 @@ class _Study:
             self._study.tell(trial, state=state.FAIL)
         else:
             self._study.tell(trial, value)
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_own(folder, is_of_a_run)
         study = self._write()
         self._progress.say(f"{name} {in_one_line(study.trials[-1], study)}")
 
@@ -279,7 +277,10 @@ class _Study:
                 where=str(self._out),
                 do="Search lower learning rates, or use another objective",
             )
-        shutil.rmtree(self._out / "trials", ignore_errors=True)
+        for folder in self._out.glob("trials/*/"):
+            remove_own(folder, is_of_a_run)
+        with suppress(OSError):  # there is none, or it holds other files
+            (self._out / "trials").rmdir()
         plot(study, self._out / "trials.svg")
         (self._out / "report.md").write_text(markdown(study), encoding="utf-8")
         return study
@@ -305,6 +306,15 @@ class _Pruner:
             raise self._optuna.TrialPruned
 
     def close(self, finished: bool) -> None: ...
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """The content of study.json. Raises: RunError if the file is not that of a study."""
+    do = "Name another folder for a new study"
+    content = read_json(file, RunError, must=f"{STUDY} must be as it was written", do=do)
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        FOLDER.refuse(file.parent, f"its {file.name} is not that of a study", do)
+    return content
 
 
 def _optuna() -> Any:

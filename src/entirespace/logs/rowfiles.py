@@ -10,7 +10,8 @@ import io
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -22,6 +23,7 @@ import pyarrow.parquet as pq
 
 from ..errors import DataError, no_file
 from ..features.arrow import frame_of
+from ..places import Rule, whole_file
 from .files import CODECS, local
 from .lines import blocks, header, parse
 
@@ -210,18 +212,30 @@ def _text(value: Any) -> str | None:
     return json.dumps(value)
 
 
+_OUT = Rule("the output must be a file that may be written", DataError)
+
+
 class RowWriter:
     """Writes batches of rows to a file, or to standard output ("-"). The file gets its name only when it is complete.
 
     The columns and their types are those of the first batch.
 
-    Raises: DataError if the file cannot be written, or a later batch has other columns or values of other types.
+    Args:
+        given: the format, if the ending of the name does not say it.
+        replace: a file that is there may be replaced.
+        inputs: files that are read meanwhile, which are never replaced.
+
+    Raises: DataError if the file cannot be written or must not be replaced, or a later batch has other columns or
+    values of other types.
     """
 
-    def __init__(self, name: str, given: Format | None = None) -> None:
+    def __init__(
+        self, name: str, given: Format | None = None, *, replace: bool = False, inputs: Iterable[Path] = ()
+    ) -> None:
         self._name, self._kind = name, format_of(name, given)
         self._path = None if name == STDIN else Path(name)
-        self._temporary = None if self._path is None else self._path.with_name(f".{self._path.name}.partial")
+        self._replace, self._inputs = replace, inputs
+        self._open = ExitStack()
         self._schema: pl.Schema | None = None
         self._parquet: pq.ParquetWriter | None = None
         self._stream: IO[bytes] | Any = None
@@ -230,10 +244,12 @@ class RowWriter:
         try:
             if self._path is None:
                 self._stream = sys.stdout.buffer
+                self._open.callback(self._stream.flush)
             else:
                 ending = _codec(self._name)
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._stream = pa.output_stream(str(self._temporary), compression=ending)
+                whole = whole_file(self._path, _OUT, replace=self._replace, inputs=self._inputs)
+                self._stream = pa.output_stream(str(self._open.enter_context(whole)), compression=ending)
+                self._open.callback(self._stream.close)
         except OSError as error:
             raise DataError("the output must be writable", str(error), where=self._name) from error
         return self
@@ -272,14 +288,7 @@ class RowWriter:
             came = str(error).splitlines()[0]
             raise DataError("all rows must have the types of the first ones", came, where=where) from error
 
-    def __exit__(self, kind: Any, *_: object) -> None:
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         if self._parquet is not None and kind is None:
-            self._parquet.close()
-        if self._path is None or self._temporary is None:
-            self._stream.flush()
-            return
-        self._stream.close()
-        if kind is None:
-            self._temporary.rename(self._path)
-        else:
-            self._temporary.unlink(missing_ok=True)
+            self._open.callback(self._parquet.close)
+        self._open.__exit__(kind, error, trace)

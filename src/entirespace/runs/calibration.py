@@ -23,9 +23,9 @@ from ..dataset.dataset import Part
 from ..errors import ConfigError, RunError
 from ..records import read_json, save_json
 from .outputs import Outputs
+from .record import CALIBRATION
 
 FORMAT = "entirespace-calibration/1"
-CALIBRATION = "calibration.json"
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ file. run.json is replaced after the tensors, in one rename, so it always names 
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -19,7 +20,10 @@ from ..records import settle, sha256
 def save_tensors(path: Path, tensors: dict[str, Tensor]) -> str:
     """Write tensors to `path` and return the SHA-256 of the file. If it is interrupted, `path` is as it was before."""
     aside = path.with_name(path.name + ".partial")
+    aside.touch()  # its permissions follow the umask; `save_file` replaces it by a file that only its owner can read
+    mode = stat.S_IMODE(aside.stat().st_mode)
     save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, aside)
+    aside.chmod(mode)
     digest = sha256(aside)
     settle(aside, path)
     return digest

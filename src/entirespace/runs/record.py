@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import shutil
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -11,9 +11,24 @@ from typing import Any, ClassVar, Literal
 from ..config import Model
 from ..errors import RunError
 from ..features.layout import LAYOUT, VOCABULARY, link_layout
+from ..places import foreign, listed, remove_own
 from ..records import Record, link_or_copy
 
 RUN, METRICS, WEIGHTS, REFERENCE = "run.json", "metrics.jsonl", "weights.safetensors", "reference"
+CALIBRATION, TENSORBOARD, MLFLOW = "calibration.json", "tensorboard", "mlflow.json"
+_FILES = (RUN, LAYOUT, METRICS, WEIGHTS, CALIBRATION, MLFLOW, f"{VOCABULARY}/", f"{TENSORBOARD}/", "")
+_PATTERN = rf"step-\d+\.safetensors|{VOCABULARY}/.+\.parquet|{TENSORBOARD}/events\.out\.tfevents\.[^/]*|\.tmp\w{{6}}"
+# .tmp: what safetensors writes to before it renames the file
+
+
+def is_of_a_run(name: str) -> bool:
+    """Whether a path in a run's folder, relative and with /, is that of one of the run's files.
+
+    >>> [is_of_a_run(name) for name in ("run.json", "reference/step-20.safetensors.partial", "notes.txt")]
+    [True, True, False]
+    """
+    name = name.removeprefix(f"{REFERENCE}/").removesuffix(".partial")
+    return name in _FILES or re.fullmatch(_PATTERN, name) is not None
 
 
 class TensorFile(Model):
@@ -129,16 +144,12 @@ def link_run(source: Path, out: Path) -> None:
     """
     if out.exists() and out.resolve() == source.resolve():
         return
-    if out.exists() and not (out / RUN).exists():
-        foreign = sorted(p.name for p in out.iterdir() if p.name not in (*PARTS_OF_A_RUN, WEIGHTS))
-        if foreign:
-            must = "the folder of the reference CTR network's run must be new, empty or hold a run"
-            raise RunError(must, f"it holds {foreign[0]}", where=str(out))
-    shutil.rmtree(out, ignore_errors=True)
+    must = "the folder of the reference CTR network's run must be new, empty or hold a run"
+    if out.is_symlink():
+        raise RunError(must, "it is a link to another folder", where=str(out), do="Remove the link")
+    if strange := foreign(out, is_of_a_run):
+        raise RunError(must, f"it holds {listed(strange)}", where=str(out), do="Move them elsewhere")
+    remove_own(out, is_of_a_run)
     link_layout(source, out)
     for name in (WEIGHTS, RUN):  # run.json last: where it is, the other files are complete
         link_or_copy(source / name, out / name)
-
-
-PARTS_OF_A_RUN = (LAYOUT, VOCABULARY, REFERENCE, METRICS)
-"""Files and folders that a run's folder may have before its first checkpoint."""

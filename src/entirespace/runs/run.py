@@ -35,10 +35,10 @@ from ..methods._method import Method
 from ..network import Heads, Network
 from ..network.probability import value_of
 from ..progress import SILENT, Progress
-from .calibration import CALIBRATION, Calibration, calibrate, load_calibration, save_calibration
+from .calibration import Calibration, calibrate, load_calibration, save_calibration
 from .checkpoint import load_tensors
 from .outputs import Outputs, Predictions
-from .record import REFERENCE, RUN, RunRecord, weights_sha256
+from .record import CALIBRATION, REFERENCE, RUN, RunRecord, weights_sha256
 
 if TYPE_CHECKING:
     from ..reports.evaluation import Evaluation

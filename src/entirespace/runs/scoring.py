@@ -54,6 +54,7 @@ def score(
     out_format: Format | None = None,
     delimiter: str = ",",
     columns: Sequence[str] | None = None,
+    force: bool = False,
     progress: Progress = SILENT,
 ) -> Scored:
     """Score the rows of files with a run, and write them with pctr, pcvr and pctcvr added, in order.
@@ -65,16 +66,19 @@ def score(
         bad_rows: a row that cannot be read ends the work (error), or gets empty scores (empty).
         format, out_format: of the rows and of `out`, where a file's ending does not say it.
         delimiter, columns: CSV: what stands between two columns; the names of the columns where there is no header.
+        force: replace a file that is at `out` already. A file that is read is never replaced.
 
     Raises: DataError with file and line for a row that cannot be read, for a missing column, and for a column that has
     the name of one that is added.
     """
-    sides = {name: _table(file, delimiter) for name, file in (tables or {}).items()}
-    encoder = FrameEncoder(run.encoders, sides)
-    feed = Feed(encoder.fields, encoder.tables, encoder.rows)
+    tables = tables or {}
+    inputs = [Path(name) for name in (*files, *tables.values()) if name != STDIN]
     done, total = Scored(), _bytes(files)
-    progress.start(f"scoring with {run.method.label}", total, "B")
-    with RowWriter(out, out_format or (format if out == STDIN else None)) as writer:
+    kind = out_format or (format if out == STDIN else None)
+    with RowWriter(out, kind, replace=force, inputs=inputs) as writer:
+        encoder = FrameEncoder(run.encoders, {name: _table(file, delimiter) for name, file in tables.items()})
+        feed = Feed(encoder.fields, encoder.tables, encoder.rows)
+        progress.start(f"scoring with {run.method.label}", total, "B")
         for name in files:
             for batch in read_rows(name, format, delimiter=delimiter, columns=columns):
                 scores = _scores(run, encoder, feed, batch, bad_rows, done)

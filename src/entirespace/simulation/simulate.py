@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -19,6 +18,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from entirespace.errors import ConfigError
+from entirespace.places import Rule, whole_folder
 from entirespace.simulation.build import build
 from entirespace.simulation.log import ALICCP_FIELDS, CHUNK, Chunk, chunk, id_bases
 from entirespace.simulation.write import AliccpLog, ParquetLog, Truth
@@ -26,6 +26,7 @@ from entirespace.simulation.write import AliccpLog, ParquetLog, Truth
 __all__ = ["ALICCP_FIELDS", "Format", "Simulated", "simulate"]
 
 Format = Literal["parquet", "aliccp"]
+OUT = Rule("the folder to write to must be new or empty", ConfigError)
 FEWEST = 100  # users, and items, at least
 
 
@@ -100,13 +101,12 @@ def simulate(
         progress: called after each chunk with (impressions done, impressions in all).
 
     Raises:
-        ConfigError: an argument is invalid, or `out` is not empty.
+        ConfigError: an argument is invalid, or `out` is neither new nor empty.
 
     ```
     simulate(Path("log"), impressions=200_000, click_rate=0.1, conversion_rate=0.1)
     ```
     """
-    out = Path(os.path.realpath(out))
     if format not in get_args(Format):
         raise _wrong("format", 'must be "parquet" or "aliccp"', format)
     _check(impressions=impressions)
@@ -116,20 +116,18 @@ def simulate(
         users=users, items=items, click_rate=click_rate, conversion_rate=conversion_rate, bias=bias,
         drift=drift, history=history, session=session, orphans=orphans, seed=seed,
     )  # fmt: skip
-    partial = _reserve(out)
-    world = build(seed, users, items, click_rate, conversion_rate, bias, drift, history)
-    if max(id_bases(world.sizes).values()) + items > 2**31 - 1:
-        raise _wrong("users, items", "must give fewer than 2 ** 31 ids in all", f"{users}, {items}")
-    about = (
-        f"simulated: {impressions} impressions, {users} users, {items} items, click rate {click_rate:g}, "
-        f"conversion rate {conversion_rate:g}, bias {bias:g}, drift {drift:g}, history {history:g}, "
-        f"session {session:g}, orphans {orphans:g}, seed {seed}"
-    )
-    tally = _Tally(users, items, id_bases(world.sizes)["item_id"])
-    partial.mkdir(parents=True)
-    try:
-        log = ParquetLog(partial, about) if format == "parquet" else AliccpLog(partial, impressions // 2)
-        with closing(log), closing(Truth(partial)) as truth, ThreadPoolExecutor(1) as pool:
+    with whole_folder(Path(out), OUT, last="schema.toml") as folder:
+        world = build(seed, users, items, click_rate, conversion_rate, bias, drift, history)
+        if max(id_bases(world.sizes).values()) + items > 2**31 - 1:
+            raise _wrong("users, items", "must give fewer than 2 ** 31 ids in all", f"{users}, {items}")
+        about = (
+            f"simulated: {impressions} impressions, {users} users, {items} items, click rate {click_rate:g}, "
+            f"conversion rate {conversion_rate:g}, bias {bias:g}, drift {drift:g}, history {history:g}, "
+            f"session {session:g}, orphans {orphans:g}, seed {seed}"
+        )
+        tally = _Tally(users, items, id_bases(world.sizes)["item_id"])
+        log = ParquetLog(folder, about) if format == "parquet" else AliccpLog(folder, impressions // 2)
+        with closing(log), closing(Truth(folder)) as truth, ThreadPoolExecutor(1) as pool:
             written: list[Future[None]] = []
             for k in range(-(-impressions // CHUNK)):
                 part = chunk(world, k, impressions, session, orphans)
@@ -141,13 +139,7 @@ def simulate(
                     progress(part.first + len(part), impressions)
             for last in written:
                 last.result()
-        if out.exists():
-            out.rmdir()  # `_reserve` found it empty; this fails if something was put there since
-        os.replace(partial, out)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    return tally.result(out, format)
+    return tally.result(Path(os.path.realpath(out)), format)
 
 
 class _Tally:
@@ -177,22 +169,6 @@ class _Tally:
             mean_pcvr_clicked=clicked / clicks if clicks else math.nan,
             mean_pcvr_unclicked=unclicked / unclicks if unclicks else math.nan,
         )  # fmt: skip
-
-
-def _reserve(out: Path) -> Path:
-    """The folder to write to until all files are complete. Files that a killed run left in it are removed.
-
-    Raises:
-        ConfigError: `out` is a file, or a folder that is not empty.
-    """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        came = "it is a file" if not out.is_dir() else f"it holds {min(p.name for p in out.iterdir())}"
-        must = "the folder to write to must be new or empty"
-        raise ConfigError(must, came, where=str(out), do="Name another folder, or remove this one")
-    partial = out.with_name(out.name + ".partial")
-    if partial.exists():
-        shutil.rmtree(partial)
-    return partial
 
 
 def _wrong(name: str, must: str, came: object) -> ConfigError:

@@ -6,7 +6,7 @@ import json
 import math
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -35,6 +35,7 @@ from ..runs.record import (
     RunRecord,
     TensorFile,
     TrainedOn,
+    is_of_a_run,
     link_run,
     weights_sha256,
 )
@@ -323,11 +324,13 @@ class _Trainer:
         if best:
             self._best = last
         self._write_record(status="training", last=last, best=self._best)
-        used = {name, self._best.file if self._best else name}
-        for path in self._out.glob("step-*.safetensors*"):
-            if path.name not in used:
-                path.unlink()
+        self._remove_checkpoints({name, self._best.file if self._best else name})
         self._saved_at = time.monotonic()
+
+    def _remove_checkpoints(self, but: Collection[str] = ()) -> None:
+        for path in self._out.glob("step-*.safetensors*"):
+            if path.name not in but and is_of_a_run(path.name):
+                path.unlink()
 
     def _write_record(self, **values: Any) -> None:
         record = self._record.model_copy(update={"position": self._position.record(), **values})
@@ -343,8 +346,7 @@ class _Trainer:
         self._write_record(status="finished", weights=TensorFile(file=WEIGHTS, sha256=digest), warnings=warnings)
         for warning in warnings:
             self._progress.warn(warning)
-        for path in self._out.glob("step-*.safetensors*"):
-            path.unlink()
+        self._remove_checkpoints()
         network = self._learner.network
         network.load_state_dict(weights)
         network.lookups = TORCH  # as in a run that is opened from its folder
@@ -356,15 +358,16 @@ class _Trainer:
 
         Raises: RunError if the folder holds other files, or a run that was trained from something else.
         """
-        if not (self._out / RUN).exists():
-            refuse_foreign(self._out)
+        refuse_foreign(self._out)
+        there = RunRecord.open(self._out) if (self._out / RUN).exists() else None
+        if there is None or (there.status == "training" and there.last is None):
             self._out.mkdir(parents=True, exist_ok=True)
+            self._write_record()  # from now on the folder is a run's, and the run's files in it may be replaced
             (self._out / METRICS).unlink(missing_ok=True)
             link_layout(self._train.dataset.path, self._out)
             if self._reference is not None:
                 link_run(self._reference.folder, self._out / REFERENCE)
             return True
-        there = RunRecord.open(self._out)
         mine, theirs = self._record.plain(), there.plain()
         finished = there.status == "finished"  # a finished run may be opened with another reference
         for key in ("method", "seed", "config", "dataset", "start", *(() if finished else ("reference",))):

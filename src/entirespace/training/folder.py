@@ -7,19 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RunError
-from ..runs.record import PARTS_OF_A_RUN, RUN
-from .tracking import MLFLOW, TENSORBOARD
+from ..places import Rule
+from ..runs.record import REFERENCE, RUN, RunRecord, is_of_a_run
 
-BEFORE_RUN = {*PARTS_OF_A_RUN, TENSORBOARD, MLFLOW}  # names that a run's folder may have before its first checkpoint
+FOLDER = Rule("a run's folder must be new, empty or hold a run", RunError)
 
 
 def refuse_foreign(out: Path) -> None:
-    """Raises: RunError if `out` is a file, or a folder with other files and no run."""
-    if (out / RUN).exists() or not out.exists():
-        return
-    if out.is_file() or any(p.name not in BEFORE_RUN for p in out.iterdir()):
-        came = "it is a file" if out.is_file() else "it holds other files"
-        raise RunError("a run's folder must be new, empty or hold a run", came, where=str(out))
+    """Raises: RunError if `out` is a file, a link to nothing, or a folder with other files and no run of this format.
+
+    The run of the reference CTR network may be there before run.json.
+    """
+
+    def own(name: str) -> bool:
+        return name == f"{RUN}.partial" or (name.startswith(f"{REFERENCE}/") and is_of_a_run(name))
+
+    FOLDER.begun(out, lambda folder: (folder / RUN).exists() and bool(RunRecord.open(out)), own)
 
 
 def difference(theirs: Any, mine: Any, path: str = "") -> str:

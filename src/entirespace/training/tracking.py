@@ -6,7 +6,6 @@ The trainer only knows the interface `Tracker`; the caller of `fit` chooses the 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
@@ -16,9 +15,9 @@ from typing import Any, Literal, Protocol
 from ..dotted import flat
 from ..errors import ConfigError
 from ..records import save_json
+from ..runs.record import MLFLOW, TENSORBOARD
 
 Kind = Literal["tensorboard", "mlflow", "none"]
-TENSORBOARD, MLFLOW = "tensorboard", "mlflow.json"  # in the run's folder
 
 
 class Tracker(Protocol):
@@ -65,8 +64,9 @@ class TensorBoard:
     def start(self, run: Path, about: Mapping[str, Any], step: int) -> None:
         writer = import_module("torch.utils.tensorboard").SummaryWriter
         folder = run / TENSORBOARD
-        if step == 0:
-            shutil.rmtree(folder, ignore_errors=True)  # files of a training that stopped before its first checkpoint
+        if step == 0:  # remove the files of a training that stopped before its first checkpoint
+            for path in folder.glob("events.out.tfevents.*"):
+                path.unlink()
         # TensorBoard ignores the values of older files at purge_step and later steps
         self._writer = writer(folder, purge_step=step + 1 if step else None)
 
