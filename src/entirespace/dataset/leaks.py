@@ -8,7 +8,7 @@ before it: clicks on all impressions, conversions on clicked ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -71,7 +71,7 @@ def _leaks(data: Dataset) -> Iterator[Leak]:
                 yield Leak(f.name, stage, auc)
 
 
-def _tells(reached: dict[str, int], stages: dict[str, str | None], impressions: int) -> dict[str, bool]:
+def _tells(reached: Mapping[str, int], stages: dict[str, str | None], impressions: int) -> dict[str, bool]:
     """Stage -> whether a part has enough positives and negatives of it."""
     of = {stage: impressions if before is None else reached[before] for stage, before in stages.items()}
     return {stage: min(reached[stage], n - reached[stage]) >= POSITIVES for stage, n in of.items()}

@@ -48,7 +48,9 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
             return pa.chunked_array([_uuids(chunk) for chunk in stored.chunks], pa.string())
         return _plain(stored.cast(pa.bool_()) if name == "arrow.bool8" else stored)
     if pa.types.is_run_end_encoded(kind):
-        return _plain(pa.chunked_array([pc.run_end_decode(chunk) for chunk in column.chunks], kind.value_type))
+        return _plain(
+            pa.chunked_array([pc.call_function("run_end_decode", [chunk]) for chunk in column.chunks], kind.value_type)
+        )
     if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
         # pyarrow 26 casts it to lists wrongly: all after the first are empty
         lists = pa.large_list(_simple(kind.value_type))

@@ -1,5 +1,8 @@
 """Fingerprints of rows: 128 bits, equal for rows whose values are equal, however they are stored."""
 
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+# (pyarrow and numba have no types)
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -81,7 +81,7 @@ def _with_plain_columns(frame: pl.DataFrame) -> pl.DataFrame:
         if kind == pl.Object:
             must = f"column '{name}' must hold ids, lists of ids, numbers or times"
             raise DataError(must, "it holds Python objects", do="Store it as text")
-        if kind in (pl.Binary, pl.Categorical, pl.Enum) or isinstance(kind, pl.BaseExtension):
+        if isinstance(kind, pl.Binary | pl.Categorical | pl.Enum | pl.BaseExtension):
             return frame_of(frame.to_arrow(), "the data frame")
     return frame
 

@@ -158,11 +158,11 @@ def _iso(column: pl.Series) -> tuple[pl.Series, pl.Series]:
     fraction = fraction.fill_null("").str.slice(0, 6).str.pad_end(6, "0")
     joined = date + " " + minute.fill_null("00:00") + second.fill_null(":00")
     stamps = joined.str.strptime(pl.Datetime("us"), "%Y-%m-%d %H:%M:%S", strict=False)
-    stamps = stamps + pl.select(pl.duration(microseconds=fraction.cast(pl.Int64, strict=False))).to_series()
+    stamps = stamps + pl.select(pl.duration(microseconds=pl.lit(fraction.cast(pl.Int64, strict=False)))).to_series()
     offset = hours.cast(pl.Int64, strict=False).fill_null(0) * 60
     sign = pl.select(pl.when(hours.str.starts_with("-")).then(-1).otherwise(1)).to_series()
     offset = offset + sign * minutes.cast(pl.Int64, strict=False).fill_null(0)
-    stamps = stamps - pl.select(pl.duration(minutes=offset)).to_series()
+    stamps = stamps - pl.select(pl.duration(minutes=pl.lit(offset))).to_series()
     return stamps.cast(pl.Datetime("us")), z.is_null() & hours.is_null()
 
 

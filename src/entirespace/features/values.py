@@ -25,7 +25,7 @@ import polars as pl
 from ..core.rows import Field, ValueFormat
 from . import times
 
-EXACT = {pl.Float64(): 2**53, pl.Float32(): 2**24, pl.Float16(): 2**11}
+EXACT: dict[pl.DataType, int] = {pl.Float64(): 2**53, pl.Float32(): 2**24, pl.Float16(): 2**11}
 """Type of a float -> the largest n so that all whole numbers up to n are exact."""
 _WORDS = {"-0": "0", "True": "true", "TRUE": "true", "False": "false", "FALSE": "false"}
 _TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}.*"
@@ -74,7 +74,7 @@ def raw_ids(column: pl.Series) -> pl.Series:
     elif isinstance(kind, pl.Datetime):
         ids = _of_timestamps(column)
     else:  # booleans, dates, categories
-        ids = _of_text(column.cast(pl.String)) if kind in (pl.Categorical, pl.Enum) else column.cast(pl.String)
+        ids = _of_text(column.cast(pl.String)) if isinstance(kind, pl.Categorical | pl.Enum) else column.cast(pl.String)
     return ids.fill_null("")
 
 

@@ -17,7 +17,6 @@ from ..network.probability import Prob
 DIVERGED = 10.0  # times the loss of the base rates
 
 
-@torch.inference_mode()
 def base_rate_loss(method: Method, rates: Mapping[str, float], batches: Iterable[Batch]) -> float:
     """The method's mean loss if each head predicts its base rate for every impression; NaN without impressions.
 
@@ -28,7 +27,8 @@ def base_rate_loss(method: Method, rates: Mapping[str, float], batches: Iterable
     total, count = 0.0, 0
     for batch in batches:
         heads = Heads(**{head: Prob.of_logit(x.expand(len(batch)).to(batch.rows.device)) for head, x in logits.items()})
-        total += method.loss(heads, batch).item() * len(batch)
+        with torch.inference_mode():
+            total += method.loss(heads, batch).item() * len(batch)
         count += len(batch)
     return total / count if count else math.nan
 

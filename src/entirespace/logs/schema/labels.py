@@ -53,7 +53,7 @@ class LabelsSchema(Model):
         """Stage -> how its column is read, in the funnel's order, for the stages that have a column."""
         found = {stage: getattr(self, stage) for stage in STAGES}
         return {
-            stage: LabelSchema(source=label) if isinstance(label, str) else label
+            stage: LabelSchema.model_validate({"from": label}) if isinstance(label, str) else label
             for stage, label in found.items()
             if label is not None
         }
