@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from entirespace import places
 from entirespace.errors import DataError
 from entirespace.places import Rule, foreign, remove_own, whole_file, whole_folder, work_folder
 
@@ -265,6 +266,33 @@ def test_an_error_while_files_are_moved_brings_the_old_ones_back(tmp_path, monke
         make(out, "new", own=OWN)
     assert moves == 6 if stop >= 6 else moves > stop
     assert content(out) == dict.fromkeys(OWN, "new" if stop >= 6 else "old")
+
+
+def test_a_file_put_beside_half_moved_ones_is_kept(tmp_path, monkeypatch):
+    """The process was killed after b/c was moved up. Then nothing is moved back or removed."""
+    out = tmp_path / "out"
+    make(out, "old")
+    move = places._move
+
+    def killed(source: Path, target: Path) -> None:
+        move(source, target)
+        if target == out / "b":
+            raise SystemExit
+
+    with monkeypatch.context() as patch, suppress(SystemExit):
+        patch.setattr(places, "_move", killed)
+        patch.setattr(places, "_remove", lambda work, lock: lock.release())
+        make(out, "new", own=OWN)
+    write(out, b__mine="mine")
+    before = content(out)
+    assert before["b/c"] == "new"
+    with pytest.raises(DataError, match=r"it holds a, b/c, b/mine"):
+        make(out)
+    assert content(out) == before
+    (out / "b" / "mine").unlink()
+    with pytest.raises(DataError, match=r"it holds a, b/c, last"):
+        make(out)
+    assert content(out) == dict.fromkeys(OWN, "old")
 
 
 # --- whole files ----------------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ SHOWN = 5  # names in an error
 
 Own = Callable[[str], bool]
 """Whether a path in a folder, relative and with /, is the name of one of the command's own files."""
+NONE: Own = lambda name: False  # noqa: E731
 NO_LOCK = (Timeout, OSError, NotImplementedError)  # another process holds it, or the file system has no locks
 
 
@@ -142,7 +143,10 @@ def _is_work(path: Path, name: str) -> bool:
     """Whether a path is a hidden folder of `work_folder`. An empty one was left before it got its lock."""
     if not re.fullmatch(rf"\.{re.escape(name)}\.[0-9a-f]{{8}}\.partial", path.name) or path.is_symlink():
         return False
-    return path.is_dir() and ((path / LOCK).exists() or not any(path.iterdir()))
+    try:
+        return path.is_dir() and ((path / LOCK).exists() or not any(path.iterdir()))
+    except PermissionError:  # of another user
+        return False
 
 
 def _clear(parent: Path, name: str) -> None:
@@ -252,13 +256,12 @@ def _move_up(work: Path, folder: Path, before: Mapping[str, str], last: str, pla
     """Move the own files of a folder away and the new ones into it."""
     new, old = work / NEW, work / OLD
     names = sorted((path.name for path in new.iterdir()), key=lambda name: (name == last, name))
-    earlier = sorted({name.split("/")[0] for name in before}, key=lambda name: (name != last, name))
+    earlier = {name.split("/")[0] for name in foreign(folder, NONE)}
     old.mkdir()
-    save_json(work / MOVES, names)
+    save_json(work / MOVES, {"names": names, "files": foreign(new, NONE)})
     try:
-        for name in earlier:
-            if os.path.lexists(folder / name):
-                (folder / name).rename(old / name)
+        for name in sorted(earlier, key=lambda name: (name != last, name)):
+            (folder / name).rename(old / name)
         if strange := foreign(old, before.__contains__):
             raise _changed(place, rule, f"{listed(strange)} appeared in it")
         for name in names:
@@ -268,14 +271,21 @@ def _move_up(work: Path, folder: Path, before: Mapping[str, str], last: str, pla
 
 
 def _undo(work: Path, folder: Path) -> None:
-    """Move new files back out of the folder, then the old ones back into it, unless all new ones had been moved."""
-    names, new, old = json.loads((work / MOVES).read_text()), work / NEW, work / OLD
+    """Move new files back out of the folder, then the old ones back into it, unless all new ones had been moved.
+
+    Raises: FileExistsError if there are other files beside them; nothing more is moved then.
+    """
+    moves, new, old = json.loads((work / MOVES).read_text()), work / NEW, work / OLD
+    names = moves["names"]
     if not os.path.lexists(new / names[-1]):
         return
     with _alone(folder):
-        for name in reversed(names):
-            if not os.path.lexists(new / name) and os.path.lexists(folder / name):
-                (folder / name).rename(new / name)
+        moved = [name for name in names if not os.path.lexists(new / name) and os.path.lexists(folder / name)]
+        for name in foreign(folder, {*moves["files"]}.__contains__):
+            if name.split("/")[0] in moved:
+                raise FileExistsError(errno.EEXIST, "it is not ours", str(folder / name))
+        for name in reversed(moved):
+            (folder / name).rename(new / name)
         for path in sorted(old.iterdir(), key=lambda path: (path.name == names[-1], path.name)):
             _move(path, folder / path.name)
     (work / MOVES).unlink()

@@ -91,7 +91,7 @@ class RunRecord(Record):
     @staticmethod
     def open(folder: Path) -> RunRecord:
         """The record of the run in a folder. Raises: RunError if there is none, or if it is damaged."""
-        missing = "there is none: it is not a run's folder, or training stopped before its first checkpoint"
+        missing = "there is none: it is not a run's folder, or its training has not begun"
         do = "Train again, or copy the whole folder of the run again"
         must = "a run's files must be as they were written"
         return RunRecord.read(folder / RUN, RunError, what="a run", must=must, missing=missing, do=do)
