@@ -22,7 +22,9 @@ LEVEL = 0.95
 OFF = 0.05
 """Probabilities further than this from what was observed, and by more than chance, are called miscalibrated."""
 USABLE = 0.1
-"""Probabilities this close to what was observed are right enough to bid with, even if chance cannot explain the gap."""
+"""Probabilities this close to what was observed are right enough to bid with, even if chance cannot explain the gap.
+
+Predicted over observed may have this standard deviation over seeds, at most: a bid uses one run, not the mean."""
 NAMES = {"cvr": "CVR", "ctcvr": "CTCVR"}
 
 
@@ -89,15 +91,22 @@ def _tests(lines: Sequence[Line], reference: Line, task: str) -> list[_Test]:
         against = line.against.get(reference.name, {}).get(task)
         if against and not isinstance(against.seeds, Undefined):
             held.append((line, against.seeds.difference, against))
-    over_users = holm([None if isinstance(a.users, Undefined) else a.users.p_value for _, _, a in held])
+    over_users = users_holm(lines, reference.name, task)
     return [
-        _Test(line, difference, _small(against.p_holm), _small(p))
-        for (line, difference, against), p in zip(held, over_users, strict=True)
+        _Test(line, difference, _small(against.p_holm), _small(over_users[line.name]))
+        for line, difference, against in held
     ]
 
 
-def _small(p: float | Undefined | None) -> bool | None:
-    return None if p is None or isinstance(p, Undefined) else p <= 1 - LEVEL
+def users_holm(lines: Sequence[Line], other: str, task: str) -> dict[str, float | None]:
+    """The p value over users of each line's difference to another one, with Holm's correction; None without a test."""
+    tests = {line.name: line.against[other][task].users for line in lines if task in line.against.get(other, {})}
+    corrected = holm([None if isinstance(test, Undefined) else test.p_value for test in tests.values()])
+    return {name: p if isinstance(p, float) else None for name, p in zip(tests, corrected, strict=True)}
+
+
+def _small(p: float | None) -> bool | None:
+    return None if p is None else p <= 1 - LEVEL
 
 
 def _ranking(lines: Sequence[Line], task: str) -> str:
@@ -186,7 +195,7 @@ def _bids(lines: Sequence[Line]) -> str:
     if not known:
         why = _reason([m.pcoc for m in measured.values()])
         return f"For bids no method can be named, because no probability can be checked: {why}."
-    right = {label: m for label, m in known.items() if off_by(m, USABLE) is None}
+    right = {label: m for label, m in known.items() if off_by(m, USABLE) is None and _over_seeds(m) <= USABLE}
     if not right:
         label = min(known, key=lambda label: _distance(known[label]))
         return (
@@ -194,9 +203,7 @@ def _bids(lines: Sequence[Line]) -> str:
             f"{_ratio(known[label])}. Calibrate before bidding.{_against_truth(lines, label)}"
         )
     label = min(right, key=lambda label: (_log_loss(right[label]), _distance(right[label])))
-    pcoc = right[label].pcoc
-    assert not isinstance(pcoc, Undefined)
-    percent = max(1, math.ceil(round(100 * abs(pcoc.mean - 1), 6)))
+    percent = max(1, math.ceil(round(100 * _distance(right[label]), 6)))
     why = f"whose pCTCVR is within {percent} % of what was observed ({_interval(right[label])})"
     said = f"For bids use {label}, {why}.{_against_truth(lines, label)}"
     best = min(known, key=lambda label: _log_loss(known[label]))
@@ -216,7 +223,14 @@ def _eligible(lines: Sequence[Line]) -> list[Line]:
 
 
 def _distance(metrics: TaskSpreads) -> float:
-    return float("inf") if isinstance(metrics.pcoc, Undefined) else abs(metrics.pcoc.mean - 1)
+    """How far predicted over observed of one run is from 1: the distance of the mean, and one standard deviation."""
+    pcoc = metrics.pcoc
+    return float("inf") if isinstance(pcoc, Undefined) else abs(pcoc.mean - 1) + _over_seeds(metrics)
+
+
+def _over_seeds(metrics: TaskSpreads) -> float:
+    """The standard deviation of predicted over observed between seeds; 0 for one seed."""
+    return 0.0 if isinstance(metrics.pcoc, Undefined) else metrics.pcoc.std or 0.0
 
 
 def _log_loss(metrics: TaskSpreads) -> float:
@@ -225,7 +239,8 @@ def _log_loss(metrics: TaskSpreads) -> float:
 
 def _ratio(metrics: TaskSpreads) -> str:
     assert not isinstance(metrics.pcoc, Undefined)
-    return f"{metrics.pcoc.mean:.2f} times what was observed"
+    std = _over_seeds(metrics)
+    return f"{metrics.pcoc.mean:.2f}{f'±{std:.2f}' if std > USABLE else ''} times what was observed"
 
 
 def _interval(metrics: TaskSpreads) -> str:

@@ -49,7 +49,8 @@ clicked, on those that were not, and on all.""",
 mean difference between prediction and observed rate over 50 bins with equal numbers of impressions; 0 is best.
 Normalised entropy: the log loss divided by the log loss of predicting the mean rate for every impression; below 1 is
 better than that. Predicted/observed is shown with its exact Poisson interval: if 1 is outside the interval, the
-difference is not explained by chance.""",
+difference is not explained by chance. The pCTCVR for bids is the method's own, or, if it has none, the pCTR of the
+reference CTR network times pCVR.""",
     "reliability": """The test impressions in ten groups of equal size, from the lowest to the highest prediction. On
 the diagonal, the observed rate is the predicted one; below the diagonal, predictions are too high. Whiskers: 95 %
 intervals of the observed rate.""",

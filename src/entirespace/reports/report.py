@@ -10,7 +10,7 @@ from ..metrics.significance import Difference, Paired
 from ..metrics.values import Undefined
 from . import sections as printed
 from .cautions import warnings
-from .findings import AGAINST, findings
+from .findings import AGAINST, findings, for_bids, users_holm
 from .sections import Beside, Points, Section, Table
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def tables(comparison: Comparison) -> list[Section]:
     for other in AGAINST:
         if any(other in line.against for line in lines):
             over_seeds = "AUC points, paired by seed (p: of the t test; Holm: corrected for all methods)"
-            over_users = "AUC points (95 % interval, p)"
+            over_users = "AUC points (95 % interval, p; Holm: corrected for all methods)"
             found += [
                 Section(f"against {other}", f"Difference to {other}", _against(lines, other), over_seeds),
                 Section(
@@ -81,7 +81,11 @@ def tables(comparison: Comparison) -> list[Section]:
         beside = [Section(f"curve {task}", f"{task.upper()} task", _curve(curve, task)) for task in TASKS]
         what = "AUC by share of the training impressions (Fig. 3)"
         found.append(Section("curve", what, Beside(beside), "AUC %, mean ± standard deviation over seeds"))
-    beside = [Section(f"calibration {task}", f"{task.upper()} task", _calibration(lines, task)) for task in TASKS]
+    measured = {f"{task.upper()} task": [line.tasks.get(task) for line in lines] for task in TASKS}
+    if any("ctcvr_own" in line.tasks for line in lines):
+        measured["pCTCVR for bids"] = [for_bids(line) for line in lines]
+    labels = [line.label for line in lines]
+    beside = [Section(f"calibration {what}", what, _calibration(labels, found)) for what, found in measured.items()]
     found += [
         Section("beyond", "Further metrics", _beyond(lines), "mean over seeds: CTR / CVR / CTCVR"),
         Section("calibration", "Calibration", Beside(beside), "mean over seeds"),
@@ -148,15 +152,18 @@ def _against(lines: Sequence[Line], other: str) -> Table:
 
 
 def _over_users(lines: Sequence[Line], other: str) -> Table:
-    def difference(found: Difference | Undefined) -> str:
+    holm = {task: users_holm(lines, other, task) for task in TASKS}
+
+    def difference(found: Difference | Undefined, p_holm: float | None) -> str:
         if isinstance(found, Undefined):
             return "undefined"
         mean, low, high = (100 * value for value in (found.difference, found.low, found.high))
-        p = "p undefined" if isinstance(found.p_value, Undefined) else f"p {found.p_value:.3f}"
+        known = not isinstance(found.p_value, Undefined)
+        p = f"p {found.p_value:.3f}, Holm {p_holm:.3f}" if known else "p undefined"
         return f"{mean:+.2f} ({low:+.2f} to {high:+.2f}, {p})"
 
     rows = [
-        [line.label, *(difference(line.against[other][task].users) for task in TASKS)]
+        [line.label, *(difference(line.against[other][task].users, holm[task][line.name]) for task in TASKS)]
         for line in lines
         if other in line.against
     ]
@@ -188,13 +195,12 @@ def _beyond(lines: Sequence[Line]) -> Table:
     return Table(["method", "log loss", "predicted/observed", "AUC inside users %"], rows)
 
 
-def _calibration(lines: Sequence[Line], task: str) -> Table:
+def _calibration(labels: Sequence[str], measured: Sequence[TaskSpreads | None]) -> Table:
     rows: list[list[str]] = []
-    for line in lines:
-        m = line.tasks.get(task)
+    for label, m in zip(labels, measured, strict=True):
         rows.append(
             [
-                line.label,
+                label,
                 _mean(m and m.log_loss, ".5f"),
                 _mean(m and m.normalised_entropy, ".4f"),
                 _mean(m and m.brier, ".6f"),
