@@ -187,17 +187,29 @@ def test_a_file_that_cannot_be_read(tmp_path):
 DEEP = 10**5
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["a = " + "[" * DEEP, "a = " + "[" * DEEP + "]" * DEEP, "a = " + "[" * 60 + "]" * 60, ".".join("a" * 60) + " = 1"],
-)
+NESTED = [
+    "a = " + "[" * DEEP,
+    "a = " + "[" * DEEP + "]" * DEEP,
+    "a = " + "[" * 60 + "]" * 60,
+    ".".join("a" * 60) + " = 1",
+    "a." * DEEP + "b = 1",
+    "[" + "a." * DEEP + "b]",
+    "'a' . \"b.c\"." * DEEP + "b = 1",
+    "a = { " + "a." * DEEP + "b = 1 }",
+]
+
+
+@pytest.mark.parametrize("text", NESTED, ids=range(len(NESTED)))
 def test_a_deeply_nested_file_is_refused(tmp_path, text):
     (tmp_path / "deep.toml").write_text(text)
     with pytest.raises(ConfigError, match=r"deep\.toml: tables and lists may be nested 50 deep at most"):
         read_toml(tmp_path / "deep.toml")
 
 
-@pytest.mark.parametrize("setting", ["training.epochs=" + "[" * DEEP, "a." * DEEP + "b=1", "a=" + "[" * 60 + "]" * 60])
+SETTINGS = ["training.epochs=" + "[" * DEEP, "a." * DEEP + "b=1", "a=" + "[" * 60 + "]" * 60, f"a={{{'a.' * DEEP}b=1}}"]
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=range(len(SETTINGS)))
 def test_a_deeply_nested_setting_is_refused(setting):
     with pytest.raises(ConfigError, match="nested 50 deep at most") as raised:
         load(None, [setting])

@@ -179,7 +179,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     if path.is_dir():
         raise ConfigError("the file must be a TOML file", no_file(path), where=str(path))
     try:
-        content = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+        content = _toml(path.read_bytes().decode("utf-8-sig"))
     except OSError as error:
         raise ConfigError("the file must be readable", str(error.strerror), where=str(path)) from error
     except UnicodeDecodeError as error:
@@ -196,6 +196,15 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 _SHALLOW = f"tables and lists may be nested {DEEPEST} deep at most"
+_DEEP_NAME = re.compile(rf"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{DEEPEST}}}""")
+"""A dotted name of more than DEEPEST parts. tomllib needs memory for the square of their number: 40 GB for 100,000."""
+
+
+def _toml(text: str) -> dict[str, Any]:
+    """The content of TOML. Raises: ValueError if it is not TOML. RecursionError if it is nested too deep."""
+    if _DEEP_NAME.search(text):
+        raise RecursionError
+    return tomllib.loads(text)
 
 
 def parse(model: type[T], data: Mapping[str, Any], where: str) -> T:
@@ -346,7 +355,7 @@ def value_at(config: BaseModel, name: str) -> Any:
 def _value(text: str) -> Any:
     """The text as a TOML value, or as a string if it is not one: `--set training.device=cuda`."""
     try:
-        return tomllib.loads(f"x = {text}")["x"]
+        return _toml(f"x = {text}")["x"]
     except ValueError:
         return text
     except RecursionError as error:

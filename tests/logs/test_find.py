@@ -183,3 +183,29 @@ def test_a_folder_and_a_file_in_its_place_are_named(tmp_path):
 )
 def test_a_pattern_with_a_slash_matches_the_path_and_one_without_the_name(pattern, name, expected):
     assert matches(pattern, name) == expected
+
+
+@pytest.mark.parametrize("pattern", ["log_2.csv", "log_*.csv", "*/*.csv", "**/*.csv"])
+def test_a_link_that_leads_nowhere_is_an_error_and_no_missing_file(tmp_path, pattern):
+    """A log whose second file is gone would be read as if it had one."""
+    put(tmp_path, "log_1.csv", "a/log_1.csv")
+    for name in ("log_2.csv", "a/log_2.csv"):
+        (tmp_path / name).symlink_to("gone.csv")
+    (tmp_path / ".hidden.csv").symlink_to("gone.csv")  # as editors make them
+    with pytest.raises(
+        DataError, match=r"log_2\.csv: a file of the log must exist, however: it is a link to gone\.csv"
+    ):
+        find((pattern,), tmp_path)
+    (tmp_path / "log_2.csv").unlink()
+    assert [file.name for file in find(("*.csv",), tmp_path)] == ["log_1.csv"]
+
+
+def test_a_folder_that_a_pattern_matches_is_named(tmp_path):
+    put(tmp_path, "day/log.parquet/part-0")
+    with pytest.raises(DataError, match=r"'day/log\.parquet' is a folder\. Name its files: 'day/log\.parquet/\*'"):
+        find(("*/log.p*",), tmp_path)
+
+
+def test_a_name_that_no_system_allows_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"files must be paths or patterns such as .* File name too long"):
+        find(("a" * 300,), tmp_path)

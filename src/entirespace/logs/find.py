@@ -120,10 +120,14 @@ def _local(pattern: str, folder: Path, allow_outside: bool) -> list[File]:
             _check_inside(folder / _fixed(pattern), folder, pattern)
         there = folder / pattern
         paths = [there] if there.is_file() else [*Path(anchor or folder).glob(pattern[len(anchor) :])]
-    except (ValueError, NotImplementedError) as error:
+        paths = paths or [there] * there.is_symlink()  # a link that leads nowhere
+    except (ValueError, NotImplementedError, OSError) as error:
         raise DataError("files must be paths or patterns such as 'log_*.csv'", str(error)) from error
     files = []
     for path in paths:
+        if path.is_symlink() and not path.exists() and not _is_hidden(path.name, pattern):
+            came = f"it is a link to {path.readlink()}, where nothing is"
+            raise DataError("a file of the log must exist", came, where=os.path.relpath(path, folder))
         if path.is_file():
             if not allow_outside:
                 _check_inside(path, folder, pattern)
@@ -204,8 +208,9 @@ def _nothing(patterns: Sequence[str], folder: Path, skipped: list[str]) -> DataE
     """The error for patterns that no file matches."""
     must = f"a file must match {' or '.join(repr(p) for p in patterns)}"
     for pattern in patterns:
-        if "://" not in pattern and (folder / pattern).is_dir():
-            name = pattern.rstrip("/")
+        matched = [] if "://" in pattern or Path(pattern).is_absolute() else [folder / pattern, *folder.glob(pattern)]
+        for path in filter(Path.is_dir, matched):
+            name = os.path.relpath(path, folder)
             return DataError(must, f"'{name}' is a folder", where=str(folder), do=f"Name its files: '{name}/*'")
     here = sorted((p.name for p in folder.iterdir()), key=natural)[:12] if folder.is_dir() else []
     came = f"none does; the folder holds {', '.join(here) or 'nothing'}"
