@@ -191,13 +191,16 @@ def test_a_link_that_leads_nowhere_is_an_error_and_no_missing_file(tmp_path, pat
     put(tmp_path, "log_1.csv", "a/log_1.csv")
     for name in ("log_2.csv", "a/log_2.csv"):
         (tmp_path / name).symlink_to("gone.csv")
-    (tmp_path / ".hidden.csv").symlink_to("gone.csv")  # as editors make them
+    (tmp_path / "_tmp").mkdir()
+    for name in (".hidden.csv", "_tmp/log.csv"):  # as editors and Spark make them: they are skipped
+        (tmp_path / name).symlink_to("gone.csv")
     with pytest.raises(
         DataError, match=r"log_2\.csv: a file of the log must exist, however: it is a link to gone\.csv"
     ):
         find((pattern,), tmp_path)
-    (tmp_path / "log_2.csv").unlink()
-    assert [file.name for file in find(("*.csv",), tmp_path)] == ["log_1.csv"]
+    for name in ("log_2.csv", "a/log_2.csv"):
+        (tmp_path / name).unlink()
+    assert names(tmp_path, "**/*.csv") == ["a/log_1.csv", "log_1.csv"]
 
 
 def test_a_folder_that_a_pattern_matches_is_named(tmp_path):

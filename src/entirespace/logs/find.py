@@ -125,13 +125,13 @@ def _local(pattern: str, folder: Path, allow_outside: bool) -> list[File]:
         raise DataError("files must be paths or patterns such as 'log_*.csv'", str(error)) from error
     files = []
     for path in paths:
-        if path.is_symlink() and not path.exists() and not _is_hidden(path.name, pattern):
+        name = Path(os.path.relpath(path, folder)).as_posix()
+        if path.is_symlink() and not path.exists() and not _is_hidden(name, pattern):
             came = f"it is a link to {path.readlink()}, where nothing is"
-            raise DataError("a file of the log must exist", came, where=os.path.relpath(path, folder))
+            raise DataError("a file of the log must exist", came, where=name)
         if path.is_file():
             if not allow_outside:
                 _check_inside(path, folder, pattern)
-            name = Path(os.path.relpath(path, folder)).as_posix()
             files.append(local(path, str(path) if anchor and name.startswith("..") else name))
     return sorted(files, key=lambda file: natural(file.name))
 
