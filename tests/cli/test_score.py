@@ -212,6 +212,33 @@ def test_an_output_that_is_there_is_not_replaced(run, flat, tmp_path):
     assert "the file's ending must give its format" in ran.err
 
 
+@pytest.mark.parametrize("name", ["run.json", "weights.safetensors", "vocabulary/item.parquet", "reference/run.json"])
+def test_a_file_of_the_run_is_never_replaced(run, flat, tmp_path, name):
+    """Not even with --force; other files in its folder are."""
+    made, rows, users, _ = flat
+    users.write_csv(tmp_path / "users.csv")
+    rows.write_csv(tmp_path / "rows.csv")
+    before = (made.folder / name).read_bytes()
+    command = (
+        "score",
+        made.folder,
+        "rows.csv",
+        "--side",
+        "user=users.csv",
+        "--force",
+        "--out-format",
+        "csv",
+        "-q",
+        "-o",
+    )
+    ran = run(*command, made.folder / name)
+    assert (ran.code, "it is also read" in ran.err) == (1, True)
+    assert (made.folder / name).read_bytes() == before
+    (made.folder / "scored.csv").write_text("old")
+    assert run(*command, made.folder / "scored.csv").code == 0
+    (made.folder / "scored.csv").unlink()
+
+
 def test_json_values_of_several_types_are_text(run, flat, tmp_path):
     """An id as number in one line and as text in another is one id; a key that is missing is null."""
     made, rows, users, data = flat

@@ -17,6 +17,7 @@ from ..features.frames import FrameEncoder, Unseen
 from ..logs.rowfiles import STDIN, Format, RowBatch, RowWriter, read_rows
 from ..progress import SILENT, Progress
 from .outputs import unseen_text
+from .record import is_of_a_run
 from .run import Run
 
 BadRows = Literal["error", "empty"]
@@ -66,13 +67,14 @@ def score(
         bad_rows: a row that cannot be read ends the work (error), or gets empty scores (empty).
         format, out_format: of the rows and of `out`, where a file's ending does not say it.
         delimiter, columns: CSV: what stands between two columns; the names of the columns where there is no header.
-        force: replace a file that is at `out` already. A file that is read is never replaced.
+        force: replace a file that is at `out` already. A file that is read, or is the run's, is never replaced.
 
     Raises: DataError with file and line for a row that cannot be read, for a missing column, and for a column that has
     the name of one that is added.
     """
     tables = tables or {}
     inputs = [Path(name) for name in (*files, *tables.values()) if name != STDIN]
+    inputs += [path for path in run.folder.rglob("*") if is_of_a_run(path.relative_to(run.folder).as_posix())]
     done, total = Scored(), _bytes(files)
     kind = out_format or (format if out == STDIN else None)
     with RowWriter(out, kind, replace=force, inputs=inputs) as writer:
