@@ -21,7 +21,7 @@ from .dataset import Dataset, Part
 
 SUSPECT = 0.95  # AUC of one field alone
 POSITIVES = 50  # and negatives in the validation part: fewer do not tell
-TRAINING, VALIDATION = 1 << 20, 1 << 19  # impressions that are read, at most, up to whole row groups
+TRAINING, VALIDATION = 1 << 19, 1 << 18  # impressions that are read, at most, up to whole row groups
 CELLS = 1 << 26  # impressions x fields that are read, at most
 PRIOR = 1.0  # impressions of the base rate that are added to the counts of each id
 
@@ -44,7 +44,7 @@ class Leak:
 def leaks(data: Dataset) -> tuple[Leak, ...]:
     """The suspicious fields of a dataset, in the layout's order; found once, and kept as long as the dataset object.
 
-    At most about a million training impressions are read. Empty if outcomes are not known.
+    At most half a million training impressions are read. Empty if outcomes are not known.
     """
     if data not in _found:
         _found[data] = tuple(_leaks(data)) if data.manifest.labelled else ()
