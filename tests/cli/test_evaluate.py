@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from entirespace.core.calibrators import ENOUGH
 from entirespace.experiments.compare import compare
 from entirespace.methods import BASE, ESMM, family
 from entirespace.training import fit, reference_ctr
@@ -49,7 +50,9 @@ CALIBRATED = "calibrated by isotonic regression, fitted on the validation part"
 CORRECTED = "kept 0.5 of un-clicked impressions"
 
 
-def test_calibration_is_of_this_evaluation_unless_it_is_saved(run, trained, dataset) -> None:
+def test_calibration_is_of_this_evaluation_unless_it_is_saved(run, trained, dataset, monkeypatch) -> None:
+    monkeypatch.setitem(ENOUGH, "isotonic", 20)  # the validation part is small
+
     def said(*options: str) -> tuple[bool, bool]:
         ran = run("evaluate", trained, dataset.path, *options, "-q")
         assert ran.code == 0, ran.err

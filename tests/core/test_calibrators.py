@@ -52,16 +52,29 @@ def test_platt_undoes_a_change_of_log_odds() -> None:
     assert [found.slope, found.intercept] == pytest.approx([2.0, -2.0], abs=0.05)
 
 
+NO_ORDER = [
+    ([0.0, 1.0, 0.0, 1.0], [0, 1, 1, 0]),  # certain, and half of them wrong
+    ([1e-30, 1e-38, 1e-6, 1e-45], [0, 1, 0, 0]),
+    ([0.1, 0.2, 0.8, 0.9], [1, 1, 0, 0]),  # reversed
+]
+
+
 @pytest.mark.parametrize(
-    ("p", "y"),
+    ("kind", "p", "y"),
     [
-        ([0.1, 0.2, 0.8, 0.9], [0, 0, 1, 1]),  # separable: without smoothing the slope would be infinite
-        ([0.0, 1.0, 0.0, 1.0], [0, 1, 1, 0]),  # certain, and half of them wrong
-        ([0.3, 0.3, 0.3, 0.3], [0, 1, 0, 0]),  # one prediction for all
-        ([1e-30, 1e-38, 1e-6, 1e-45], [0, 1, 0, 0]),
+        ("platt", [0.0, 1.0, 0.0, 1.0], [0, 1, 0, 0]),
+        *(
+            (kind, p, y)
+            for kind in ("platt", "isotonic")
+            for p, y in [
+                ([0.1, 0.2, 0.8, 0.9], [0, 0, 1, 1]),  # separable: without smoothing the slope would be infinite
+                ([0.3, 0.3, 0.3, 0.3], [0, 1, 0, 0]),  # one prediction for all
+                ([1e-45, 1e-38, 1e-6, 1e-30], [0, 0, 1, 0]),
+            ]
+        ),
+        *(("isotonic", p, y) for p, y in NO_ORDER),
     ],
 )
-@pytest.mark.parametrize("kind", ["platt", "isotonic"])
 def test_extreme_predictions(kind, p, y) -> None:
     p = np.array(p, np.float32)
     found = fit_calibrator(kind, p, np.array(y, bool))
@@ -69,6 +82,12 @@ def test_extreme_predictions(kind, p, y) -> None:
     assert np.isfinite(out).all()
     assert (out[:-2] > 0).all()
     assert (out[:-2] < 1).all()
+
+
+@pytest.mark.parametrize(("p", "y"), NO_ORDER)
+def test_platt_never_reverses_the_order_of_predictions(p, y) -> None:
+    with pytest.raises(ValueError, match=r"must keep the order of predictions, however: its slope is"):
+        fit_calibrator("platt", np.array(p, np.float32), np.array(y, bool))
 
 
 def test_one_prediction_becomes_the_base_rate() -> None:

@@ -7,12 +7,13 @@ import json
 import numpy as np
 import pytest
 
-from entirespace.core.calibrators import Sampling
+from entirespace.core.calibrators import ENOUGH, Sampling
 from entirespace.dataset.dataset import Part
 from entirespace.errors import ConfigError, RunError
 from entirespace.experiments.protocol import evaluate
 from entirespace.methods import BASE, ESMM
-from entirespace.runs.calibration import CALIBRATION, Calibration
+from entirespace.runs.calibration import CALIBRATION, Calibration, calibrate
+from entirespace.runs.outputs import Outputs
 from entirespace.training import Run, fit
 
 
@@ -22,7 +23,8 @@ def esmm(dataset, quick, reference, tmp_path) -> Run:
 
 
 @pytest.mark.parametrize("kind", ["platt", "isotonic"])
-def test_a_calibration_is_stored_read_and_applied(kind, esmm, dataset, reference) -> None:
+def test_a_calibration_is_stored_read_and_applied(kind, esmm, dataset, reference, monkeypatch) -> None:
+    monkeypatch.setitem(ENOUGH, kind, 20)  # the validation part is small
     before = esmm.predict(dataset.validation)
     assert esmm.calibrate(dataset.validation, kind).calibration.kind == kind
     assert not (esmm.folder / CALIBRATION).exists(), "without save=True nothing is stored"
@@ -64,6 +66,7 @@ def test_calibrators_never_see_test_data(esmm, dataset, monkeypatch) -> None:
         return batches(self, *args, **kwargs)
 
     monkeypatch.setattr(Part, "batches", watched)
+    monkeypatch.setitem(ENOUGH, "isotonic", 20)
     esmm.calibrate(dataset.validation, "isotonic")
     assert set(read) == {"validation"}
     for part in (dataset.test, dataset.train):
@@ -90,6 +93,26 @@ def test_a_log_without_some_negatives_is_corrected_to_the_entire_space(esmm, dat
     assert validation.tasks["ctr"].pcoc == pytest.approx(1, abs=0.05), "the entire space is calibrated, too"
     with pytest.raises(ConfigError, match="must be in"):
         esmm.calibrate(dataset.validation, "platt", negatives_kept=0.0)
+
+
+def test_a_handful_of_positives_does_not_calibrate(esmm, dataset, monkeypatch) -> None:
+    y, z = (dataset.validation.counts[stage] for stage in ("click", "conversion"))
+    assert ENOUGH["platt"] <= z < y < ENOUGH["isotonic"]
+    with pytest.raises(RunError, match=rf"pctr by isotonic .* 100 positives .*however: {y} pos.*--calibrate platt"):
+        esmm.calibrate(dataset.validation, "isotonic")
+    monkeypatch.setitem(ENOUGH, "platt", z + 1)
+    with pytest.raises(RunError, match=rf"pcvr by Platt scaling.* {z} positives.*use the run uncalibrated"):
+        esmm.calibrate(dataset.validation, "platt")
+
+
+def test_a_calibrator_that_would_reverse_the_ranking_is_refused(esmm, dataset) -> None:
+    def reversed_outputs() -> Outputs:
+        own = esmm.outputs(dataset.validation).own
+        z = dataset.validation.column("conversion")
+        return Outputs({**own, "pcvr": np.where(z, 0.1, 0.2).astype(np.float32)})
+
+    with pytest.raises(RunError, match=r"to calibrate pcvr.*must keep the order of predictions.*its slope is -"):
+        calibrate(Calibration(), reversed_outputs, dataset.validation, "platt")
 
 
 def test_a_damaged_calibration_or_one_of_other_weights_is_refused(esmm, dataset, reference) -> None:

@@ -17,6 +17,8 @@ import numpy as np
 from scipy.special import expit, logit
 
 Kind = Literal["platt", "isotonic", "none"]
+ENOUGH = {"platt": 20, "isotonic": 100}
+"""Kind -> the positives and the negatives that it needs, at least: it fits two numbers, or a step for each change."""
 ROWS = 1 << 16  # rows calibrated at a time, in float64
 LEAST = 2.0**-149, 2.0**-25  # float32 rounds a smaller p to 0, and a smaller 1 - p to 0
 
@@ -115,7 +117,8 @@ def fit_calibrator(kind: Literal["platt", "isotonic"], p: np.ndarray, label: np.
     (P + 1) / (P + 2) and a negative as 1 / (N + 2). So no calibrated probability is 0 or 1, and separable labels
     have a finite slope. The sum of labels changes by less than 2.
 
-    Raises: ValueError if a class is missing, or if Platt is given a prediction above 1 (DIVISION's pCVR).
+    Raises: ValueError if a class is missing, if Platt is given a prediction above 1 (DIVISION's pCVR), or if its slope
+    would be negative, which would reverse the order of the predictions.
     """
     positives = int(np.count_nonzero(label))
     negatives = len(label) - positives
@@ -156,6 +159,11 @@ def fit_platt(p: np.ndarray, label: np.ndarray, low: float, high: float) -> Plat
         at, loss = at - step, found
         if done:
             break
+    if at[0] <= 0:
+        raise ValueError(
+            f"a calibrator must keep the order of predictions, however: its slope is {at[0] / scale:.3g}, because "
+            "impressions with higher predictions have fewer positives"
+        )
     return Platt(float(at[0] / scale), float(at[1] - at[0] * centre / scale))
 
 

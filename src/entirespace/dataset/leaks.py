@@ -36,8 +36,9 @@ class Leak:
 
     def __str__(self) -> str:
         return (
-            f"the field '{self.field}' alone predicts the {self.stage} with an AUC of {100 * self.auc:.1f} % on the "
-            "validation part: it is probably an outcome. Leave it out if it is not known before the impression is shown"
+            f"The field '{self.field}' may be an outcome: it alone predicts the {self.stage} with an AUC of "
+            f"{100 * self.auc:.1f} % on the validation part. Leave it out if it is not known before the impression "
+            "is shown."
         )
 
 

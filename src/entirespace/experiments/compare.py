@@ -124,8 +124,8 @@ def _compare(
     methods = [method for family in families for method in family.candidates]
     for method in (CTR(), *methods):
         check_labels(method, data.train)
-    warnings = [*warnings_of(data), *warnings_of_test(data)]
-    for warning in warnings:
+    warnings = list(warnings_of(data))
+    for warning in (*warnings, *warnings_of_test(data)):  # the report makes the latter from the counts, in more words
         progress.warn(warning)
     jobs = jobs or _jobs(data, config)
     runs, truths = Runs(data, config, out / "runs"), Truths.of(data.test)
@@ -179,7 +179,7 @@ def _of_trainings(runs: Runs, methods: Sequence[Method], seeds: Sequence[int], k
         if found:
             first, *others = found
             and_others = f" (and those of {len(others)} other seeds)" if others else ""
-            yield f"{method.label}, the run of seed {first}{and_others}: {'; '.join(found[first])}"
+            yield f"{method.label}, the run of seed {first}{and_others}: {' '.join(found[first])}"
 
 
 def _jobs(data: Dataset, config: Config) -> int:

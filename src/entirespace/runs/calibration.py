@@ -13,12 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from ..config import digest, nearest
-from ..core.calibrators import Calibrator, Kind, Sampling, fit_calibrator, from_dict
+from ..core.calibrators import ENOUGH, Calibrator, Kind, Sampling, fit_calibrator, from_dict
 from ..dataset.dataset import Part
 from ..errors import ConfigError, RunError
 from ..records import read_json, save_json
@@ -26,6 +26,7 @@ from .outputs import Outputs
 from .record import CALIBRATION
 
 FORMAT = "entirespace-calibration/1"
+NAMES = {"platt": "Platt scaling", "isotonic": "isotonic regression"}
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Calibration:
         how = "not calibrated"
         if self.kind != "none":
             how = "calibrated by {}, fitted on the {part} part ({impressions:,} impressions)".format(
-                {"platt": "Platt scaling", "isotonic": "isotonic regression"}[self.kind], **self.fitted_on
+                NAMES[self.kind], **self.fitted_on
             )
         if self.negatives_kept != 1:
             how += f"; corrected for a log that kept {self.negatives_kept:g} of un-clicked impressions"
@@ -88,7 +89,7 @@ def calibrate(
         negatives_kept: None keeps the rate that the run has.
 
     Raises: ConfigError for a part other than validation, an unknown kind, or a rate outside (0, 1]. RunError if the
-    validation part has too few positives or negatives to fit on.
+    validation part has too few positives or negatives to fit on, or if a slope would be negative.
     """
     if negatives_kept is None:
         negatives_kept = current.negatives_kept
@@ -113,14 +114,16 @@ def calibrate(
         fitted["pcvr"] = predicted.pcvr[y], z[y]
     found: dict[str, Calibrator] = {}
     for name, (p, label) in fitted.items():
+        where = str(validation.dataset.path)
+        _must_be_enough(kind, name, label, where)
         try:
             found[name] = fit_calibrator(kind, p, label)
         except ValueError as error:
             raise RunError(
-                f"the validation part must have enough labels to calibrate {name.removesuffix('_reference')}",
+                f"the predictions for the validation part must be fit to calibrate {_short(name)}",
                 str(error),
-                where=str(validation.dataset.path),
-                do="Prepare the dataset with a larger [split] validation, or choose another calibrator",
+                where=where,
+                do="Use the run uncalibrated, choose another calibrator, or train it better",
             ) from error
     counts = {
         "impressions": len(validation),
@@ -128,6 +131,27 @@ def calibrate(
         "conversions": validation.counts["conversion"],
     }
     return Calibration(kind, negatives_kept, found, {"part": validation.name, **counts})
+
+
+def _must_be_enough(kind: Literal["platt", "isotonic"], name: str, label: np.ndarray, where: str) -> None:
+    """Raises: RunError if there are too few positives or negatives for this kind of calibrator."""
+    positives = int(np.count_nonzero(label))
+    negatives = len(label) - positives
+    if min(positives, negatives) >= ENOUGH[kind]:
+        return
+    fewer = min(positives, negatives) >= ENOUGH["platt"]
+    instead = "use --calibrate platt, for which they are enough" if fewer else "use the run uncalibrated"
+    least = f"{ENOUGH[kind]} positives and {ENOUGH[kind]} negatives"
+    raise RunError(
+        f"to calibrate {_short(name)} by {NAMES[kind]}, the validation part must hold at least {least}",
+        f"{positives:,} positives and {negatives:,} negatives",
+        where=where,
+        do=f"Prepare the dataset with a larger [split] validation, or {instead}",
+    )
+
+
+def _short(name: str) -> str:
+    return name.removesuffix("_reference")
 
 
 def save_calibration(folder: Path, calibration: Calibration, weights: list[str]) -> None:

@@ -11,7 +11,6 @@ from ..methods._method import Method
 
 DO = "Check the labels of the schema and the split with `entirespace describe`, or use a longer log"
 FEW = 100  # conversions of the test part: a warning if there are fewer
-UNSEEN_TEST, UNSEEN_VALIDATION = 0.3, 0.05  # a warning if a field has more unseen ids in the test part, but fewer here
 
 
 def check_labels(method: Method, train: Part) -> None:
@@ -47,27 +46,17 @@ def warnings_of(data: Dataset) -> tuple[str, ...]:
 def _warnings(data: Dataset) -> Iterator[str]:
     for leak in leaks(data):
         yield str(leak)
-    validation = data.validation
-    if len(validation):
-        for stage, reached in validation.counts.reached.items():
+    if len(data.validation):
+        for stage, reached in data.validation.counts.reached.items():
             if not reached:
-                yield f"the validation part has no {stage}: it cannot tell when training should stop, nor which is best"
-    for field in data.manifest.fields:
-        shares = [field.unseen[part] / field.ids[part] if field.ids[part] else 0.0 for part in ("validation", "test")]
-        if len(validation) and shares[0] < UNSEEN_VALIDATION and shares[1] > UNSEEN_TEST:
-            yield (
-                f"{100 * shares[1]:.0f} % of the ids of the field '{field.name}' in the test part were not seen in "
-                f"training, but {100 * shares[0]:.0f} % in the validation part: the test part is of another kind"
-            )
+                yield f"The validation part has no {stage}: when training should stop cannot be told by {stage}s."
     yield from data.manifest.audit.get("warnings", ())
 
 
 def warnings_of_test(data: Dataset) -> Iterator[str]:
-    """What makes the metrics of the test part uncertain."""
+    """What makes the metrics of the test part uncertain, to be said before hours of training."""
     conversions = data.test.counts["conversion"]
-    if conversions < FEW:
-        came = f"{conversions:,} conversion{'' if conversions == 1 else 's'}" if conversions else "no conversions"
-        yield (
-            f"the test part has {came}: "
-            + ("differences of AUC are mostly chance" if conversions else "the CVR and CTCVR tasks cannot be measured")
-        )
+    if not conversions:
+        yield "The test part has no conversion: the CVR and CTCVR tasks cannot be measured on it."
+    elif conversions < FEW:
+        yield f"The test part has {conversions:,} conversions, fewer than {FEW}: differences of AUC are mostly chance."
