@@ -197,6 +197,8 @@ def prepare_source(
         progress.done(f"{fitted.encoders.rows:,} rows of the embedding")
         Writer(source, stages, parts, fitted, work, jobs).write(schema, audit, progress)
         shutil.rmtree(work / "stage")
+    for warning in audit.warnings:
+        progress.warn(warning)
     return Dataset(out)
 
 
@@ -216,7 +218,7 @@ def _replaceable(folder: Path, out: Path, force: bool) -> dict[str, str]:
 def _staged(source: Source, folder: Path, audit: Audit) -> dict[str, Stage]:
     """Read the log and write its codes to disk: table -> stage, the impressions first.
 
-    Raises: DataError if no impression can be used.
+    Raises: DataError if no impression can be used, or most do not find their row in a side table.
     """
     names = dict.fromkeys([IMPRESSIONS, *(f.table for f in source.fields)])
     stages = {
@@ -238,4 +240,6 @@ def _staged(source: Source, folder: Path, audit: Audit) -> dict[str, Stage]:
         ]
         came = f"none of {counted['read']:,} rows can be used" + (f": {'; '.join(why)}" if why else "")
         raise DataError("a log must hold impressions", came)
+    for join in source.joins.values():
+        join.check(audit)
     return stages

@@ -105,6 +105,7 @@ class Audit:
     def __init__(self, max_bad: float = 0.001) -> None:
         self.max_bad = max_bad
         self.notes: list[str] = []
+        self.warnings: list[str] = []
         self._read: dict[str, int] = {}
         self._counts: dict[str, dict[str, Count]] = {}
         self._files: dict[str, int] = {}  # file -> its number, in the order of the log
@@ -191,6 +192,10 @@ class Audit:
         if text not in self.notes:
             self.notes.append(text)
 
+    def warn(self, sentence: str) -> None:
+        """Add a sentence that every user of the dataset must see: `prepare`, training and reports repeat it."""
+        self.warnings.append(sentence)
+
     def rows_read(self, table: str) -> int:
         """Rows read from the table, good or bad."""
         return self._read.get(table, 0)
@@ -236,7 +241,7 @@ class Audit:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """The audit as plain values for JSON: {"tables": {name: {"read", ..., "reasons"}}, "notes"}."""
+        """The audit as plain values for JSON: {"tables": {name: {"read", ..., "reasons"}}, "notes", "warnings"}."""
         tables = {
             table: {
                 "read": self.rows_read(table),
@@ -256,7 +261,7 @@ class Audit:
             }
             for table, counts in self._counts.items()
         }
-        return {"max_bad": self.max_bad, "tables": tables, "notes": list(self.notes)}
+        return {"max_bad": self.max_bad, "tables": tables, "notes": list(self.notes), "warnings": list(self.warnings)}
 
     def report(self) -> str:
         """The audit as text for a reader."""
@@ -275,6 +280,7 @@ def report(audit: dict[str, Any]) -> str:
                 lines.append(f"    {values_of(r)}")
             lines.extend(f"    {example}" for example in r["examples"])
     lines.extend(f"note: {note}" for note in audit["notes"])
+    lines.extend(f"warning: {warning}" for warning in audit.get("warnings", ()))
     return "\n".join(printable(line, keep="") for line in lines)
 
 

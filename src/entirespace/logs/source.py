@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, NoReturn, Protocol
 
 from ..errors import DataError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:  # the command line imports this file for `OnOrphan`
     from ..core.rows import Field, Ragged
     from ..features.layout import Key
     from .conversions import Late
+    from .joins import Join
 
 OnOrphan = Literal["keep", "drop", "error"]
 """A row with a conversion but no click: keep it with conversion = 0 (keep), leave it out (drop), or stop (error)."""
@@ -66,6 +68,8 @@ class Source(Protocol):
     """Of several rows with one fingerprint: the one that is kept, or "any": the first, with the labels of all."""
     segments: tuple[str, ...] = ()
     """Columns of the impressions to measure by, which are no fields."""
+    joins: Mapping[str, Join] = MappingProxyType({})
+    """Side table -> how many impressions found their row in it, once all impressions were read."""
 
     def side_tables(self) -> Iterator[tuple[str, Block]]:
         """(table, block) for all blocks of all side tables. Rows are numbered from 0 across the blocks of a table."""

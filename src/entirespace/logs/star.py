@@ -22,6 +22,7 @@ from .audit import EXAMPLES, Audit, Outcome, Quarantine
 from .clock import Clock
 from .conversions import Conversions, Late
 from .files import Frame
+from .joins import Join
 from .outcomes import Outcomes, read_outcomes
 from .parts import part_of_rows
 from .reading import Check, TableReader
@@ -87,6 +88,7 @@ class LogSource(Source):
         self._clock = Clock(self._form)
         self._row_of_key: dict[str, np.ndarray] = {}  # side table -> row number of each key code; -1: no such row
         self._conversions: Conversions | None = None
+        self.joins = {name: Join(name, side.key, side.on or side.key) for name, side in schema.tables.items()}
 
     def ids(self, field: str) -> pa.Array:
         """The raw ids of a field by code. Shape: text or int64 (C,); a null int64 is the empty id."""
@@ -125,6 +127,7 @@ class LogSource(Source):
                     frame, name, bad, partial(self._repeats, frame, name, table.key, codes, row_of_key, content, prints)
                 )
                 kept = codes[~bad]
+                self.joins[name].has(keys.filter(pl.Series(~bad)).head(EXAMPLES))
                 row_of_key[kept] = np.arange(rows_before, rows_before + len(kept), dtype=np.int32)
                 rows_before += len(kept)
                 yield name, Block(fields, len(kept))
@@ -299,10 +302,12 @@ class LogSource(Source):
         links = {}
         for name, on in self._ons().items():
             key = without_missing(frame.rows[on], self._form)
-            codes = self._keys[name].encode(raw_ids(key))[good]
+            keys = raw_ids(key)
+            codes = self._keys[name].encode(keys)[good]
             self._row_of_key[name] = _grown(self._row_of_key[name], len(self._keys[name]))
             links[name] = self._row_of_key[name][codes]
-            self._count(frame, "missing_side_row", _among(good, links[name] < 0), why=on)
+            self._count(frame, "missing_side_row", missing := _among(good, links[name] < 0), why=on)
+            self.joins[name].count(keys, good, missing)
         return links
 
     def _identity(self, frame: Frame, columns: Sequence[str]) -> np.ndarray:

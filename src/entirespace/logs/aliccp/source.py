@@ -22,8 +22,9 @@ from ...core.rows import IMPRESSIONS, TEST, TRAIN, Field
 from ...errors import DataError, no_folder
 from ...features.layout import Encoders, Key
 from ...progress import SILENT, Progress
-from ..audit import Audit, Outcome, Quarantine
+from ..audit import EXAMPLES, Audit, Outcome, Quarantine
 from ..files import local
+from ..joins import Join
 from ..schema import STAGES
 from ..source import Block, OnOrphan, Source, refuse_orphan
 from ..truth import Truth
@@ -83,6 +84,7 @@ class AliCCPSource(Source):
         self._pairs = _pairs(Path(raw))
         self._labelled, self.stages = labelled, STAGES
         self.keys = {COMMON: Key(key=COMMON_KEY, on=COMMON_KEY)}
+        self.joins = {COMMON: Join(COMMON, COMMON_KEY, COMMON_KEY, do="Use the two files of one pair, both whole")}
         fields = tuple(
             Field(name, table, "ids", min_count, column=name, weights=name + WEIGHTS if name in WEIGHTED else None)
             for table, names in ((COMMON, COMMON_FIELDS), (IMPRESSIONS, SKELETON_FIELDS))
@@ -117,6 +119,7 @@ class AliCCPSource(Source):
             while len(self._first_row) <= part:
                 self._first_row.append(rows)
             rows += chunk.rows
+            self.joins[COMMON].has(chunk.keys[:EXAMPLES])
             yield COMMON, Block(chunk.fields, chunk.rows)
         self._first_row += [rows] * (len(self._pairs) - len(self._first_row))
 
@@ -129,7 +132,9 @@ class AliCCPSource(Source):
             click, conversion = (chunk.labels & 1).astype(bool), (chunk.labels & 2).astype(bool)
             self._count(chunk, "conversion_without_click", chunk.lines[conversion & ~click] + 1)
             link = self._common.keys[part].find(chunk.keys)
-            self._count(chunk, "missing_side_row", chunk.lines[link < 0] + 1)
+            missing = link < 0
+            self._count(chunk, "missing_side_row", chunk.lines[missing] + 1)
+            self.joins[COMMON].add(len(link), int(missing.sum()), chunk.keys[missing][:EXAMPLES])
             link[link >= 0] += self._first_row[part]
             truth = None
             if self._truth is not None:
