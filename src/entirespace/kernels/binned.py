@@ -19,6 +19,7 @@ from .radix import order32
 from .threads import each
 
 HALF = 16  # bits: count the codes by their upper half, then those with an edge by their lower half
+FEW = 1 << 16  # values: fewer are sorted, which is then faster than clearing the counts
 SHARES = 4  # tables of counts at a time, which limits memory
 
 
@@ -28,6 +29,9 @@ def equal_mass(pieces: Sequence[np.ndarray], bins: int) -> np.ndarray:
     if not n:
         return np.zeros(0, np.float32)
     bits = [piece.view(np.uint32) for piece in pieces]
+    places = np.arange(1, bins) * n // bins
+    if n < FEW:
+        return _from_order(np.unique(np.sort(_order(np.concatenate(bits)))[places]))
     shares = [bits[i::SHARES] for i in range(SHARES)]
 
     def counted(slot: np.ndarray, slots: int) -> np.ndarray:
@@ -41,7 +45,6 @@ def equal_mass(pieces: Sequence[np.ndarray], bins: int) -> np.ndarray:
         return found.sum(0)
 
     upper = np.cumsum(counted(np.zeros(0, np.int64), 1)[0])
-    places = np.arange(1, bins) * n // bins
     high = np.searchsorted(upper, places, side="right")  # the upper half of each edge
     known, which = np.unique(high, return_inverse=True)
     slot = np.full(1 << HALF, -1, np.int64)
@@ -50,7 +53,17 @@ def equal_mass(pieces: Sequence[np.ndarray], bins: int) -> np.ndarray:
     below = places - np.where(high > 0, upper[high - 1], 0)
     low = np.array([np.searchsorted(lower[k], b, side="right") for k, b in zip(which, below, strict=True)], np.int64)
     order = np.unique((high << HALF | low) if bins > 1 else np.zeros(0, np.int64))
-    # from the code (`order32`) back to the float's bits: a sign and a magnitude
+    return _from_order(order)
+
+
+def _order(bits: np.ndarray) -> np.ndarray:
+    """`order32` of float32 bits. Shape: uint32 (n,) -> int64 (n,)."""
+    magnitude = (bits & 0x7FFFFFFF).astype(np.int64)
+    return 0x80000000 + np.where(bits >> 31, -magnitude, magnitude)
+
+
+def _from_order(order: np.ndarray) -> np.ndarray:
+    """From the code (`order32`) back to the float: a sign and a magnitude. Shape: int64 (n,) -> float32 (n,)."""
     magnitude = np.abs(order - 0x80000000)
     return np.where(order < 0x80000000, magnitude | 0x80000000, magnitude).astype(np.uint32).view(np.float32)
 
