@@ -6,10 +6,12 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 import entirespace.experiments.runs as runs_module
 from entirespace.errors import ConfigError, RunError
 from entirespace.experiments.compare import compare
+from entirespace.kernels.threads import threads
 from entirespace.methods import AMAN, BASE, ESMM, Family
 from entirespace.metrics.significance import paired
 from entirespace.reports.report import text
@@ -129,6 +131,21 @@ def test_jobs_give_the_same_table(report, dataset, quick, tmp_path):
     _, comparison = report
     parallel = compare(METHODS, dataset, seeds=2, config=quick, out=tmp_path, jobs=2).as_dict()
     assert json.loads(json.dumps(parallel)) == json.loads(json.dumps(comparison.as_dict()))
+
+
+def test_a_small_log_is_trained_without_processes(report, dataset, quick, tmp_path, monkeypatch):
+    def no_pool(*_: object) -> None:
+        raise AssertionError("a process was started")
+
+    monkeypatch.setattr("entirespace.experiments.runs.Pool", no_pool)
+    monkeypatch.setattr("entirespace.experiments.compare._jobs", lambda *_: 2)
+    before = torch.get_num_threads(), threads()
+    here = compare(METHODS, dataset, seeds=2, config=quick, out=tmp_path / "here").as_dict()
+    assert (torch.get_num_threads(), threads()) == before
+    assert json.loads(json.dumps(here)) == json.loads(json.dumps(report[1].as_dict()))
+    monkeypatch.setattr("entirespace.experiments.runs.SMALL", 0)
+    with pytest.raises(AssertionError, match="a process was started"):
+        compare(METHODS, dataset, seeds=2, config=quick, out=tmp_path / "there")
 
 
 def test_an_error_in_a_job_reaches_the_user(dataset, quick, tmp_path):

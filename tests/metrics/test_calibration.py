@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy.stats import poisson
 from sklearn.metrics import brier_score_loss, log_loss
 
-from entirespace.metrics import pieces
 from entirespace.kernels import binned
+from entirespace.metrics import pieces
 from entirespace.metrics.calibration import (
     Calibration,
     chance,
@@ -224,10 +224,10 @@ def test_edges_of_few_values_are_those_of_the_counts(monkeypatch) -> None:
         [np.array([-1.5, -0.0, 0.0, 2e-45, 3.0, np.inf, 0.5], np.float32)],
         [np.full(10, 0.25, np.float32)],
     ]
-    for pieces in columns:
+    for column in columns:
         for bins in (1, 2, 10, 100):
-            few = binned.equal_mass(pieces, bins)
+            few = binned.equal_mass(column, bins)
             with monkeypatch.context() as patch:
                 patch.setattr(binned, "FEW", 0)
-                counted = binned.equal_mass(pieces, bins)
+                counted = binned.equal_mass(column, bins)
             assert few.tobytes() == counted.tobytes()

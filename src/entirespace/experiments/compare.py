@@ -9,6 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from loky import cpu_count
+
 from .._version import __version__
 from ..config import Config
 from ..dataset.dataset import Dataset
@@ -77,7 +79,8 @@ def compare(
         out: the folder for report.html, report.md, report.json and the runs. Absent: a temporary folder.
         jobs: how many runs are trained at the same time, each in its own process with an equal share of the cores. Two
             runs at a time on one core each are faster than one after the other on two cores. Absent: one per core, if
-            they fit into half of the memory.
+            they fit into half of the memory; but a small log is trained in this process, because to start others would
+            take longer.
         sampling_rates: shares of the training impressions, in (0, 1], for the paper's Fig. 3. The best method of each
             family and the reference CTR network are also trained on each share.
         by: fields; the calibration of each method is also measured by their values.
@@ -127,9 +130,9 @@ def _compare(
     warnings = list(warnings_of(data))
     for warning in (*warnings, *warnings_of_test(data)):  # the report makes the latter from the counts, in more words
         progress.warn(warning)
-    jobs = jobs or _jobs(data, config)
+    processes, jobs = jobs is not None, jobs or _jobs(data, config)
     runs, truths = Runs(data, config, out / "runs"), Truths.of(data.test)
-    found = evaluate_all(runs, methods, seeds, jobs, progress)
+    found = evaluate_all(runs, methods, seeds, jobs, progress, processes=processes)
     lines = table2(families, found, seeds, select, truths, runs.scores)
     for warning in _of_trainings(runs, [CTR(), *lines], seeds, known=warnings):
         progress.warn(warning)
@@ -138,7 +141,7 @@ def _compare(
     for share in sorted(set(sampling_rates)):
         progress.say(f"sampling curve: {100 * share:g} % of the training impressions")
         some = config.model_copy(update={"training": config.training.model_copy(update={"share": share})})
-        on_some = evaluate_all(Runs(data, some, out / "runs"), list(lines), seeds, jobs, progress)
+        on_some = evaluate_all(Runs(data, some, out / "runs"), list(lines), seeds, jobs, progress, processes=processes)
         curve.append(_curve_point(share, len(data.train.sampled(share)), on_some))
     about = describe(data)
     comparison = Comparison(
@@ -183,12 +186,12 @@ def _of_trainings(runs: Runs, methods: Sequence[Method], seeds: Sequence[int], k
 
 
 def _jobs(data: Dataset, config: Config) -> int:
-    """One job per core, or fewer if they would need more than half of the memory."""
+    """One job per core that this process may use, or fewer if they would need more than half of the memory."""
     table = 4 * data.rows * config.network.embedding_size  # bytes
     # bytes of one job: two tables with Adam's two moments and a saved copy each, rows held for shuffling, libraries
     one = 2 * 4 * table + 8 * config.training.shuffle_rows * len(data.fields) + (1 << 29)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return max(1, min(os.cpu_count() or 1, memory // 2 // one))
+    return max(1, min(cpu_count(), memory // 2 // one))
 
 
 def _curve_point(share: float, impressions: int, found: Found) -> CurvePoint:

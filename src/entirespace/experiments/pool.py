@@ -26,6 +26,7 @@ State = TypeVar("State")
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 WATCH_SECONDS = 1.0
+ENVIRONMENT = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive")}  # as the command line sets it, and why
 
 
 class Pool(Generic[State]):
@@ -36,7 +37,9 @@ class Pool(Generic[State]):
 
     def __init__(self, jobs: int, begin: Callable[[], State]) -> None:
         self._jobs = jobs
-        self._executor = ProcessPoolExecutor(jobs, initializer=_start, initargs=(os.getpid(), cloudpickle.dumps(begin)))
+        self._executor = ProcessPoolExecutor(
+            jobs, initializer=_start, initargs=(os.getpid(), cloudpickle.dumps(begin)), env=ENVIRONMENT
+        )
 
     def results(self, work: Callable[[State, Task], Result], tasks: Iterable[Task]) -> Iterator[tuple[Task, Result]]:
         """Each task with the result of `work(state, task)`, in the order in which they finish.

@@ -7,7 +7,8 @@ A run whose folder has its evaluation is not trained again; an interrupted train
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from .._version import __version__
 from ..config import Config, digest
 from ..dataset.dataset import Dataset
 from ..errors import RunError
-from ..kernels.threads import use_threads
+from ..kernels.threads import threads, use_threads
 from ..methods import CTR, Method
 from ..metrics.evaluation import Probabilities, Truths
 from ..progress import SILENT, Hushed, Progress
@@ -32,6 +33,8 @@ from .pool import Pool
 from .protocol import evaluated
 
 EVALUATION, SCORES = "evaluation.json", "test-scores.npy"
+SMALL = 1 << 22
+"""Impressions x fields x runs to train, at most, for which starting processes takes longer than they would save."""
 SCORED = {"cvr": "cvr", "ctcvr": "ctcvr", "ctr": "ctr_reference"}
 """The rows of test-scores.npy, in this order, and the task of each: pCVR, (reference pCTR) x pCVR, reference pCTR."""
 
@@ -111,9 +114,22 @@ class Runs:
 
 
 def evaluate_all(
-    runs: Runs, methods: Sequence[Method], seeds: Sequence[int], jobs: int = 1, progress: Progress = SILENT
+    runs: Runs,
+    methods: Sequence[Method],
+    seeds: Sequence[int],
+    jobs: int = 1,
+    progress: Progress = SILENT,
+    *,
+    processes: bool = True,
 ) -> Found:
-    """Train and evaluate every method from every seed, `jobs` runs at a time. Raises: RunError as `fit`."""
+    """Train and evaluate every method from every seed, `jobs` runs at a time.
+
+    Args:
+        processes: False: if the log is small, train in this process, one run after the other. Each run has the threads
+            that one of the jobs would have, so that the numbers are the same.
+
+    Raises: RunError as `fit`.
+    """
     runs.folder.mkdir(parents=True, exist_ok=True)
     found: Found = {method: {} for method in methods}
     missing: list[tuple[Method, int]] = []
@@ -136,11 +152,14 @@ def evaluate_all(
         aucs = ", ".join(f"{task.upper()} AUC {_brief(tasks[task].auc)}" for task in HEADLINES if task in tasks)
         progress.say(f"[{done}/{len(missing)}] {method.label}, seed {seed}: {aucs}")
 
-    if jobs == 1 or len(missing) < 2:
-        for method, seed in missing:
-            report(method, seed, runs.evaluation(method, seed, Hushed(progress, f"[{done + 1}/{len(missing)}] ")))
+    jobs = min(jobs, len(missing))
+    small = len(runs.data.train) * len(runs.data.fields) * len(missing) <= SMALL
+    if jobs < 2 or (small and not processes):
+        with _threads_of_a_job(jobs):
+            for method, seed in missing:
+                report(method, seed, runs.evaluation(method, seed, Hushed(progress, f"[{done + 1}/{len(missing)}] ")))
     else:
-        _evaluate_in_processes(runs, missing, min(jobs, len(missing)), progress, report)
+        _evaluate_in_processes(runs, missing, jobs, progress, report)
     return found
 
 
@@ -152,8 +171,7 @@ def _evaluate_in_processes(
     report: Callable[[Method, int, dict[str, Any]], None],
 ) -> None:
     """Train in separate processes: first the reference CTR network of each seed, then the missing runs in order."""
-    threads = max(1, torch.get_num_threads() // jobs)
-    with Pool(jobs, partial(_begin, runs.data.path, runs.config, runs.folder, threads)) as pool:
+    with Pool(jobs, partial(_begin, runs.data.path, runs.config, runs.folder, _threads(jobs))) as pool:
         seeds = list(dict.fromkeys(seed for _, seed in missing))
         progress.start("training reference CTR networks", len(seeds), "networks")
         for _ in pool.results(_reference, seeds):
@@ -166,9 +184,29 @@ def _evaluate_in_processes(
         progress.done()
 
 
-def _begin(path: Path, config: Config, folder: Path, threads: int) -> Runs:
-    torch.set_num_threads(threads)
-    use_threads(threads)
+def _threads(jobs: int) -> int:
+    """How many threads each of some jobs has."""
+    return max(1, torch.get_num_threads() // max(1, jobs))
+
+
+@contextmanager
+def _threads_of_a_job(jobs: int) -> Iterator[None]:
+    """Run with as many threads as one of some jobs would have."""
+    before = torch.get_num_threads(), threads()
+    if jobs > 1:
+        count = _threads(jobs)
+        torch.set_num_threads(count)
+        use_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        use_threads(before[1])
+
+
+def _begin(path: Path, config: Config, folder: Path, count: int) -> Runs:
+    torch.set_num_threads(count)
+    use_threads(count)
     return Runs(Dataset(path), config, folder)
 
 
