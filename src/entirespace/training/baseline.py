@@ -55,7 +55,10 @@ def judge(label: str, part: str, loss: float, base: float, learning_rate: float,
             where=str(where),
             do=lower(learning_rate),
         )
-    return f"The best {what}, worse than {than}: this run has learned nothing useful. {lower(learning_rate)}."
+    return (
+        f"The best {what}, worse than {than}: this run has learned nothing useful. {lower(learning_rate)}, or train on "
+        "more impressions."
+    )
 
 
 def lower(learning_rate: float) -> str:

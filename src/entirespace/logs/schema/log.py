@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Self
 
@@ -51,7 +52,7 @@ class Schema(Model):
         names = [name for table in self._all() for name in table.fields]
         if not names:
             raise ValueError("no fields: name at least one in [impressions.fields] or [tables.NAME.fields]")
-        twice = sorted({name for name in names if names.count(name) > 1})
+        twice = sorted(name for name, times in Counter(names).items() if times > 1)
         if twice:
             raise ValueError(f"field '{twice[0]}' is in two tables; rename one of them and add from = \"{twice[0]}\"")
         for name, table in self.tables.items():
