@@ -70,7 +70,7 @@ def command(
     from ..runs.record import RunRecord
     from ..training import Run, fit, reference_ctr
     from ..training.folder import refuse_foreign
-    from ..training.needs import check_labels
+    from ..training.needs import check_labels, check_memory
     from ..training.tracking import tracker
 
     loaded, table = configuration(config, settings, device=device, precision=precision)
@@ -80,6 +80,7 @@ def command(
     with progress_on_stderr(quiet) as progress:
         refuse_foreign(out)  # before the reference CTR network is trained, which may take hours
         check_labels(chosen, data.train)
+        check_memory(chosen, data, loaded)
         if chosen == CTR():
             ctr = None
         elif reference is not None:

@@ -15,13 +15,13 @@ from ..core.rows import IMPRESSIONS, PARTS, Field, Ragged
 from ..features.encoders import Encoder, Hashed, Vocabulary, fit_ids, fit_knots
 from ..features.layout import Encoders
 from ..kernels.recode import count, recode, refer
-from ..kernels.threads import THREADS
 from ..logs.source import Source
 from .assign import TRAINING
 from .jobs import Jobs
 from .manifest import LINK
 from .stage import Stage
 
+JOBS = 64  # jobs that fit the fields of a table, about, if it has more fields
 HELD = 1 << 24  # numbers that the fields of one job hold in memory, at most, unless one field alone has more
 SAMPLE = 1_000_000  # quantile knots are fitted on a random sample of about this many numbers, or on all if fewer
 
@@ -139,7 +139,7 @@ def _together(fields: int, rows: int) -> int:
     A job opens every block, which takes time for each column of the table, also those that it does not use. So a table
     of thousands of fields is read a few times only, as far as the numbers of a job's fields fit into memory.
     """
-    return max(1, min(-(-fields // (4 * THREADS)), HELD // max(1, min(rows, SAMPLE))))
+    return max(1, min(-(-fields // JOBS), HELD // max(1, min(rows, SAMPLE))))
 
 
 def _fit_together(

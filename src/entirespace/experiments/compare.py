@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -36,7 +35,7 @@ from ..reports.comparison import (
 from ..reports.diagnosis import details
 from ..reports.page import page
 from ..reports.report import markdown
-from ..training.needs import check_labels, warnings_of, warnings_of_test
+from ..training.needs import check_labels, check_memory, memory, warnings_of, warnings_of_test
 from .diagnosis import diagnose, edges, true_histogram
 from .runs import Found, Runs, evaluate_all
 from .table2 import auc, table2
@@ -127,6 +126,7 @@ def _compare(
     methods = [method for family in families for method in family.candidates]
     for method in (CTR(), *methods):
         check_labels(method, data.train)
+        check_memory(method, data, config)
     warnings = list(warnings_of(data))
     for warning in (*warnings, *warnings_of_test(data)):  # the report makes the latter from the counts, in more words
         progress.warn(warning)
@@ -190,8 +190,7 @@ def _jobs(data: Dataset, config: Config) -> int:
     table = 4 * data.rows * config.network.embedding_size  # bytes
     # bytes of one job: two tables with Adam's two moments and a saved copy each, rows held for shuffling, libraries
     one = 2 * 4 * table + 8 * config.training.shuffle_rows * len(data.fields) + (1 << 29)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return max(1, min(cpu_count(), memory // 2 // one))
+    return max(1, min(cpu_count(), memory() // 2 // one))
 
 
 def _curve_point(share: float, impressions: int, found: Found) -> CurvePoint:

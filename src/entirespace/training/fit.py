@@ -43,7 +43,7 @@ from ..runs.run import Run
 from .baseline import base_rate_loss, judge, lower
 from .folder import cut_metrics, difference, refuse_foreign
 from .learner import Learner
-from .needs import check_labels, warnings_of
+from .needs import check_labels, check_memory, warnings_of
 from .tracking import UNTRACKED, Tracker
 
 REFERENCE_PCTR = "reference_pctr"  # the name in `Method.reads` of the reference CTR network's pCTR
@@ -88,6 +88,7 @@ def fit(
     config = config or Config()
     train = train.sampled(config.training.share)
     check_labels(method, train)
+    check_memory(method, train.dataset, config)
     given = _given(method, train.dataset, reference, given or {})
     reference = given.get(REFERENCE_PCTR, reference)
     keep = None

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
+from ..config import Config
 from ..dataset.dataset import Dataset, Part
 from ..dataset.leaks import leaks
-from ..errors import DataError
+from ..errors import ConfigError, DataError
 from ..methods._method import Method
 
 DO = "Check the labels of the schema and the split with `entirespace describe`, or use a longer log"
+LARGEST = 5  # fields that are named
 FEW = 100  # conversions of the test part: a warning if there are fewer
 
 
@@ -36,6 +39,32 @@ def check_labels(method: Method, train: Part) -> None:
                 where=str(train.dataset.path),
                 do=DO,
             )
+
+
+def check_memory(method: Method, data: Dataset, config: Config) -> None:
+    """Check that the embedding tables of a method, with Adam's two moments, fit into the memory of this machine.
+
+    Raises: ConfigError with the rows of the largest fields.
+    """
+    size, tables = config.network.embedding_size, 1 if method.share_embedding else len(method.heads)
+    needed, there = 3 * 4 * size * tables * data.rows, memory()
+    if needed <= there:
+        return
+    largest = sorted(data.fields, key=lambda f: -f.size)[:LARGEST]
+    fields = ", ".join(f"{f.name} {f.size:,}" for f in largest) + (" and others" if len(data.fields) > LARGEST else "")
+    of = f"{tables} x {data.rows:,} rows x {size} numbers"
+    raise ConfigError(
+        "the embedding and its optimizer must fit into memory",
+        f"{method.label} needs {needed / 2**30:,.3g} GiB ({of}), and there are {there / 2**30:,.3g} GiB. "
+        f"Rows of the largest fields: {fields}",
+        where=str(data.path),
+        do="Lower hash or raise min_count of these fields in the schema, or lower network.embedding_size",
+    )
+
+
+def memory() -> int:
+    """The memory of this machine, in bytes."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def warnings_of(data: Dataset) -> tuple[str, ...]:

@@ -24,6 +24,9 @@ def _usable(name: str) -> str:
     return name
 
 
+MOST_HASHED = 2**27  # rows; with an embedding of 18 numbers and Adam's moments they are 29 GB
+MOST_BUCKETS = 2**16  # more would have the same quantiles, and float32 positions would be inexact
+
 Name = Annotated[str, AfterValidator(_usable)]
 
 
@@ -43,9 +46,9 @@ class FieldSchema(ValuesSchema):
     """kind = "ids": the column with one weight per id, separated in the same way."""
     min_count: int = Value(default=1, ge=1)
     """A raw id that occurs in fewer training impressions than this shares row 0, "unseen"."""
-    hash: int | None = Value(default=None, ge=1, lt=2**31 - 1)
+    hash: int | None = Value(default=None, ge=1, le=MOST_HASHED)
     """Hash raw ids into this many rows instead of fitting a vocabulary."""
-    buckets: int | None = Value(default=None, ge=2)
+    buckets: int | None = Value(default=None, ge=2, le=MOST_BUCKETS)
     """kind = "number": the number of quantile buckets. Default: 20."""
 
     @model_validator(mode="after")
