@@ -26,7 +26,7 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("given")
     simulate(
-        folder / "RAW", impressions=1600, users=120, items=120, click_rate=0.3, conversion_rate=0.3, history=2, seed=7
+        folder / "RAW", impressions=2400, users=120, items=120, click_rate=0.5, conversion_rate=0.5, history=2, seed=7
     )
     schema = (folder / "RAW" / "schema.toml").read_text()
     schema = schema.replace('scenario = { kind = "ids" }', 'tab = { kind = "ids", from = "scenario" }')

@@ -283,11 +283,11 @@ def test_all_files_follow_the_umask(tmp_path, mask):
     """Weights too: safetensors alone would write them for their owner only."""
     small = "--set training.epochs=1 --set network.embedding_size=2 --set network.tower.hidden=[4] -q"
     commands = [
-        "simulate log --impressions 3000 --click-rate 0.3 --conversion-rate 0.3 -q",
+        "simulate log --impressions 3000 --click-rate 0.5 --conversion-rate 0.5 -q",
         "prepare log/schema.toml log dataset -q",
         f"train UNBIAS dataset -o run {small}",
         f"compare dataset -o report --methods BASE --seeds 1 {small}",
-        "evaluate run dataset --calibrate platt --save -q",
+        "evaluate run dataset --negatives-kept 0.5 --save -q",
         "score run log/impressions-00000.parquet --side common=log/common.parquet -o scored.parquet -q",
     ]
     code = f"""
