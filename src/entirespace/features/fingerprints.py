@@ -26,10 +26,19 @@ def fingerprints(rows: pl.DataFrame, columns: Sequence[str]) -> np.ndarray:
     for name in columns:
         column = rows[name]
         if isinstance(column.dtype, pl.List | pl.Array):
-            column = column.cast(pl.List(pl.String)).list.join("\0")
+            lists = column.cast(pl.List(column.dtype.inner))  # type: ignore[attr-defined]
+            lengths = lists.list.len().fill_null(0).to_numpy()
+            column = joined(lists.list.explode(empty_as_null=False, keep_nulls=False), lengths)
         values = pa.array(text(column).to_arrow(), pa.large_string())
         _, offsets, characters = values.buffers()
         if len(out):
             ends = np.frombuffer(offsets, np.int64)[values.offset :]
             mix_in(np.frombuffer(characters or b"", np.uint8), ends, out)
     return out
+
+
+def joined(elements: pl.Series, lengths: np.ndarray) -> pl.Series:
+    """The raw ids of lists as one text for each list. Shape: (L,), int (n,) with sum L -> text (n,)."""
+    values = pa.array(text(elements).to_arrow(), pa.large_string())
+    lists = pa.LargeListArray.from_arrays(np.concatenate(([0], np.cumsum(lengths, dtype=np.int64))), values)
+    return pl.Series(pl.from_arrow(lists)).list.join("\0")

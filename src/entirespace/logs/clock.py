@@ -6,6 +6,8 @@ another sort would put rows in the wrong order, so it is an error, which says ho
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import polars as pl
 
@@ -24,6 +26,10 @@ _UNITS = ("seconds", "milliseconds", "microseconds", "nanoseconds")
 _RANGES = np.array([[1e8, 5e9], [1e11, 5e12], [1e14, 5e15], [1e17, 5e18]])
 """Numbers of the years 1973 to 2128, in each unit since 1970."""
 TICKS = 10**6
+
+
+Times = Mapping[str, tuple[np.ndarray, np.ndarray]]
+"""Column -> what `Clock.read` gives for it."""
 
 
 class Clock:

@@ -47,7 +47,7 @@ class Conversions:
         wanted = {f"key.{i}": column for i, column in enumerate(schema.keys())}
         wanted |= {"time": schema.time} if schema.time else {}
         keys, times = [np.zeros((0, 2), np.uint64)], [np.zeros(0, np.int64)]
-        for frame in reader.frames(TABLE, schema.files, wanted, delimiter=schema.delimiter, columns=schema.columns):
+        for frame in reader.frames(TABLE, schema, wanted):
             checks = [Check("bad_key", self._missing(frame, schema.keys()), schema.keys())]
             time = np.zeros(len(frame.rows), np.int64)
             if schema.time:

@@ -11,7 +11,7 @@ import polars as pl
 from ..core.labels import Labels
 from ..core.rows import ValueFormat
 from ..features.values import number, text, without_missing
-from .clock import Clock
+from .clock import Times
 from .files import Frame
 from .reading import Check
 from .schema import STAGES, ImpressionsSchema, LabelSchema
@@ -28,7 +28,7 @@ class Outcomes:
 
 
 def read_outcomes(
-    frame: Frame, schema: ImpressionsSchema, form: ValueFormat, clock: Clock
+    frame: Frame, schema: ImpressionsSchema, form: ValueFormat, clocked: Times
 ) -> tuple[Outcomes, list[Check]]:
     """The outcomes of the rows of a frame, and the rows of which they cannot be read."""
     rows, happened, times, checks = frame.rows, dict[str, np.ndarray](), dict[str, np.ndarray](), list[Check]()
@@ -42,7 +42,7 @@ def read_outcomes(
     for stage in STAGES:  # a stage without a column: its outcomes are joined later
         happened.setdefault(stage, np.zeros(len(rows), bool))
     for stage, column in schema.times.items():
-        times[stage], missing = clock.read(frame, column)
+        times[stage], missing = clocked[column]
         checks.append(Check("bad_time", missing & happened[stage], (column,)))
     weight = None
     if schema.weight is not None:

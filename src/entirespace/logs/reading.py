@@ -16,6 +16,7 @@ from ..progress import Progress
 from .audit import Audit, Quarantine
 from .files import File, Frame, columns_of, frames
 from .find import find
+from .schema import FilesSchema
 
 
 @dataclass(frozen=True)
@@ -49,33 +50,29 @@ class TableReader:
     def frames(
         self,
         name: str,
-        patterns: tuple[str, ...],
+        table: FilesSchema,
         wanted: Mapping[str, str],
         *,
-        delimiter: str,
-        columns: tuple[str, ...] | None,
         lists: Collection[str] = (),
     ) -> Iterator[Frame]:
         """All rows of a table, counted in the audit.
 
         Args:
             name: the table.
-            patterns: its files.
+            table: its files.
             wanted: purpose -> column. Every file must have every column.
-            delimiter: of CSV files.
-            columns: the names of the columns of CSV files without a header.
             lists: the purposes whose columns may hold lists.
         """
-        files = self.find(patterns)
+        files = self.find(table.files)
         total, done = sum(f.size for f in files) or 1, 0.0
         self._progress.start(f"reading {name}", total, "B")
         for file in files:
-            self._check_columns(name, file, delimiter, columns, wanted)
+            self._check_columns(name, file, table, wanted)
             for frame in frames(
                 file,
                 list(dict.fromkeys(wanted.values())),
-                delimiter=delimiter,
-                names=columns,
+                delimiter=table.delimiter,
+                names=table.columns,
                 bad_line=lambda line, text, file=file: self._quarantine.add(
                     file.name, line, name, "unparsable_line", text
                 ),
@@ -90,10 +87,8 @@ class TableReader:
         self._audit.check(name)
         self._progress.done(f"{self._audit.rows_read(name):,} rows")
 
-    def _check_columns(
-        self, table: str, file: File, delimiter: str, columns: tuple[str, ...] | None, wanted: Mapping[str, str]
-    ) -> None:
-        there = columns_of(file, delimiter, columns)
+    def _check_columns(self, name: str, file: File, table: FilesSchema, wanted: Mapping[str, str]) -> None:
+        there = columns_of(file, table.delimiter, table.columns)
         used = set(wanted.values())
         twice = sorted(c for c, n in Counter(there).items() if n > 1 and c in used)
         if twice:
@@ -103,7 +98,7 @@ class TableReader:
         known = set(there)
         for purpose, column in wanted.items():
             if column not in known:
-                place = table if table in (IMPRESSIONS, "conversions") else f"tables.{table}"
+                place = name if name in (IMPRESSIONS, "conversions") else f"tables.{name}"
                 raise ConfigError(
                     f"the file must have the column that the schema's [{place}] names for {purpose}",
                     f"no column '{column}'; it has {', '.join(there[:40])}",
@@ -133,6 +128,13 @@ class TableReader:
             why = ", ".join(f"{column} = {row[column]!r}" for column in first[i].columns)
             self._quarantine.add(frame.file, int(frame.lines[i]), table, first[i].reason, text, why=why)
         return bad
+
+
+def among(good: np.ndarray, which: np.ndarray) -> np.ndarray:
+    """A mask over the good rows -> a mask over all rows. Shape: bool (n,), bool (good.sum(),) -> bool (n,)."""
+    mask = good.copy()
+    mask[good] = which
+    return mask
 
 
 def _check_types(frame: Frame, wanted: Mapping[str, str], lists: Collection[str]) -> None:

@@ -9,6 +9,7 @@ import polars as pl
 
 from ..errors import DataError
 from .files import File, columns_of, frames
+from .schema import TruthSchema
 
 ONE_EACH = "the truth must have one row for each impression"
 
@@ -20,16 +21,16 @@ class Truth:
     it kept. So a row that is quarantined or left out does not shift the truth of later rows.
 
     Args:
+        schema: how the files are written, and the names of their columns.
         files: CSV or Parquet.
-        pctr, pcvr: the names of the two columns.
 
     Raises: DataError if a column is missing.
     """
 
-    def __init__(self, files: list[File], pctr: str, pcvr: str) -> None:
-        self._names = (pctr, pcvr)
+    def __init__(self, schema: TruthSchema, files: list[File]) -> None:
+        self._names, self._schema = (schema.pctr, schema.pcvr), schema
         for file in files:
-            columns = columns_of(file, ",", None)
+            columns = columns_of(file, schema.delimiter, schema.columns)
             for name in self._names:
                 if name not in columns:
                     came = f"it has {', '.join(columns)}"
@@ -71,7 +72,8 @@ class Truth:
                 must = "the truth must be numbers from 0 to 1"
                 raise DataError(must, f"'{text}'", where=f"{file.name}, line {line}")
 
-            for frame in frames(file, list(self._names), delimiter=",", names=None, bad_line=refuse):
+            how = self._schema
+            for frame in frames(file, list(self._names), delimiter=how.delimiter, names=how.columns, bad_line=refuse):
                 rows = frame.rows.select(pl.col(n).cast(pl.Float32, strict=False) for n in self._names)
                 good = rows.select(
                     pl.all_horizontal(pl.all().is_between(0, 1).fill_null(False))

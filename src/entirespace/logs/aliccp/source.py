@@ -25,7 +25,7 @@ from ...progress import SILENT, Progress
 from ..audit import EXAMPLES, Audit, Outcome, Quarantine
 from ..files import local
 from ..joins import Join
-from ..schema import STAGES
+from ..schema import STAGES, TruthSchema
 from ..source import Block, OnOrphan, Source, refuse_orphan
 from ..truth import Truth
 from .chunks import Chunk, Chunks
@@ -41,7 +41,7 @@ SKELETON_FIELDS = ("205", "206", "207", "210", "216", "508", "509", "702", "853"
 WEIGHTED = frozenset(("109_14", "110_14", "127_14", "150_14", "508", "509", "702", "853"))
 """Fields that always get weights. Other fields get them only in chunks in which one of their weights is not 1."""
 
-TRUTH_FILE, TRUTH_COLUMNS = "truth.parquet", ("pctr", "pcvr")
+TRUTH_FILE = "truth.parquet"
 
 
 class AliCCPSource(Source):
@@ -93,7 +93,7 @@ class AliCCPSource(Source):
         self.fields = fields if encoders is None else encoders.adopted(fields, str(raw))
         beside = Path(raw) / TRUTH_FILE
         truth = truth or (beside if beside.exists() else None)
-        self._truth = None if truth is None else Truth([local(truth)], *TRUTH_COLUMNS)
+        self._truth = None if truth is None else Truth(TruthSchema(files=(str(truth),)), [local(truth)])
         self._common = Chunks(COMMON_FIELDS, WEIGHTED, skeleton=False)
         self._skeleton = Chunks(SKELETON_FIELDS, WEIGHTED, skeleton=True, drop_orphans=on_orphan != "keep")
         self._first_row: list[int] = []  # for each pair, the side-table row at which its rows begin

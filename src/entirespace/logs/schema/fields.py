@@ -65,8 +65,8 @@ class FieldSchema(ValuesSchema):
             raise ValueError("min_count cannot be set with hash: hashed ids are not counted")
         return self
 
-    def field(self, name: str, table: str, values: ValuesSchema) -> Field:
-        """The field, of a table whose values are written as `values` says."""
+    def field(self, name: str, table: str, *values: ValuesSchema) -> Field:
+        """The field of a table. How values are written is said by the field, or by the first of `values` that does."""
         return Field(
             name,
             table,
@@ -78,5 +78,5 @@ class FieldSchema(ValuesSchema):
             self.separator,
             self.weights,
             self.part,
-            value_format(self, values),
+            value_format(self, *values),
         )

@@ -16,6 +16,7 @@ from .fields import Name
 from .labels import STAGES
 from .split import SplitSchema
 from .tables import ConversionsSchema, ImpressionsSchema, SideSchema, TableSchema, TruthSchema
+from .values import ValuesSchema
 
 TAKEN = ("order", "user", "part", "weight", "true_pctr", "true_pcvr")
 """Columns that `prepare` writes to the impressions beside their stages and fields: no field may have these names."""
@@ -106,8 +107,17 @@ class Schema(Model):
         """The fields of x in the order of the schema: those of the impressions first, then those of each side table."""
         tables: dict[str, TableSchema] = {IMPRESSIONS: self.impressions, **self.tables}
         return tuple(
-            f.field(name, table, schema) for table, schema in tables.items() for name, f in schema.fields.items()
+            f.field(name, table, *self.values(table))
+            for table, schema in tables.items()
+            for name, f in schema.fields.items()
         )
+
+    def values(self, table: str) -> tuple[ValuesSchema, ...]:
+        """What says how the values of a table are written, the nearest first."""
+        if table == IMPRESSIONS:
+            return (self.impressions,)
+        side = self.tables[table]
+        return (side, self.impressions) if side.source == IMPRESSIONS else (side,)
 
     def keys(self) -> dict[str, Key]:
         """Side table -> the columns that join it to the impressions."""

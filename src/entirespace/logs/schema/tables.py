@@ -18,12 +18,12 @@ UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 """Units of a window -> seconds."""
 
 
-class FilesSchema(ValuesSchema):
-    """Files: CSV (.csv, .csv.gz, .csv.zst, .txt, .tsv) or Parquet (.parquet), and how their values are written."""
+class FilesSchema(Model):
+    """Files: CSV (.csv, .csv.gz, .csv.zst, .txt, .tsv) or Parquet (.parquet)."""
 
     files: tuple[str, ...] = Value(min_length=1)
     """Paths or patterns, relative to the folder of the raw log, or s3://, gs://, az:// addresses."""
-    delimiter: str = Value(",", min_length=1, max_length=1)
+    delimiter: str = Value(default=",", min_length=1, max_length=1)
     """CSV: the separator between two columns, one ASCII character."""
     columns: tuple[str, ...] | None = None
     """For CSV without a header: the names of the columns, in order."""
@@ -35,8 +35,8 @@ class FilesSchema(ValuesSchema):
         return self
 
 
-class TableSchema(FilesSchema):
-    """A table with fields of x."""
+class TableSchema(FilesSchema, ValuesSchema):
+    """A table with fields of x, and how its values are written."""
 
     fields: dict[Name, FieldSchema] = Value(default_factory=dict)
     """The fields of x that are columns of this table."""
@@ -90,16 +90,10 @@ class SideSchema(TableSchema):
         return self
 
 
-class ConversionsSchema(Model):
+class ConversionsSchema(FilesSchema):
     """Conversions in a table of their own, joined to clicked impressions by a key. Each conversion counts for one
     impression: the last clicked one with its key, at or before its time and within `window`."""
 
-    files: tuple[str, ...] = Value(min_length=1)
-    """Paths or patterns, as for impressions."""
-    delimiter: str = Value(",", min_length=1, max_length=1)
-    """CSV: the separator between two columns."""
-    columns: tuple[str, ...] | None = None
-    """For CSV without a header: the names of the columns, in order."""
     key: tuple[str, ...] | str
     """The column, or columns, of the key in this table."""
     on: tuple[str, ...] | str | None = None
@@ -134,11 +128,9 @@ class ConversionsSchema(Model):
         return int(self.window[:-1]) * UNITS[self.window[-1]] if isinstance(self.window, str) else None
 
 
-class TruthSchema(Model):
+class TruthSchema(FilesSchema):
     """Files with the true probabilities of each impression: one row per impression, in the same order."""
 
-    files: tuple[str, ...] = Value(min_length=1)
-    """Paths or patterns, relative to the folder of the raw log."""
     pctr: str = "pctr"
     """The column of the true pCTR."""
     pcvr: str = "pcvr"

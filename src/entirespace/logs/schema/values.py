@@ -61,12 +61,11 @@ class ValuesSchema(Model):
         return self
 
 
-def value_format(field: ValuesSchema | None, table: ValuesSchema) -> ValueFormat:
-    """How the values of a column are written: as `field` says, and where it says nothing, as its table says."""
+def value_format(*schemas: ValuesSchema) -> ValueFormat:
+    """How values are written: each setting as the first schema says that has it, such as a field, then its table."""
 
     def said(name: str) -> object:
-        own = None if field is None else getattr(field, name)
-        return getattr(table, name) if own is None else own
+        return next((value for schema in schemas if (value := getattr(schema, name)) is not None), None)
 
     time = said("time") or TimeSchema()
     assert isinstance(time, TimeSchema)
