@@ -11,6 +11,7 @@ import pytest
 
 from entirespace.core.rows import Field
 from entirespace.features import values
+from entirespace.features.values import canonical, text
 
 
 def test_text():
@@ -102,3 +103,24 @@ def test_a_bad_weight_is_found_in_its_row(bad):
 def test_a_bad_weight_in_a_list():
     columns = {"a": [[1], [1, 2], [1, 2]], "w": [[-1.0], [1.0, math.nan], [1.0, None]]}
     assert bags(columns, weights="w")[2:] == ([], [0, 1, 2])
+
+
+def test_an_id_does_not_depend_on_the_other_values_of_its_column():
+    odd = [
+        "7",
+        "7.0",
+        "-0",
+        "07",
+        "1e3",
+        "x",
+        "",
+        "true",
+        "TRUE",
+        "2024-01-01",
+        "2024-01-01 00:00",
+        "2024-01-01T00:00Z",
+    ]
+    odd += ["2024-01-01T02:00+02:00", "2024-01-01 10:00:00.50", "2024-13-01 00:00", "9" * 30, "-9007199254740993.00"]
+    together = text(pl.Series(odd)).to_list()
+    assert together == [canonical(value) for value in odd]
+    assert text(pl.Series([*odd, None])[::-1]).to_list() == ["", *together[::-1]]

@@ -64,7 +64,8 @@ def _leave_out_copies(
             label = batch[stage].to_numpy(zero_copy_only=False)
             happened[stage] += int(label.sum())
             masks[start : start + batch.num_rows] |= label.astype(np.uint8) << bit
-    merged, copies, unlike = masks.copy(), 0, 0
+    merged = masks.copy() if on_repeat == "any" else masks
+    copies, unlike = 0, 0
     taken: dict[str, list[np.ndarray]] = {stage: [] for stage in stages}  # (row, the copy whose time it gets)
     for rows, first in _groups(impressions, "fingerprint", np.ones(impressions.rows, bool), folder):
         starts = np.flatnonzero(first)

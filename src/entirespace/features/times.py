@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from ..core.rows import TimePart, ValueFormat
+from .columns import where
 
 NONE, NUMBER, LOCAL, ABSOLUTE = range(4)
 """What a value is: no time, a number of an unknown unit, a time without a zone, a time with a zone or since 1970."""
@@ -43,7 +44,7 @@ def read(column: pl.Series, form: ValueFormat = ValueFormat()) -> Times:
     kind = column.dtype
     if kind == pl.String:
         column = column.str.strip_chars()
-        column = pl.select(pl.when(column != "").then(column)).to_series()
+        column = where(column != "", column)
         return _of_format(column, form) if form.time_format is not None else _of_text(column, form)
     if kind.is_numeric():
         return _of_numbers(column, column.is_not_null(), form)
@@ -57,7 +58,7 @@ def read(column: pl.Series, form: ValueFormat = ValueFormat()) -> Times:
 
 def _checked(found: pl.Series, kind: int | pl.Series, given: pl.Series) -> Times:
     """Times as they were found. Those outside the years 1000 to 9999 are not times."""
-    found = pl.select(pl.when(found.is_between(EARLIEST, LATEST)).then(found)).to_series()
+    found = where(found.is_between(EARLIEST, LATEST), found)
     there = found.is_not_null().to_numpy()
     kinds = np.where(there, kind if isinstance(kind, int) else kind.to_numpy(), NONE).astype(np.int8)
     return Times(found, kinds, given.to_numpy() & ~there)
@@ -90,15 +91,15 @@ def _of_text(column: pl.Series, form: ValueFormat) -> Times:
         return _of_numbers(_numbers(column), given, form)
     stamps, local = _iso(column)
     dates = _checked(
-        pl.select(pl.when(local).then(_utc(stamps, form)).otherwise(stamps.cast(pl.Int64))).to_series(),
-        pl.select(pl.when(local).then(LOCAL).otherwise(ABSOLUTE)).to_series().cast(pl.Int8),
+        where(local, _utc(stamps, form), stamps.cast(pl.Int64)),
+        pl.Series(np.where(local, LOCAL, ABSOLUTE)),
         given,
     )
     if not numeric.any():
         return dates
-    numbers = _of_numbers(_numbers(pl.select(pl.when(numeric).then(column)).to_series()), numeric, form)
+    numbers = _of_numbers(_numbers(where(numeric, column)), numeric, form)
     return Times(
-        pl.select(pl.when(numeric).then(numbers.microseconds).otherwise(dates.microseconds)).to_series(),
+        where(numeric, numbers.microseconds, dates.microseconds),
         np.where(numeric.to_numpy(), numbers.kind, dates.kind),
         np.where(numeric.to_numpy(), numbers.unread, dates.unread),
         numbers.numbers,
@@ -114,7 +115,7 @@ def _numbers(column: pl.Series) -> pl.Series:
 def _of_numbers(column: pl.Series, given: pl.Series, form: ValueFormat) -> Times:
     if column.dtype.is_float():
         given = given & column.is_not_nan().fill_null(True)
-        column = pl.select(pl.when(column.is_finite()).then(column)).to_series()
+        column = where(column.is_finite(), column)
     if form.time_unit is not None:
         return _checked(_scaled(column, form.time_unit), ABSOLUTE, given)
     whole = column.cast(pl.Int64, strict=False)
@@ -130,22 +131,20 @@ def _scaled(column: pl.Series, unit: str) -> pl.Series:
     if column.dtype.is_integer() and unit != "ns":
         factor = int(MICROSECONDS[unit])
         small = column.is_between(EARLIEST // factor, LATEST // factor)
-        return pl.select(pl.when(small).then(column)).to_series().cast(pl.Int64) * factor
+        return where(small, column).cast(pl.Int64) * factor
     if column.dtype.is_integer():
         return column.cast(pl.Int64, strict=False) // 1000
     return (column.cast(pl.Float64) * MICROSECONDS[unit]).round().cast(pl.Int64, strict=False)
 
 
-def parsed(texts: pl.Series) -> tuple[pl.Series, pl.Series]:
-    """(those texts that are times in ISO 8601, their timestamps). All with a zone, or all without; others are left out.
-
-    If some have a zone and some have none, those with a zone are left out.
-    """
+def parsed(texts: pl.Series) -> list[tuple[pl.Series, pl.Series]]:
+    """[(those texts that are times in ISO 8601, their timestamps)]: those without a zone, then those with one."""
     stamps, local = _iso(texts)
     there = stamps.is_not_null()
-    which = there & local if (there & local).any() else there
-    found = stamps.filter(which)
-    return texts.filter(which), found if (there & local).any() else found.dt.replace_time_zone("UTC")
+    return [
+        (texts.filter(there & local), stamps.filter(there & local)),
+        (texts.filter(there & ~local), stamps.filter(there & ~local).dt.replace_time_zone("UTC")),
+    ]
 
 
 def _iso(column: pl.Series) -> tuple[pl.Series, pl.Series]:
@@ -160,8 +159,8 @@ def _iso(column: pl.Series) -> tuple[pl.Series, pl.Series]:
     stamps = joined.str.strptime(pl.Datetime("us"), "%Y-%m-%d %H:%M:%S", strict=False)
     stamps = stamps + pl.select(pl.duration(microseconds=pl.lit(fraction.cast(pl.Int64, strict=False)))).to_series()
     offset = hours.cast(pl.Int64, strict=False).fill_null(0) * 60
-    sign = pl.select(pl.when(hours.str.starts_with("-")).then(-1).otherwise(1)).to_series()
-    offset = offset + sign * minutes.cast(pl.Int64, strict=False).fill_null(0)
+    sign = 1 - 2 * hours.str.starts_with("-").cast(pl.Int64)
+    offset = offset + sign.fill_null(1) * minutes.cast(pl.Int64, strict=False).fill_null(0)
     stamps = stamps - pl.select(pl.duration(minutes=pl.lit(offset))).to_series()
     return stamps.cast(pl.Datetime("us")), z.is_null() & hours.is_null()
 
@@ -182,5 +181,4 @@ def part(column: pl.Series, name: TimePart, form: ValueFormat) -> tuple[pl.Serie
     value = {"hour": stamps.dt.hour, "weekday": stamps.dt.weekday, "day": stamps.dt.day, "month": stamps.dt.month}[
         name
     ]()
-    value = pl.select(pl.when(pl.Series(~number)).then(value.cast(pl.Int32))).to_series()
-    return value, found.unread | number
+    return where(pl.Series(~number), value.cast(pl.Int32)), found.unread | number

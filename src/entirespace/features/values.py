@@ -24,6 +24,7 @@ import polars as pl
 
 from ..core.rows import Field, ValueFormat
 from . import times
+from .columns import where
 
 EXACT: dict[pl.DataType, int] = {pl.Float64(): 2**53, pl.Float32(): 2**24, pl.Float16(): 2**11}
 """Type of a float -> the largest n so that all whole numbers up to n are exact."""
@@ -64,7 +65,7 @@ def raw_ids(column: pl.Series) -> pl.Series:
     if kind == pl.String:
         ids = _of_text(column)
     elif kind.is_decimal():
-        ids = column.cast(pl.String).str.replace(r"\.([0-9]*[1-9])?0*$", ".$1").str.strip_chars_end(".")
+        ids = _without_zeros(column.cast(pl.String))
     elif kind == pl.Binary:
         ids = bytes_text(column)
     elif kind == pl.Duration:
@@ -100,8 +101,8 @@ def _of_floats(column: pl.Series) -> pl.Series:
     integers = column.cast(pl.Int64, strict=False)
     if whole.all() and integers.null_count() == column.null_count():  # all() ignores nulls
         return integers
-    texts = pl.when(whole & integers.is_not_null()).then(integers.cast(pl.String)).otherwise(column.cast(pl.String))
-    return pl.select(texts).to_series().fill_null("")
+    exact = whole & integers.is_not_null()
+    return where(exact, integers.cast(pl.String), column.cast(pl.String)).fill_null("")
 
 
 def _of_text(column: pl.Series) -> pl.Series:
@@ -111,8 +112,8 @@ def _of_text(column: pl.Series) -> pl.Series:
     column = column.str.replace(r"^(-?(?:0|[1-9][0-9]*))\.0*$", "$1").replace(_WORDS)
     is_time = column.str.contains(f"^{_TIME}$").fill_null(False)
     if is_time.any():
-        texts, stamps = times.parsed(column.filter(is_time).unique())
-        column = column.replace(texts, _of_timestamps(stamps))
+        for texts, stamps in times.parsed(column.filter(is_time).unique()):
+            column = column.replace(texts, _of_timestamps(stamps))
     return column
 
 
@@ -150,7 +151,7 @@ def without_missing(column: pl.Series, form: ValueFormat) -> pl.Series:
     if not form.missing or column.dtype.is_nested():
         return column
     missing = text(column).is_in(form.missing)
-    return pl.select(pl.when(~missing).then(column)).to_series() if missing.any() else column
+    return where(~missing, column) if missing.any() else column
 
 
 def number(column: pl.Series, form: ValueFormat = ValueFormat()) -> tuple[np.ndarray, np.ndarray]:
@@ -185,10 +186,10 @@ def _plain_number(column: pl.Series, form: ValueFormat) -> pl.Series:
         group = "\\" + form.thousands if not form.thousands.isspace() else r"\s"
         grouped = f"^[+-]?[0-9]{{1,3}}(?:{group}[0-9]{{2,3}})*{group}[0-9]{{3}}(?:{point}[0-9]*)?$"
         fits = ~column.str.contains(group) | column.str.contains(grouped)
-        column = pl.select(pl.when(fits).then(column.str.replace_all(group, ""))).to_series()
+        column = where(fits, column.str.replace_all(group, ""))
     if form.decimal != ".":
         fits = ~column.str.contains(".", literal=True)
-        column = pl.select(pl.when(fits).then(column.str.replace(point, "."))).to_series()
+        column = where(fits, column.str.replace(point, "."))
     return column
 
 
@@ -247,10 +248,10 @@ def _lists(column: pl.Series, separator: str | None) -> pl.Series:
     if isinstance(column.dtype, pl.List | pl.Array):
         return column.cast(pl.List(column.dtype.inner))  # type: ignore[attr-defined]
     if column.dtype != pl.String:
-        return pl.select(pl.when(column.is_not_null()).then(column.reshape((-1, 1)).arr.to_list())).to_series()
+        return _lists_of_one(column)
     bracketed = column.str.contains(_BRACKETS).fill_null(False)
     inside = column.str.strip_chars().str.strip_chars_start("[({").str.strip_chars_end("])}").str.strip_chars()
-    column = pl.select(pl.when(bracketed).then(inside).otherwise(column)).to_series() if bracketed.any() else column
+    column = where(bracketed, inside, column) if bracketed.any() else column
     column = column.replace("", None)
     if separator is not None:
         found = column.str.split(separator)
@@ -258,15 +259,18 @@ def _lists(column: pl.Series, separator: str | None) -> pl.Series:
             found = found.list.eval(pl.element().filter(pl.element() != ""))
         plain = ~column.str.contains(r"""[\s"']""")
         return found if plain.all() else found.list.eval(_unquoted(pl.element()))
-    one = pl.select(pl.when(column.is_not_null()).then(column.reshape((-1, 1)).arr.to_list())).to_series()
+    one = _lists_of_one(column)
     if not bracketed.any():
         return one
     at_commas = column.str.extract_all(rf"{_QUOTED}|[^,\s][^,]*")
     at_blanks = column.str.extract_all(rf"{_QUOTED}|\S+")
     commas = column.str.contains(",", literal=True)
-    found = pl.select(pl.when(commas).then(at_commas).otherwise(at_blanks)).to_series()
-    found = found.list.eval(_unquoted(pl.element()))
-    return pl.select(pl.when(bracketed).then(found).otherwise(one)).to_series()
+    found = where(commas, at_commas, at_blanks).list.eval(_unquoted(pl.element()))
+    return where(bracketed, found, one)
+
+
+def _lists_of_one(column: pl.Series) -> pl.Series:
+    return where(column.is_not_null(), column.reshape((-1, 1)).arr.to_list())
 
 
 def _unquoted(element: pl.Expr) -> pl.Expr:
@@ -285,12 +289,13 @@ def read(rows: pl.DataFrame, field: Field) -> tuple[Content, list[tuple[str, np.
     """
     if field.kind == "ids":
         return bags(rows, field)
-    column, form = without_missing(rows[field.source], field.format), field.format
+    column = rows[field.source]
     if field.part is not None:
-        part, bad = times.part(column, field.part, form)
+        part, bad = times.part(without_missing(column, field.format), field.part, field.format)
         numbers = part.cast(pl.Float64).fill_null(np.nan).to_numpy()
         return (numbers if field.kind == "number" else part), [("bad_value", bad)]
     if field.kind == "number":
-        numbers, bad = number(column, form)
+        numbers, bad = number(column, field.format)
         return numbers, [("bad_value", bad)]
+    column = without_missing(column, field.format)
     return raw_ids(column), [("bad_id", inexact(column))]
