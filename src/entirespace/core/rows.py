@@ -60,6 +60,10 @@ TimePart = Literal["hour", "weekday", "day", "month"]
 """A part of a time that a field can be: hour (0-23), weekday (1 = Monday), day of the month, month."""
 
 
+Quantity = Literal["number", "time", "local time", "duration"]
+"""What a number field is made of: numbers; times with a known zone, or without one; durations or times of the day."""
+
+
 @dataclass(frozen=True)
 class ValueFormat:
     """How the values of a column are written."""
@@ -87,6 +91,7 @@ class Field:
     weights: str | None = None  # kind "ids": the raw column with a weight for each id
     part: TimePart | None = None  # the column holds times, and the field is this part of them
     format: ValueFormat = ValueFormat()  # how the column's values are written
+    quantity: Quantity | None = None  # kind "number": what its column holds; None: it is not known, as in a schema
 
     @property
     def source(self) -> str:

@@ -1,7 +1,7 @@
 """Completes the labels of staged impressions, and leaves out all rows but one of each impression.
 
-Conversions of a table of their own are put in first. Then of several rows of one impression one is kept; it may get the
-labels of all of them.
+Of several rows of one impression one is kept; it may get the labels of all of them. Then conversions of a table of
+their own are joined to the impressions that are kept.
 """
 
 from __future__ import annotations
@@ -37,7 +37,19 @@ def complete(impressions: Stage, source: Source, on_orphan: OnOrphan, folder: Pa
     """
     parts = np.memmap(folder / "parts", np.uint8, "w+", shape=(impressions.rows,))
     stages = tuple(stage for stage in source.stages if stage in impressions.columns)
-    late = source.late()
+    if "fingerprint.0" in impressions.columns:
+        _leave_out_copies(impressions, stages, source.on_repeat, parts, folder / "fingerprints", audit)
+        if source.on_repeat == "any" and stages:
+            _close(impressions, stages, on_orphan, parts, audit)
+    _put_in_conversions(impressions, source, parts)
+    return parts
+
+
+def _put_in_conversions(impressions: Stage, source: Source, parts: np.ndarray) -> None:
+    """Put in the conversions of a table of their own, if there is one."""
+    if "click" not in impressions.columns:
+        return
+    late = source.late(impressions.column("click") & (parts != DROPPED))
     if late is not None:
         reached = impressions.column("conversion")
         reached[late.rows] = True
@@ -46,11 +58,6 @@ def complete(impressions: Stage, source: Source, on_orphan: OnOrphan, folder: Pa
             times = impressions.column(TIME + "conversion")
             times[late.rows] = late.times
             impressions.replace(TIME + "conversion", times)
-    if "fingerprint.0" in impressions.columns:
-        _leave_out_copies(impressions, stages, source.on_repeat, parts, folder / "fingerprints", audit)
-        if source.on_repeat == "any" and stages:
-            _close(impressions, stages, on_orphan, parts, audit)
-    return parts
 
 
 def _leave_out_copies(

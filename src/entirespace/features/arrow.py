@@ -9,6 +9,7 @@ A column of a type that cannot be a value of a field is refused by name.
 from __future__ import annotations
 
 import itertools
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,13 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
         lists = pa.large_list(_simple(kind.value_type))
         return pa.chunked_array([pa.array(chunk.to_pylist(), lists) for chunk in column.chunks], lists)
     simple = _simple(kind)
-    return column if simple == kind else column.cast(simple)
+    try:
+        return column if simple == kind else column.cast(simple)
+    except pa.ArrowInvalid:
+        if "decimal256" not in str(kind):
+            raise
+        # decimals of more than 38 digits
+        return pa.chunked_array([pa.array([_digits(value) for value in column.to_pylist()])])
 
 
 def _simple(kind: pa.DataType) -> pa.DataType:
@@ -64,7 +71,7 @@ def _simple(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_dictionary(kind):
         return _simple(kind.value_type)
     if pa.types.is_decimal256(kind):
-        return pa.string()
+        return pa.decimal128(38, min(kind.scale, 38))
     if pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind):
         return pa.list_(_simple(kind.value_type))
     if pa.types.is_large_list(kind):
@@ -76,6 +83,18 @@ def _simple(kind: pa.DataType) -> pa.DataType:
             if _simple(kind.field(i).type) != kind.field(i).type:
                 raise NotImplementedError
     return kind
+
+
+def _digits(value: Any) -> Any:
+    """A decimal, or a list of them, as text without a point or zeros at its end.
+
+    >>> _digits(Decimal("7.50")), _digits([Decimal("-1.00"), None])
+    ('7.5', ['-1', None])
+    """
+    if isinstance(value, list):
+        return [_digits(one) for one in value]
+    text = f"{value:f}" if isinstance(value, Decimal) else value
+    return text.rstrip("0").rstrip(".") if isinstance(text, str) and "." in text else text
 
 
 def _uuids(stored: pa.Array) -> pa.Array:

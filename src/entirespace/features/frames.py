@@ -5,7 +5,7 @@
 # (data frames of any library have no types)
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +13,12 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from ..core.rows import IMPRESSIONS, Field, PlacedField, Ragged, Rows
+from ..core.rows import IMPRESSIONS, Field, PlacedField, Ragged, Rows, ValueFormat
 from ..errors import DataError
 from .arrow import frame_of
 from .encoders import Lookup
-from .layout import Encoders
-from .values import Bags, Content, raw_ids, read, text
+from .layout import Encoders, Key
+from .values import Bags, Content, inexact, raw_ids, read, text, without_missing
 
 WRONG = {
     "bad_value": "a number",
@@ -127,12 +127,13 @@ class FrameEncoder:
 
     def _add_table(self, name: str, frame: pl.DataFrame) -> None:
         fields = tuple(f for f in self._encoders.fields if f.table == name)
-        column = self._encoders.keys[name].key
+        key = self._encoders.keys[name]
+        column = key.key
         _must_have(frame, [column, *_columns(fields)], f"side table '{name}'")
-        bad, contents = _read(frame, fields)
+        bad, contents = _read(frame, fields, {column})
         if bad:
             raise bad[0].error(f"side table '{name}', row {bad[0].row + 1}")
-        self._keys[name] = Lookup(text(raw_ids(frame[column])))
+        self._keys[name] = Lookup(_keys(frame[column], key))
         self.tables[name], self._counts[name] = {}, {}
         for f in fields:
             rows = self._encode(f, contents[f.name])
@@ -149,7 +150,7 @@ class FrameEncoder:
         frame = as_frame(data)
         on = [self._encoders.keys[name].on for name in self.tables]
         _must_have(frame, [*on, *_columns(self._own)], "the impressions")
-        bad, contents = _read(frame, self._own)
+        bad, contents = _read(frame, self._own, set(on))
         if bad:
             good = np.ones(len(frame), bool)
             good[[b.row for b in bad]] = False
@@ -159,8 +160,9 @@ class FrameEncoder:
         counts = {name: _counted(rows).sum(axis=0) for name, rows in fields.items()}
         links = {}
         for name in self.tables:
-            keys = text(raw_ids(frame[self._encoders.keys[name].on]))
-            links[name] = (self._keys[name].find(keys) + 1).astype(np.int32)
+            key = self._encoders.keys[name]
+            keys = _keys(frame[key.on], key)
+            links[name] = np.where((keys != "").to_numpy(), self._keys[name].find(keys) + 1, 0).astype(np.int32)
             counts.update({f: by_row[links[name]].sum(axis=0) for f, by_row in self._counts[name].items()})
         unseen = {f.name: Unseen(*map(int, counts[f.name])) for f in self.fields}
         return Rows(len(frame), fields, links), bad, unseen
@@ -176,9 +178,19 @@ class FrameEncoder:
         return Ragged(encoder.encode(content.ids), offsets, weights)
 
 
-def _read(frame: pl.DataFrame, fields: tuple[Field, ...]) -> tuple[list[Bad], dict[str, Content]]:
-    """(rows that cannot be read, in order; field -> raw values)."""
+def _keys(column: pl.Series, key: Key) -> pl.Series:
+    """Keys as text, "" where there is none."""
+    return text(raw_ids(without_missing(column, ValueFormat(missing=key.missing))))
+
+
+def _read(
+    frame: pl.DataFrame, fields: tuple[Field, ...], keys: Collection[str] = ()
+) -> tuple[list[Bad], dict[str, Content]]:
+    """(rows that cannot be read, in order; field -> raw values). `keys`: columns of keys."""
     bad: dict[int, Bad] = {}
+    for column in keys:
+        for row in np.flatnonzero(inexact(frame[column])).tolist():
+            bad.setdefault(row, Bad(row, column, WRONG["bad_id"], repr(frame[column][row])))
     contents: dict[str, Content] = {}
     for f in fields:
         contents[f.name], checks = read(frame, f)

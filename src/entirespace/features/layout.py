@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..config import Model, nearest
-from ..core.rows import Field, TimePart, ValueFormat
+from ..core.rows import Field, Quantity, TimePart, ValueFormat
 from ..errors import ConfigError, DataError
 from ..records import FileRecord, Record, link_or_copy
 from .encoders import Encoder, Hashed, Knots, Vocabulary
@@ -42,6 +42,8 @@ class Key(Model):
     """The key's column in the side table."""
     on: str
     """The key's column in the impressions."""
+    missing: tuple[str, ...] = ()
+    """Values of both that stand for a missing key."""
 
 
 class FieldRecord(Model):
@@ -58,6 +60,7 @@ class FieldRecord(Model):
     weights: str | None
     part: TimePart | None = None
     format: ValueFormat = ValueFormat()
+    quantity: Quantity | None = None
     size: int
     """Its embedding rows, row 0 ("unseen") included."""
 
@@ -222,11 +225,28 @@ class Encoders:
                 theirs_, ours = (f"{f.part or f.kind} in {f.table}" for f in (other, mine))
                 came = f"field '{mine.name}' is of kind {theirs_}, not {ours}"
                 raise ConfigError(must, came, where=where)
+            zones = [f.format.time_zone or "UTC" for f in (other, mine)]
+            if mine.part is not None and zones[0] != zones[1]:
+                came = f"field '{mine.name}' is the {mine.part} in the zone {zones[0]}, and in the layout in {zones[1]}"
+                raise ConfigError(must, came, where=where, do=f'Set time = {{ zone = "{zones[1]}" }}')
         return tuple(
             replace(mine, column=other.column, separator=other.separator, weights=other.weights, format=other.format)
             for mine in self.fields
             for other in [theirs[mine.name]]
         )
+
+
+def format_changes(before: Iterable[Field], now: Iterable[Field]) -> list[str]:
+    """A sentence for each field whose values are declared to be written in another way than before."""
+    found = []
+    for old, new in zip(before, now, strict=True):
+        was, now_is = asdict(old.format), asdict(new.format)
+        other = [f"{name} = {now_is[name]!r}, not {was[name]!r}" for name in was if was[name] != now_is[name]]
+        if other:
+            found.append(
+                f"The values of field '{new.name}' are written in another way than in the layout: {'; '.join(other)}."
+            )
+    return found
 
 
 def vocabulary_file(field: str) -> str:

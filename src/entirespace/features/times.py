@@ -19,7 +19,7 @@ NONE, NUMBER, LOCAL, ABSOLUTE = range(4)
 MICROSECONDS = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}
 EARLIEST, LATEST = -30_610_224_000_000_000, 253_402_300_799_999_999  # microseconds: the years 1000 to 9999
 ISO = (
-    r"^([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[T ]([0-9]{2}:[0-9]{2})(:[0-9]{2})?(?:[.,]([0-9]+))?)?"
+    r"^([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[T ]([0-9]{2}:[0-9]{2})(?:(:[0-9]{2})(?:[.,]([0-9]+))?)?)?"
     r"\s?(?:(Z|z)|([+-][0-9]{2}):?([0-9]{2})?)?$"
 )
 """Groups: date, hour and minute, seconds, fraction, Z, hours and minutes of the offset from UTC."""
@@ -116,12 +116,13 @@ def _of_numbers(column: pl.Series, given: pl.Series, form: ValueFormat) -> Times
     if column.dtype.is_float():
         given = given & column.is_not_nan().fill_null(True)
         column = where(column.is_finite(), column)
-    if form.time_unit is not None:
-        return _checked(_scaled(column, form.time_unit), ABSOLUTE, given)
     whole = column.cast(pl.Int64, strict=False)
+    fractions = not column.dtype.is_integer() and (whole.is_null() != column.is_null()).any() | (column != whole).any()
+    if form.time_unit is not None:
+        return _checked(_scaled(column if fractions else whole, form.time_unit), ABSOLUTE, given)
     there = whole.is_not_null().to_numpy()
     numbers = None
-    if not column.dtype.is_integer() and (column != whole).any():
+    if fractions:
         numbers = column.cast(pl.Float64)
     return Times(whole, np.where(there, NUMBER, NONE).astype(np.int8), given.to_numpy() & ~there, numbers)
 
@@ -137,14 +138,17 @@ def _scaled(column: pl.Series, unit: str) -> pl.Series:
     return (column.cast(pl.Float64) * MICROSECONDS[unit]).round().cast(pl.Int64, strict=False)
 
 
-def parsed(texts: pl.Series) -> list[tuple[pl.Series, pl.Series]]:
-    """[(those texts that are times in ISO 8601, their timestamps)]: those without a zone, then those with one."""
+def iso_text(texts: pl.Series) -> pl.Series:
+    """Times in ISO 8601 as one text for each time, with all digits of the second; null for other texts.
+
+    >>> iso_text(pl.Series(["2024-05-31T20:00+02:00", "2024-05-31 18:00:00.50", "2024-05-31 00:00"])).to_list()
+    ['2024-05-31 18:00:00+00:00', '2024-05-31 18:00:00.5', '2024-05-31']
+    """
     stamps, local = _iso(texts)
-    there = stamps.is_not_null()
-    return [
-        (texts.filter(there & local), stamps.filter(there & local)),
-        (texts.filter(there & ~local), stamps.filter(there & ~local).dt.replace_time_zone("UTC")),
-    ]
+    digits = texts.str.extract(ISO, 4).fill_null("").str.strip_chars_end("0")  # the timestamps have six of them
+    zone = pl.select(pl.when(local).then(pl.lit("")).otherwise(pl.lit("+00:00"))).to_series()
+    whole = stamps.dt.to_string("%Y-%m-%d %H:%M:%S") + ("." + digits).str.strip_chars_end(".")
+    return whole.str.replace(" 00:00:00$", "") + zone
 
 
 def _iso(column: pl.Series) -> tuple[pl.Series, pl.Series]:

@@ -22,12 +22,12 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from ..core.rows import Field, ValueFormat
+from ..core.rows import Field, Quantity, ValueFormat
 from . import times
 from .columns import where
 
-EXACT: dict[pl.DataType, int] = {pl.Float64(): 2**53, pl.Float32(): 2**24, pl.Float16(): 2**11}
-"""Type of a float -> the largest n so that all whole numbers up to n are exact."""
+EXACT: dict[pl.DataType, int] = {pl.Float64(): 2**53 - 1, pl.Float32(): 2**24 - 1, pl.Float16(): 2**11 - 1}
+"""Type of a float -> the largest n so that no other whole number is stored as n: 2**53 + 1 is stored as 2**53."""
 _WORDS = {"-0": "0", "True": "true", "TRUE": "true", "False": "false", "FALSE": "false"}
 _TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}.*"
 _OTHER_FORM = rf"^(?:-?(?:0|[1-9][0-9]*)\.0*|{'|'.join(_WORDS)}|{_TIME})$"
@@ -112,8 +112,9 @@ def _of_text(column: pl.Series) -> pl.Series:
     column = column.str.replace(r"^(-?(?:0|[1-9][0-9]*))\.0*$", "$1").replace(_WORDS)
     is_time = column.str.contains(f"^{_TIME}$").fill_null(False)
     if is_time.any():
-        for texts, stamps in times.parsed(column.filter(is_time).unique()):
-            column = column.replace(texts, _of_timestamps(stamps))
+        written = column.filter(is_time).unique()
+        texts = times.iso_text(written)
+        column = column.replace(written.filter(texts.is_not_null()), texts.drop_nulls())
     return column
 
 
@@ -146,12 +147,41 @@ def _decoded(value: bytes) -> str:
         return "0x" + value.hex()
 
 
-def without_missing(column: pl.Series, form: ValueFormat) -> pl.Series:
-    """The column, with null where it holds a text or number that stands for a missing value."""
+def without_missing(column: pl.Series, form: ValueFormat, blanks: bool = True) -> pl.Series:
+    """The column, with null where it holds a text or number that stands for a missing value.
+
+    `blanks`: around a text are part of it, as in an id; else they are not, as in a number or a time.
+    """
     if not form.missing or column.dtype.is_nested():
         return column
-    missing = text(column).is_in(form.missing)
+    plain = column if blanks or column.dtype != pl.String else column.str.strip_chars()
+    missing = text(plain).is_in(form.missing)
     return where(~missing, column) if missing.any() else column
+
+
+def quantity(column: pl.Series, form: ValueFormat = ValueFormat()) -> Quantity | None:
+    """What a column of numbers holds, by its type; None if it holds nothing."""
+    kind = column.dtype
+    if kind == pl.Null:
+        return None
+    if isinstance(kind, pl.Datetime) or kind == pl.Date:
+        known = form.time_zone is not None or getattr(kind, "time_zone", None) is not None
+        return "time" if known else "local time"
+    return "duration" if kind == pl.Duration or kind == pl.Time else "number"
+
+
+def _quantities(column: pl.Series, wanted: Quantity | None, form: ValueFormat) -> tuple[np.ndarray, np.ndarray]:
+    """`number`, where a value that is not of the wanted quantity is bad. Text can hold times. Shape: as `number`."""
+    if wanted is None or quantity(column, form) in (None, wanted):
+        return number(column, form)
+    column = without_missing(column, form, blanks=False)
+    if column.dtype != pl.String or wanted not in ("time", "local time"):
+        return np.full(len(column), np.nan), column.is_not_null().to_numpy()
+    found = times.read(column, form)
+    known = np.full(len(column), form.time_zone is not None) | (found.kind == times.ABSOLUTE)
+    wrong = (found.kind != times.NONE) & ((found.kind == times.NUMBER) | (known != (wanted == "time")))
+    seconds = (found.microseconds.cast(pl.Float64) / 1e6).fill_null(np.nan).to_numpy()
+    return np.where(wrong, np.nan, seconds), found.unread | wrong
 
 
 def number(column: pl.Series, form: ValueFormat = ValueFormat()) -> tuple[np.ndarray, np.ndarray]:
@@ -159,7 +189,7 @@ def number(column: pl.Series, form: ValueFormat = ValueFormat()) -> tuple[np.nda
 
     Shape: (n,) -> float64 (n,), bool (n,).
     """
-    column, kind = without_missing(column, form), column.dtype
+    column, kind = without_missing(column, form, blanks=False), column.dtype
     if kind == pl.String:
         column = column.str.strip_chars()
         given = (column != "").fill_null(False)
@@ -207,14 +237,18 @@ def bags(frame: pl.DataFrame, field: Field) -> tuple[Bags, list[tuple[str, np.nd
 
     The caller decides what to do with bad rows.
     """
-    ids = _lists(without_missing(frame[field.source], field.format), field.separator)
+    present = without_missing(frame[field.source], field.format)
+    ids = _lists(present, field.separator)
     lengths = ids.list.len().fill_null(0).to_numpy().astype(np.int64)
     elements = ids.list.explode(empty_as_null=False, keep_nulls=False)
     owner = np.repeat(np.arange(len(frame)), lengths)
     checks = [("bad_id", _any_of(owner[inexact(elements)], len(frame)))]
     weights = None
     if field.weights is not None:
-        listed = _lists(without_missing(frame[field.weights], field.format), field.separator)
+        given = without_missing(frame[field.weights], field.format)
+        # weights of a bag that is written as missing, such as NULL, do not matter
+        no_bag = present.is_null() & frame[field.source].is_not_null()
+        listed = _lists(pl.select(pl.when(~no_bag).then(given)).to_series(), field.separator)
         of_weight = listed.list.len().fill_null(0).to_numpy().astype(np.int64)
         values, bad = number(listed.list.explode(empty_as_null=False, keep_nulls=False), field.format)
         with np.errstate(over="ignore"):  # too large for float32 becomes infinite: refused below
@@ -289,13 +323,13 @@ def read(rows: pl.DataFrame, field: Field) -> tuple[Content, list[tuple[str, np.
     """
     if field.kind == "ids":
         return bags(rows, field)
-    column = rows[field.source]
+    column, form = rows[field.source], field.format
     if field.part is not None:
-        part, bad = times.part(without_missing(column, field.format), field.part, field.format)
+        part, bad = times.part(without_missing(column, form, blanks=False), field.part, form)
         numbers = part.cast(pl.Float64).fill_null(np.nan).to_numpy()
         return (numbers if field.kind == "number" else part), [("bad_value", bad)]
     if field.kind == "number":
-        numbers, bad = number(column, field.format)
+        numbers, bad = _quantities(column, field.quantity, form)
         return numbers, [("bad_value", bad)]
-    column = without_missing(column, field.format)
+    column = without_missing(column, form)
     return raw_ids(column), [("bad_id", inexact(column))]

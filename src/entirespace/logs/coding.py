@@ -13,6 +13,7 @@ from ..features.codes import Codes, HashedCodes
 from ..features.values import Content, read
 from .files import Frame
 from .reading import Check, TableReader, among
+from .sorts import Sorts
 
 
 class Coding:
@@ -24,7 +25,7 @@ class Coding:
     """
 
     def __init__(self, fields: tuple[Field, ...], reader: TableReader) -> None:
-        self.fields, self._reader = fields, reader
+        self.fields, self._reader, self._sorts = fields, reader, Sorts()
         self._codes: dict[str, Codes | HashedCodes] = {
             f.name: HashedCodes(f.hash) if f.hash is not None else Codes() for f in fields if f.kind != "number"
         }
@@ -38,6 +39,7 @@ class Coding:
 
         `bad`: the rows that are bad already. Shape: bool (n,).
         """
+        self.fields = tuple(self._sorts.decided(f, frame) if f.table == table else f for f in self.fields)
         mine = [f for f in self.fields if f.table == table]
         columns = {f.name: (f.source,) if f.weights is None else (f.source, f.weights) for f in mine}
         while True:

@@ -93,8 +93,8 @@ class SideTable:
         if self._schema.source == IMPRESSIONS:  # an impression without a key has no row in the table
             self._audit.count_lines(self.name, "no_key", frame.file, frame.lines[missing])
             left_out, missing = missing, left_out
-        check = Check("bad_key", missing | unsure, (self._schema.key,))
-        bad = self._reader.quarantine(frame, self.name, [check]) | left_out
+        checks = [Check("bad_key", missing, (self._schema.key,)), Check("bad_id", unsure, (self._schema.key,))]
+        bad = self._reader.quarantine(frame, self.name, checks) | left_out
         codes = self._keys.encode(keys)
         self._row = _extended(self._row, len(self._keys), -1)
         self._prints = _extended(self._prints, len(self._keys), 0)

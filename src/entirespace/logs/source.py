@@ -87,8 +87,12 @@ class Source(Protocol):
         """The raw ids of a segment's column: entry c is the raw id of code c. Shape: as `ids`."""
         raise KeyError(segment)
 
-    def late(self) -> Late | None:
-        """Conversions that are only known after all impressions were read, or None."""
+    def late(self, clicked: np.ndarray) -> Late | None:
+        """Conversions that are only known after all impressions were read, or None.
+
+        Args:
+            clicked: the impressions that were clicked and are not left out. Shape: bool (n,).
+        """
         return None
 
 

@@ -13,9 +13,10 @@ from ..core.labels import Labels
 from ..core.rows import IMPRESSIONS
 from ..errors import ConfigError
 from ..features.codes import Codes
+from ..features.columns import where
 from ..features.fingerprints import fingerprints
-from ..features.layout import Encoders
-from ..features.values import raw_ids, text, without_missing
+from ..features.layout import Encoders, format_changes
+from ..features.values import inexact, raw_ids, text, without_missing
 from ..progress import SILENT, Progress
 from .audit import Audit, Quarantine
 from .clock import Clock, Times
@@ -30,6 +31,9 @@ from .schema.values import value_format
 from .sides import SideTable
 from .source import Block, OnOrphan, Source, refuse_orphan
 from .truth import Truth
+
+IDS = ("tables.", "unique.", "roles.", "conversions.on.", "split.column")
+"""How the purposes begin of columns that hold ids, of those that `LogSource` reads beside fields."""
 
 
 class LogSource(Source):
@@ -70,6 +74,8 @@ class LogSource(Source):
         self._reader = TableReader(raw, audit, quarantine, progress, allow_outside)
         self._split = split or schema.split
         self.fields = schema.fields() if encoders is None else encoders.adopted(schema.fields(), "the schema")
+        for change in () if encoders is None else format_changes(encoders.fields, self.fields):
+            audit.note(change)
         self.keys, self.stages = schema.keys(), STAGES
         self.on_repeat = schema.impressions.on_repeat or "first"
         named = {f.name for f in self.fields}
@@ -100,9 +106,9 @@ class LogSource(Source):
         """The raw ids of a segment's column by code. Shape: as `ids`."""
         return self._role_codes[f"segment.{segment}"].ids()
 
-    def late(self) -> Late | None:
+    def late(self, clicked: np.ndarray) -> Late | None:
         """The conversions of a table of their own, joined to impressions; call after `impressions` was read."""
-        return None if self._conversions is None else self._conversions.joined(self._audit)
+        return None if self._conversions is None else self._conversions.joined(clicked, self._audit)
 
     def side_tables(self) -> Iterator[tuple[str, Block]]:
         """(table, block) for all blocks of all side tables."""
@@ -119,9 +125,7 @@ class LogSource(Source):
         truth = self._truth()
         latest, staged = np.iinfo(np.int64).min, 0
         if self._schema.conversions is not None and self._labelled:
-            self._conversions = Conversions(
-                self._schema.conversions, self._reader, self._form, self._clock, self.on_repeat == "last"
-            )
+            self._conversions = Conversions(self._schema.conversions, self._reader, self._form, self._clock)
         for frame in self._reader.frames(IMPRESSIONS, schema, wanted, lists=lists):
             times = {column: self._clock.read(frame, column) for column in time_columns}
             outcomes, checks = self._outcomes(frame, times)
@@ -129,8 +133,8 @@ class LogSource(Source):
             if schema.order is not None:
                 order, missing = times[schema.order]
                 checks.append(Check("bad_order", missing, (schema.order,)))
-            bad = self._reader.quarantine(frame, IMPRESSIONS, checks)
-            part, neither = part_of_rows(frame, self._split)
+            bad = self._reader.quarantine(frame, IMPRESSIONS, [*checks, *self._inexact(frame)])
+            part, neither = part_of_rows(frame, self._split, self._form)
             self._count_other_part(frame, neither & ~bad)
             found, bad = self._coding.read(frame, IMPRESSIONS, bad | neither)
             orphan = self._orphans(frame, outcomes, bad)
@@ -144,8 +148,8 @@ class LogSource(Source):
                     IMPRESSIONS, "out_of_time_order", frame.file, frame.lines[among(good, order < before)]
                 )
                 latest = max(latest, int(order.max(initial=latest)))
-            if self._conversions is not None and outcomes is not None:
-                self._conversions.see(frame, good, outcomes.happened["click"], order, staged)
+            if self._conversions is not None:
+                self._conversions.see(frame, good, order, staged)
             block = Block(
                 self._coding.encode(found),
                 int(good.sum()),
@@ -161,6 +165,7 @@ class LogSource(Source):
             staged += block.rows
             yield block
             audit.check(IMPRESSIONS, self._reader.share)
+        self.fields = self._coding.fields
         if truth:
             truth.end()
 
@@ -233,18 +238,33 @@ class LogSource(Source):
         self._audit.count_lines(IMPRESSIONS, "conversion_without_click", frame.file, frame.lines[orphan], outcome)
         return orphan
 
+    def _inexact(self, frame: Frame) -> list[Check]:
+        """Rows with an inexact id in a column that is no field: a key, a role, of `unique` or of the split."""
+        columns = dict.fromkeys(column for purpose, column in self._columns().items() if purpose.startswith(IDS))
+        return [Check("bad_id", inexact(frame.rows[column]), (column,)) for column in columns]
+
     def _identity(self, frame: Frame, columns: Iterable[str], times: Times) -> np.ndarray:
         """Fingerprints of some columns, equal for equal values however they are stored. Shape: uint64 (n, 2)."""
-        values = {c: pl.Series(times[c][0]) if c in times else self._column(frame, c) for c in columns}
+        values = {
+            c: where(pl.Series(~times[c][1]), pl.Series(times[c][0])) if c in times else self._column(frame, c)
+            for c in columns
+        }
         return fingerprints(pl.DataFrame(values), list(values))
 
     def _column(self, frame: Frame, name: str) -> pl.Series:
         return without_missing(frame.rows[name], self._form)
 
     def _lot(self, frame: Frame, columns: Iterable[str], times: Times) -> np.ndarray:
-        """What decides the part of each row by chance: its user, or its content. Shape: uint64 (n, 2)."""
-        chosen = [self._user_column()] if self._split.by == "user" else self._schema.impressions.unique or columns
-        return self._identity(frame, chosen, times)
+        """What decides the part of each row by chance: its user, or its content. Shape: uint64 (n, 2).
+
+        A row without a user is drawn by its content: such rows are not one user.
+        """
+        columns = self._schema.impressions.unique or columns
+        if self._split.by == "random":
+            return self._identity(frame, columns, times)
+        user = self._user_column()
+        there, prints = (text(self._column(frame, user)) != "").to_numpy(), self._identity(frame, [user], times)
+        return prints if there.all() else np.where(there[:, None], prints, self._identity(frame, columns, times))
 
     def _user_column(self) -> str:
         """The column of the impressions that identifies the user. Raises: ConfigError if there is none."""

@@ -121,7 +121,11 @@ class Schema(Model):
 
     def keys(self) -> dict[str, Key]:
         """Side table -> the columns that join it to the impressions."""
-        return {name: Key(key=table.key, on=table.on or table.key) for name, table in self.tables.items()}
+        found = {}
+        for name, table in self.tables.items():
+            missing = {*(table.missing or ()), *(self.impressions.missing or ())}
+            found[name] = Key(key=table.key, on=table.on or table.key, missing=tuple(sorted(missing)))
+        return found
 
 
 def read_schema(path: Path) -> Schema:
