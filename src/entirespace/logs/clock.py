@@ -26,6 +26,7 @@ _UNITS = ("seconds", "milliseconds", "microseconds", "nanoseconds")
 _RANGES = np.array([[1e8, 5e9], [1e11, 5e12], [1e14, 5e15], [1e17, 5e18]])
 """Numbers of the years 1973 to 2128, in each unit since 1970."""
 TICKS = 10**6
+MANY = 10  # so many unreadable times without a readable one between them are in another format, not bad rows
 
 
 Times = Mapping[str, tuple[np.ndarray, np.ndarray]]
@@ -47,7 +48,7 @@ class Clock:
         self._sort: int | None = None  # what a time of this log is; None: none was read yet
         self._unit: int | None = None  # of numbers: the unit that they seem to have, an index into _UNITS
         self._ticks: int | None = None  # of numbers: integer steps per unit
-        self._first = ""  # the first time, and its place
+        self._first = self._first_of_unit = ""  # the first time, and the first positive one, and their places
 
     @property
     def a_second(self) -> int | None:
@@ -64,12 +65,14 @@ class Clock:
 
         Raises: DataError at the first time that is of another sort than those before.
         """
-        column = without_missing(frame.rows[name], self._form)
+        column = without_missing(frame.rows[name], self._form, blanks=False)
         found = times.read(column, self._form)
         self._decide(frame, name, column, found)
         if found.unread.any():
-            self._explain(frame, name, column, found.unread)
+            self._explain(frame, name, column, found.kind != times.NONE, found.unread)
         values = found.microseconds
+        if self._form.time_unit is not None:
+            self._same_unit(frame, name, values.cast(pl.Float64) / times.MICROSECONDS[self._form.time_unit])
         if self._sort == times.NUMBER:
             values = self._in_ticks(frame, name, found)
         missing = values.is_null().to_numpy()
@@ -112,28 +115,32 @@ class Clock:
         return found.microseconds
 
     def _same_unit(self, frame: Frame, name: str, numbers: pl.Series) -> None:
-        """Refuse numbers that look like seconds since 1970 here and like milliseconds there."""
+        """Refuse numbers that seem to be seconds since 1970 here and milliseconds there.
+
+        Zero and negative numbers often stand for a missing time, and say nothing of the unit.
+        """
         values = numbers.fill_null(np.nan).to_numpy()
         unit = np.full(len(values), -1)
         for i, (low, high) in enumerate(_RANGES):
             unit[(values >= low) & (values < high)] = i
-        there = np.flatnonzero(~np.isnan(values))
+        there = np.flatnonzero(values > 0)
         if self._unit is None and len(there):
             # a count that only passes through these ranges is not a time since 1970
             self._unit = int(unit[there[0]]) if (unit[there] >= 0).all() else -1
+            self._first_of_unit = f"{numbers[int(there[0])]:.0f} ({self._place(frame, int(there[0]))})"
         if self._unit is None or self._unit < 0:
             return
         other = np.flatnonzero((unit >= 0) & (unit != self._unit))
         if len(other):
             row = int(other[0])
-            first = f"the first time in {_UNITS[self._unit]}: {self._first}"
+            first = f"the first time in {_UNITS[self._unit]}: {self._first_of_unit}"
             came = f"{numbers[row]:.0f} seems to be in {_UNITS[unit[row]]}, and {first}"
-            do = "Write all times in one unit"
+            do = "Write all times in one unit, or as timestamps or ISO 8601, which need none"
             raise DataError(f"all times of '{name}' must have one unit", came, where=self._place(frame, row), do=do)
 
-    def _explain(self, frame: Frame, name: str, column: pl.Series, unread: np.ndarray) -> None:
-        """Stop if none of the times so far could be read, because their format is another. Raises: DataError."""
-        if self._sort is not None:
+    def _explain(self, frame: Frame, name: str, column: pl.Series, read: np.ndarray, unread: np.ndarray) -> None:
+        """Stop if no time could be read so far, or none of many here: their format is another. Raises: DataError."""
+        if self._sort is not None and (read.any() or unread.sum() < MANY):
             return
         row = int(unread.argmax())
         form = self._form
