@@ -56,6 +56,8 @@ def read_label(
     column: pl.Series, label: LabelSchema, form: ValueFormat = ValueFormat()
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(label, rows where it cannot be read, rows where it is missing). Shape: (n,) -> bool (n,) each."""
+    if column.dtype == pl.String:
+        column = column.str.strip_chars()
     column = without_missing(column, form)
     none = np.zeros(len(column), bool)
     if label.at_least is not None:
@@ -66,7 +68,7 @@ def read_label(
             return column.to_numpy(), none, none
         if column.dtype.is_integer() and not column.null_count():
             return (column == 1).to_numpy(), ((column != 0) & (column != 1)).to_numpy(), none
-    values = text(column).str.strip_chars()
+    values = text(column)
     missing = (values == "").to_numpy()
     if label.present:
         return ~missing, none, none
