@@ -24,10 +24,11 @@ class Role:
         field: the field that identifies a user (or item); None: no field does.
         stage: the staged table of the field.
         column: the staged column of codes, if it is a column that is no field; None: there is none.
+        no_id: the code of a missing id; -1: no code is.
     """
 
-    def __init__(self, field: Field | None, stage: Stage | None, column: str | None = None) -> None:
-        self._field, self._by_row, self._column = field, None, column
+    def __init__(self, field: Field | None, stage: Stage | None, column: str | None = None, no_id: int = -1) -> None:
+        self._field, self._by_row, self._column, self._no_id = field, None, column, no_id
         if field is not None and stage is not None and field.table != IMPRESSIONS:
             pieces = [self._codes(stage.field(batch, field.name)) for _, batch in stage.batches()]
             self._by_row = np.concatenate([np.full(1, -1, np.int32), *pieces])
@@ -43,10 +44,15 @@ class Role:
 
     def of(self, batch: pa.RecordBatch) -> np.ndarray:
         """The codes of a batch of n impressions. Shape: int32 (n,)."""
+        if self._column is None and self._field is None:
+            return np.full(batch.num_rows, -1, np.int32)
+        codes = self._all_of(batch)
+        return np.where(codes == self._no_id, np.int32(-1), codes)
+
+    def _all_of(self, batch: pa.RecordBatch) -> np.ndarray:
         if self._column is not None:
             return batch[self._column].to_numpy()
-        if self._field is None:
-            return np.full(batch.num_rows, -1, np.int32)
+        assert self._field is not None
         if self._by_row is None:
             return self._codes(from_arrow(batch[self._field.name]))
         return self._by_row[batch[LINK + self._field.table].to_numpy() + 1]

@@ -194,9 +194,12 @@ class Writer:
     def _role(self, role: str, name: str | None) -> Role:
         """The codes of users or items. They differ also for ids that share the embedding row "unseen"."""
         if ROLE + role in self._impressions.columns:
-            return Role(None, None, ROLE + role)
+            return Role(None, None, ROLE + role, no_id=0)  # see `Codes`
         field = next((f for f in self._source.fields if f.name == name), None)
-        return Role(field, self._stages[field.table] if field else None)
+        if field is None:
+            return Role(None, None)
+        first = self._source.ids(field.name)[:1].to_pylist()
+        return Role(field, self._stages[field.table], no_id=0 if first in ([None], [""]) else -1)
 
     def _write_segments(self) -> dict[str, str]:
         """Write the values of the columns to measure by: column -> its file."""
