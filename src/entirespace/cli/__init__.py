@@ -12,7 +12,7 @@ import typer
 
 from ..errors import EntirespaceError
 from ..text import printable
-from . import compare, config, describe, evaluate, methods, prepare, score, simulate, streams, train, tune
+from . import compare, config, describe, evaluate, methods, prepare, schema, score, simulate, streams, train, tune
 
 app = typer.Typer(
     name="entirespace",
@@ -23,8 +23,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help=(
         "From raw impression logs to pCTR, pCVR and pCTCVR over the entire space, with ESMM (SIGIR 2018) and the "
-        "methods that it was compared with.\n\nThe usual order: simulate (or your own log), prepare, describe, train "
-        "or compare, evaluate."
+        "methods that it was compared with.\n\nThe usual order: simulate, or `schema` for your own log; then prepare, "
+        "describe, train or compare, evaluate."
     ),
 )
 INTERRUPTED = "interrupted: no partial output is left; `train`, `tune` and `compare` resume when they are run again"
@@ -44,7 +44,7 @@ def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
     return guarded
 
 
-for verb in (simulate, prepare, describe, methods, config, train, tune, evaluate, compare, score):
+for verb in (simulate, schema, prepare, describe, methods, config, train, tune, evaluate, compare, score):
     app.command(verb.__name__.rpartition(".")[2])(_interruptible(verb.command))
 
 

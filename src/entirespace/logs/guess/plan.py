@@ -1,0 +1,232 @@
+"""What the first schema says, before it is written: the parts of `Schema`, each with comments and doubts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import polars as pl
+
+from ...errors import DataError
+from ..files import File
+from . import words as known
+from .column import Column, plain
+from .fields import FieldGuess, Names, of_column, of_impressions, words_needed
+from .labels import Labels
+from .splits import SplitGuess, split_of
+from .tables import ConversionTable, Join, Table, conversions_of, impressions_of, join_of, overlap, tables, time_rank
+
+
+@dataclass(frozen=True)
+class SidePlan:
+    """A side table."""
+
+    name: str
+    join: Join
+    fields: tuple[FieldGuess, ...]
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the schema says."""
+
+    impressions: Table
+    labels: Labels
+    order: Column | None
+    time: str | None  # `time` of the impressions
+    times: Mapping[str, str]  # stage -> column
+    missing: tuple[str, ...]
+    decimal: str | None
+    unique: tuple[str, ...]
+    repeats: int  # rows of the sample that are exact copies
+    fields: tuple[FieldGuess, ...]
+    unreadable: Mapping[str, str]
+    split: SplitGuess
+    roles: Mapping[str, str]
+    sides: tuple[SidePlan, ...]
+    conversions: ConversionTable | None
+    other_tables: tuple[tuple[Table, str], ...]  # and why they are not used
+    other_files: Mapping[str, str]
+
+
+def plan(files: Sequence[File], where: str) -> Plan:
+    """Look at the files of a log. Raises: DataError if none of them is a table."""
+    found, others = tables(files)
+    if not found:
+        came = "; ".join(f"{name}: {why}" for name, why in list(others.items())[:5]) or "there is none"
+        raise DataError("a log must have files of rows: CSV or Parquet", came, where=where)
+    table = impressions_of(found)
+    columns, labels = table.columns, table.labels
+    label_columns = {label.name for label in (labels.click, labels.conversion) if label is not None}
+    order = _order(columns, label_columns)
+    roles = _roles(columns, label_columns)
+    split = split_of(table, order, roles.get("user"), label_columns)
+    unique, repeats = _unique(table, order, roles)
+    names = Names({"click", "conversion", "order", "user", "part", "weight", "true_pctr", "true_pcvr"})
+    fields = []
+    for column in columns.values():
+        if column.name in label_columns or column is order or column.name == split.column:
+            continue
+        fields.append(of_impressions(column, labels, roles.values(), overlap(column, order), names, table.whole))
+    sides, late, unused = _side_tables(found, table, labels, names, fields)
+    option = order.time.option if order is not None and order.time is not None else None
+    return Plan(
+        table,
+        labels,
+        order,
+        option,
+        _times(columns, labels, order),
+        _missing(fields, labels, order),
+        labels.conversion.column.form.decimal if labels.conversion and "at_least" in labels.conversion.rule else None,
+        unique,
+        repeats,
+        tuple(fields),
+        table.unreadable,
+        split,
+        roles,
+        tuple(sides),
+        late,
+        tuple(unused),
+        others,
+    )
+
+
+def _order(columns: Mapping[str, Column], labels: set[str]) -> Column | None:
+    times = [c for c in columns.values() if c.time is not None and not c.missing and c.name not in labels]
+    times = [c for c in times if time_rank(c)[0] >= -0.5]
+    return max(times, key=time_rank, default=None)
+
+
+def _roles(columns: Mapping[str, Column], labels: set[str]) -> dict[str, str]:
+    """Role -> column, by names."""
+    found: dict[str, str] = {}
+    for role, names in (("user", known.USER), ("item", known.ITEM)):
+        ranks = {
+            name: rank
+            for name, c in columns.items()
+            if (rank := known.role(name, names)) is not None
+            and name not in labels
+            and name not in found.values()
+            and not c.lists
+            and c.time is None
+            and (c.numbers is None or c.whole)
+            and (len(c.distinct) > 2 or len(c.values) < 3)
+        }
+        if ranks:
+            found[role] = min(ranks, key=lambda name: (ranks[name], list(columns).index(name)))
+    return found
+
+
+def _unique(table: Table, order: Column | None, roles: Mapping[str, str]) -> tuple[tuple[str, ...], int]:
+    """(the columns that identify an impression, rows of the sample that repeat another in all columns)."""
+    columns = table.columns
+    plain_columns = [c.values for c in columns.values() if not c.values.dtype.is_nested()]
+    rows = pl.DataFrame([s.alias(str(i)) for i, s in enumerate(plain_columns)])
+    repeats = len(rows) - rows.n_unique() if rows.width else 0
+    for c in columns.values():
+        mine = set(known.words(c.name))
+        if (
+            mine & known.IMPRESSION
+            and mine & known.ID
+            and not c.missing
+            and 0.5 * len(c.values) < len(c.distinct) < len(c.values)
+        ):
+            return (c.name,), repeats
+    key = tuple(
+        dict.fromkeys(name for name in (roles.get("user"), roles.get("item"), order.name if order else None) if name)
+    )
+    return (key, repeats) if len(key) == 3 and repeats else ((), repeats)
+
+
+def _times(columns: Mapping[str, Column], labels: Labels, order: Column | None) -> dict[str, str]:
+    """Stage -> the column of the time when it was reached, where it is written as the order is."""
+    found: dict[str, str] = {}
+    if order is None or order.time is None:
+        return found
+    for stage, label in (("click", labels.click), ("conversion", labels.conversion)):
+        for c in columns.values():
+            named = known.stage(c.name)
+            mine = label is not None and (c.name == label.name or (named is not None and named[0] == stage))
+            if c.time is None or c is order or not mine or stage in found or label is None:
+                continue
+            same = c.time.option == order.time.option and c.time.what == order.time.what
+            if same and not (label.ones & ~c.there).any():
+                found[stage] = c.name
+    return found
+
+
+def _missing(fields: Sequence[FieldGuess], labels: Labels, order: Column | None) -> tuple[str, ...]:
+    """The words for missing values of a table, without those that are levels of a label."""
+    words = [w for f in fields if f.left_out is None for w in words_needed(f.column, str(f.options["kind"]))]
+    levels: set[str] = set()
+    for label in (labels.click, labels.conversion):
+        if label is not None:
+            levels |= {str(v) for name in ("values", "others") for v in label.rule.get(name) or ()}  # type: ignore[union-attr]
+            words += label.column.words
+    if order is not None:
+        words += order.words
+    return tuple(w for w in dict.fromkeys(words) if w not in levels)
+
+
+def _side_tables(
+    found: Sequence[Table], table: Table, labels: Labels, names: Names, fields: list[FieldGuess]
+) -> tuple[list[SidePlan], ConversionTable | None, list[tuple[Table, str]]]:
+    sides, late, unused = [], None, []
+    taken = {"impressions"}
+    read = {f.column.name for f in fields if f.left_out is None}
+    for other in found:
+        if other is table:
+            continue
+        missing = [
+            label.name for label in (labels.click, labels.conversion) if label and label.name not in other.columns
+        ]
+        if missing and set(other.first.columns) <= set(table.first.columns) and len(other.first.columns) > 2:
+            unused.append((other, f"it has no '{missing[0]}', so it is a log without outcomes; `score` reads it"))
+            continue
+        conversions = conversions_of(other, table)
+        if conversions is not None and late is None:
+            late = conversions
+            continue
+        join = join_of(other, table)
+        if isinstance(join, str):
+            unused.append((other, join))
+            continue
+        mine = [_side_field(c, join, read, names, other.whole) for c in other.columns.values()]
+        if not any(f.left_out is None for f in mine):
+            unused.append((other, f"its key is '{join.key}', and no other column of it can be a field"))
+            continue
+        words = dict.fromkeys(
+            w for f in mine if f.left_out is None for w in words_needed(f.column, str(f.options["kind"]))
+        )
+        sides.append(SidePlan(_table_name(join, taken), join, tuple(mine), tuple(words)))
+    return sides, late, unused
+
+
+def _side_field(column: Column, join: Join, read: set[str], names: Names, whole: bool) -> FieldGuess:
+    if column.name == join.key:
+        if any(plain(name) == plain(join.on) for name in read):
+            return FieldGuess(
+                column, column.name, {"kind": "id"}, (), f"the key; '{join.on}' of the impressions is the field"
+            )
+        return of_column(column, names, role=True, whole=whole)
+    if column.name in read:
+        return FieldGuess(column, column.name, {"kind": "id"}, (), "the impressions have this column, too")
+    return of_column(column, names, whole=whole)
+
+
+def _table_name(join: Join, taken: set[str]) -> str:
+    entity = [w for w in known.words(join.on) if w not in known.ID]
+    entity = [w.removesuffix("id") or w for w in entity]
+    stem = known.words(PurePosixPath(join.table.names[0]).name.split(".")[0])
+    for name in ("_".join(entity), "_".join(stem), *(f"table{i}" for i in range(1, 100))):
+        if name and name not in taken:
+            taken.add(name)
+            return name
+    raise AssertionError("too many tables of one name")
+
+
+def labelled(labels: Labels, late: ConversionTable | None) -> bool:
+    """Whether both stages were found."""
+    return labels.click is not None and (labels.conversion is not None or late is not None)
