@@ -12,7 +12,7 @@ import polars as pl
 
 from ...core.rows import ValueFormat
 from ...features.values import number, text, without_missing
-from ...text import exact, shortened
+from ...text import exact
 from . import words as known
 from .dates import TimeGuess, guess
 from .missing import SURE, WORDS
@@ -99,7 +99,7 @@ class Column:
         elif self.numbers is not None and n > EXAMPLES:
             there = self.numbers[self.there]
             said.append(f"{there.min():.10g} to {there.max():.10g}")
-        examples = [exact(shortened(value, LONGEST)) for value in self.distinct.head(EXAMPLES).to_list()]
+        examples = [exact(_cut(value)) for value in self.distinct.head(EXAMPLES).to_list()]
         return f"{', '.join(said)}: {', '.join(examples)}"
 
 
@@ -189,13 +189,17 @@ def _separator(name: str, rest: pl.Series) -> tuple[str | None, tuple[str, ...]]
             good = short and lengths.n_unique() > 1 and (numeric or hinted or recur) and not _intervals(rest)
         if good:
             sure = separator == "|" or numeric or hinted
-            doubt = f'if "{exact(shortened(str(rest[0]), LONGEST))}" is one id and no list, write {{ kind = "id" }}'
+            doubt = f'if "{exact(_cut(str(rest[0])))}" is one id and no list, write {{ kind = "id" }}'
             return separator, () if sure else (doubt,)
     return None, ()
 
 
 def _intervals(rest: pl.Series) -> bool:
     return bool(rest.str.contains(r"[\[(][^\])]*,[^\])]*[\])]").any())
+
+
+def _cut(value: str) -> str:
+    return value if len(value) <= LONGEST else f"{value[:LONGEST]}..."
 
 
 def joined(frames: Sequence[pl.DataFrame], name: str) -> pl.Series:

@@ -50,6 +50,7 @@ def guess(name: str, values: pl.Series, numbers: np.ndarray | None, form: ValueF
     if values.dtype != pl.String:
         return None
     distinct = values.drop_nulls().unique(maintain_order=True)
+    distinct = distinct.filter(distinct.str.strip_chars() != "")
     if not len(distinct) or not (_MAYBE.search(str(distinct[0])) and len(str(distinct[0])) < 50):
         return None
     found = times.read(distinct, form)

@@ -15,6 +15,7 @@ from .labels import Labels
 from .missing import SURE
 
 FEW_LEVELS = 20  # whole numbers with so few different values are levels
+FEW_QUANTITIES = 5  # unless they are called a quantity, and are more than this
 LEAST_ROWS = 30  # rows that tell whether a column differs in each of them
 MANY_IDS = 100  # ids for which rare ones share a row
 AFTER = "it is known only after the outcome"
@@ -130,7 +131,8 @@ def _kind(column: Column, role: bool) -> tuple[dict[str, object], tuple[str, ...
     named_id = bool(mine & known.ID) or any(w.endswith("id") and len(w) > 3 for w in mine)
     if named_id or "categorical" in mine:
         return _id(column), (), None
-    if mine & known.COUNTED and n > 2:
+    counted = (mine & known.COUNTED and n > 2) or (mine & known.QUANTITY and n > FEW_QUANTITIES)
+    if counted or column.form.thousands is not None or column.form.decimal != ".":
         return number, doubts, None
     if n <= FEW_LEVELS or mine & known.CATEGORY:
         return _id(column), (), None

@@ -158,11 +158,11 @@ def _readable(table: pa.Table, where: str) -> tuple[pl.DataFrame, dict[str, str]
 def _of_text(found: Head) -> Sample:
     file = found.file
     with file.filesystem.open_input_stream(file.path, compression=file.codec) as stream:
-        data = _read(stream, FIRST)
+        data = _read(stream, FIRST + 2 * MORE)
         more = len(stream.read(1))
-        size = len(data) + more + (_length(stream) if more and file.size <= PACKED else 0)
+        size = len(data) + more + (_length(stream) if more and file.codec and file.size <= PACKED else 0)
     whole = not more
-    blocks = [data if whole else data[: data.rfind(b"\n") + 1]]
+    blocks = [data if whole else data[: data.rfind(b"\n", 0, FIRST) + 1]]
     if blocks[0] and not blocks[0].endswith(b"\n"):
         blocks[0] += b"\n"
     if found.headed:
@@ -173,7 +173,7 @@ def _of_text(found: Head) -> Sample:
     elif file.size > PACKED:
         size = 4 * file.size
     if not whole and (file.codec is None or file.size <= PACKED):
-        blocks += _later(file, sorted({max(len(data), size // 2), max(len(data), size - MORE)}))
+        blocks += _later(file, [size // 2, size - MORE])
     blocks = [_trimmed(block) for block in blocks]
     unreadable = _twice(found.columns) | _not_utf8(blocks, found)
     columns = [name for name in found.columns if name not in unreadable]

@@ -80,7 +80,7 @@ def _files(table: Table) -> dict[str, object] | None:
     for part in ("train", "test", "validation"):
         if parts[part]:
             options[part] = [escape(name) if "/" in name else escape(PurePosixPath(name).name) for name in parts[part]]
-    return {"validation": 0.1, **options} if "validation" not in options else options
+    return options if "validation" in options else {**options, "validation": 0.1}
 
 
 def _column(column: Column) -> SplitGuess | None:

@@ -201,7 +201,7 @@ def _same(key: Column, on: Column, table: Table) -> bool:
 
 def _held(on: Column, key: Column) -> float:
     """The share of the different ids of `on` that `key` has."""
-    return float(on.distinct.is_in(key.distinct.implode()).mean() or 0.0) if len(on.distinct) else 0.0
+    return float(on.distinct.is_in(key.distinct.implode()).to_numpy().mean()) if len(on.distinct) else 0.0
 
 
 def _join_doubts(table: Table, key: Column, on: Column, share: float | None) -> tuple[str, ...]:

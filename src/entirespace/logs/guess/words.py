@@ -50,7 +50,7 @@ QUANTITY = _set(
 )
 COUNTED = _set("numerical num count cnt price amount age")
 """Words of numbers that are quantities also where they have few different values."""
-LISTS = _set("tags tag genres genre categories ids list hist history seq sequence keywords features")
+LISTS = _set("tags tag genres genre categories ids list seq sequence keywords features")
 USER = (
     *("user", "uid", "userid", "customer", "member", "buyer", "consumer", "client", "visitor", "account", "viewer"),
     *("reader", "subscriber", "recipient", "driver", "person", "iid", "device", "cookie"),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ...core.rows import ValueFormat
-from ...text import exact, shortened
+from ...text import exact
 from .column import Column
 from .fields import FieldGuess, words_needed
 from .labels import Label
@@ -209,7 +209,8 @@ def _field(out: Writer, guess: FieldGuess, form: ValueFormat) -> None:
 
 
 def _about(column: Column) -> str:
-    return exact(shortened(column.about(), 120)).replace("\\\\", "\\")
+    about = column.about()
+    return about if len(about) <= 120 else f"{about[:120]}..."
 
 
 def _split(out: Writer, plan: Plan) -> None:
@@ -259,9 +260,9 @@ def _conversions(out: Writer, plan: Plan) -> None:
     active = plan.labels.conversion is None
     out.table = "conversions"
     out.add()
-    lines = [("files", late.table.files), ("key", late.keys if len(late.keys) > 1 else late.keys[0])]
+    lines: list[tuple[str, object]] = [("files", late.table.files), ("key", _one_or_more(late.keys))]
     if late.ons != late.keys:
-        lines.append(("on", late.ons if len(late.ons) > 1 else late.ons[0]))
+        lines.append(("on", _one_or_more(late.ons)))
     if late.table.first.delimiter != ",":
         lines.append(("delimiter", late.table.first.delimiter))
     if not late.table.first.headed:
@@ -280,6 +281,10 @@ def _conversions(out: Writer, plan: Plan) -> None:
         out.add(f"{mark}{name} = {value(content)}")
     if any(name == "time" for name, _ in lines):
         out.note('window = "7d"  the longest time from the impression to its conversion')
+
+
+def _one_or_more(names: tuple[str, ...]) -> object:
+    return names[0] if len(names) == 1 else names
 
 
 def _same_times(plan: Plan, name: str) -> bool:
