@@ -7,6 +7,7 @@ from .dataset.frame import from_frame as from_frame
 from .dataset.prepare import prepare as prepare
 from .errors import EntirespaceError as EntirespaceError
 from .experiments.compare import compare as compare
+from .logs.guess import first_schema as first_schema
 from .methods import AMAN as AMAN
 from .methods import BASE as BASE
 from .methods import CTR as CTR

@@ -103,17 +103,21 @@ class Column:
         return f"{', '.join(said)}: {', '.join(examples)}"
 
 
-def look(name: str, values: pl.Series) -> Column:
-    """What a column holds. Shape: (n,) -> a Column of n rows."""
-    kind = values.dtype
+def look(name: str, values: pl.Series, named: bool = True) -> Column:
+    """What a column holds. Shape: (n,) -> a Column of n rows.
+
+    Args:
+        named: False: the file has no header, so the name says nothing.
+    """
+    kind, called = values.dtype, name if named else None
     if kind.is_nested():
         return Column(name, values, ValueFormat(), lists=True, separator="")
     if kind != pl.String:
         numeric = kind.is_numeric() or kind in (pl.Duration, pl.Time)
         numbers = number(values)[0] if numeric else None
-        return Column(name, values, ValueFormat(), numbers, guess(name, values, numbers, ValueFormat()))
-    counts = values.drop_nulls().value_counts(sort=True, name="n")
-    texts, n = counts[counts.columns[0]], counts["n"].to_numpy()
+        return Column(name, values, ValueFormat(), numbers, guess(called, values, numbers, ValueFormat()))
+    counts = values.alias("value").drop_nulls().value_counts(sort=True, name="rows")
+    texts, n = counts["value"], counts["rows"].to_numpy()
     blank = (texts.str.strip_chars() == "").to_numpy()
     is_word = texts.str.strip_chars().str.to_lowercase().is_in(list(WORDS)).to_numpy()
     rest, weight = texts.filter(pl.Series(~blank & ~is_word)), n[~blank & ~is_word]
@@ -126,9 +130,9 @@ def look(name: str, values: pl.Series) -> Column:
     if way is not None:
         form = replace(way, missing=words)
         numbers = number(values, form)[0]
-        time = guess(name, without_missing(values, form), numbers, form)
+        time = guess(called, without_missing(values, form), numbers, form)
         return Column(name, values, form, numbers, time, doubts=doubts, words=words)
-    time = guess(name, without_missing(values, with_words), None, with_words)
+    time = guess(called, without_missing(values, with_words), None, with_words)
     if time is not None:
         return Column(name, values, with_words, None, time, words=words)
     separator, doubts = _separator(name, rest)

@@ -19,6 +19,8 @@ _DATES += ("%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%b %d, %Y", "%B %d, %Y", "%d %B 
 _CLOCKS = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p", " %H:%M:%S %z", ":%H:%M:%S %z")
 FORMATS = (*(date + clock for date in _DATES for clock in _CLOCKS), "%a %b %d %H:%M:%S %z %Y", "%a %b %d %H:%M:%S %Y")
 _MAYBE = re.compile(r"[0-9].*[/.: -].*[0-9]")
+DAY = 86_400_000_000  # microseconds
+NOW = (9.4e8, 2.1e9)  # seconds: the years 1999 to 2036
 FEW = 20  # values that are tried first
 
 
@@ -33,11 +35,17 @@ class TimeGuess:
     doubt: str | None = None
     dates: bool = True  # False: numbers that are only good for comparing
 
+    @property
+    def clock(self) -> bool:
+        """Whether the times have a time of day."""
+        return self.dates and bool((self.stamps % DAY != 0).any())
 
-def guess(name: str, values: pl.Series, numbers: np.ndarray | None, form: ValueFormat) -> TimeGuess | None:
+
+def guess(name: str | None, values: pl.Series, numbers: np.ndarray | None, form: ValueFormat) -> TimeGuess | None:
     """How the times of a column are written, or None if it holds no times.
 
     Args:
+        name: of the column; None: it has none.
         values: without words for missing values. Shape: (n,).
         numbers: the column's numbers, if it holds numbers. Shape: float64 (n,).
     """
@@ -88,18 +96,20 @@ def _stamps(values: pl.Series, form: ValueFormat) -> np.ndarray:
     return times.read(values, form).microseconds.fill_null(0).to_numpy()
 
 
-def _of_numbers(name: str, values: pl.Series, numbers: np.ndarray, form: ValueFormat) -> TimeGuess | None:
-    mine = set(known.words(name))
+def _of_numbers(name: str | None, values: pl.Series, numbers: np.ndarray, form: ValueFormat) -> TimeGuess | None:
     there = numbers[np.isfinite(numbers)]
-    if not len(there) or not mine & (known.TIME | known.SEQUENCE):
+    mine = set(known.words(name or ""))
+    if not len(there) or not (name is None or mine & (known.TIME | known.SEQUENCE)):
         return None
     for unit, (low, high) in UNITS.items():
+        if name is None:
+            low, high = (bound * low / UNITS["s"][0] for bound in NOW)
         if there.min() >= low and there.max() < high:
             form = replace(form, time_unit=unit)  # type: ignore[arg-type]
             long = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}[unit]
             return TimeGuess(form, _stamps(values, form), f"{long} since 1970", f'{{ unit = "{unit}" }}')
     whole = np.where(np.isfinite(numbers), numbers, 0).astype(np.int64)
-    if (there != np.floor(there)).any():
+    if name is None or (there != np.floor(there)).any():
         return None
     days = there.astype(np.int64)
     if (days >= 19_000_101).all() and (days < 21_000_000).all():

@@ -99,7 +99,8 @@ def of_column(column: Column, names: Names, *, role: bool = False, whole: bool =
     """
     options, doubts, out = _kind(column, role)
     if not role and out is None and column.different and len(column.values) >= LEAST_ROWS:
-        counts_up = column.whole and not column.lists and bool((np.diff(column.numbers) == 1).all())  # type: ignore[arg-type]
+        quantity = set(known.words(column.name)) & known.QUANTITY
+        counts_up = column.whole and not column.lists and not quantity and bool((np.diff(column.numbers) == 1).all())  # type: ignore[arg-type]
         if options["kind"] != "number" or counts_up:
             out, doubts = "it is different in each row, so nothing can be learned from it", ()
     if not len(column.distinct):

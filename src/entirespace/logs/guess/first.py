@@ -12,13 +12,14 @@ import numpy as np
 from ...config import parse
 from ...errors import DataError, EntirespaceError
 from ...features.values import read
+from ...text import exact
 from ..clock import Clock
 from ..files import File
 from ..find import find
 from ..outcomes import read_outcomes
 from ..schema import Schema, read_schema
 from ..schema.values import value_format
-from .plan import Plan, labelled, plan
+from .plan import Plan, plan
 from .write import DOUBTFUL, FILL_IN, write
 
 ALICCP = ("sample_skeleton", "common_features")
@@ -74,19 +75,22 @@ def guess(raw: Path | str, *, allow_outside: bool = False) -> FirstSchema:
         notes.append(said[-1])
     written = write(made, said)
     text = "\n".join(written.lines) + "\n"
-    complete = labelled(made.labels, made.conversions)
+    complete = not any(doubt.startswith(FILL_IN) for doubt in written.doubts)
     doubts = list(written.doubts)
     if complete:
         bad = _tried(text, made)
         if bad:
             mark = f"{DOUBTFUL}: {bad}"
-            text, doubts = f"# {mark}\n{text}", [mark, *doubts]
+            text, doubts = f"# {exact(mark)}\n{text}", [mark, *doubts]
     return FirstSchema(text, folder, tuple(doubts), tuple(notes), complete, recipe)
 
 
 def _tried(text: str, made: Plan) -> str | None:
     """Read the sample of the impressions as `prepare` would. Returns: what is wrong; None: nothing is."""
-    schema = parse(Schema, tomllib.loads(text), "the first schema")
+    try:
+        schema = parse(Schema, tomllib.loads(text), "the first schema")
+    except EntirespaceError as error:
+        return str(error)
     form = value_format(None, schema.impressions)
     clock, bad, n = Clock(form), 0, 0
     reasons: dict[str, int] = {}
@@ -116,7 +120,7 @@ def _tried(text: str, made: Plan) -> str | None:
     if lines:
         reasons["lines that cannot be read"] = lines
     why = ", ".join(f"{name}: {count:,}" for name, count in sorted(reasons.items(), key=lambda r: -r[1])[:5])
-    return f"{bad + lines:,} of {n + lines:,} rows would be bad: {why}. `prepare` accepts --max-bad 0.001"
+    return f"{bad + lines:,} of {n + lines:,} rows would be bad: {why}. `prepare` stops at 0.1 % of bad rows unless --max-bad allows more"
 
 
 def _is_aliccp(found: list[File]) -> bool:

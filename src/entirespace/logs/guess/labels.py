@@ -68,8 +68,8 @@ def label(column: Column, content: int, *doubts: str, **rule: object) -> Label |
     return Label(column, rule, ones, missing & ~ones, content, 0, doubts)
 
 
-def find(columns: Sequence[Column]) -> Labels:
-    """The labels among the columns of the impressions."""
+def find(columns: Sequence[Column], named: bool = True) -> Labels:
+    """The labels among the columns of the impressions. `named`: the columns have names."""
     usable = [c for c in columns if not c.lists and len(c.values) and len(c.distinct)]
     named = [found for c in usable for found in _named(c)]
     click = _best([f for f in named if _stage(f) == "click"])
@@ -85,6 +85,8 @@ def find(columns: Sequence[Column]) -> Labels:
     binary = [f for c in usable for f in (label(c, PLAIN), label(c, PRESENT, present=True) if c.missing else None) if f]
     if conversion is None and click is None:
         click, conversion = _steps(usable)
+    if conversion is None and click is None and not named:
+        click, conversion = _pair(binary)
     if click is None and conversion is not None:
         click = _implied(conversion, binary)
     elif conversion is None and click is not None:
@@ -226,6 +228,17 @@ def _of_steps(steps: list[Label]) -> Label:
     others = ", ".join(s.name for s in steps[1:-1])
     also = f"; or write {others}" if others else ""
     return steps[0].doubted(f"a date that is there is taken as a click, the first step after the impression{also}")
+
+
+def _pair(binary: list[Label]) -> tuple[Label | None, Label | None]:
+    """Click and conversion among columns without names: the second is 1 only where the first is."""
+    plain = [f for f in binary if f.content == PLAIN and f.share < 0.98]
+    for click in plain:
+        conversion = _following(click, plain)
+        if conversion is not None:
+            doubt = f"the columns have no names; each row with '{conversion.name}' = 1 has '{click.name}' = 1"
+            return click.doubted(doubt), replace(conversion, doubts=())
+    return None, None
 
 
 def _implied(conversion: Label, binary: list[Label]) -> Label | None:

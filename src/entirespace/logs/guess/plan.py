@@ -63,11 +63,12 @@ def plan(files: Sequence[File], where: str) -> Plan:
     order = _order(columns, label_columns)
     roles = _roles(columns, label_columns)
     split = split_of(table, order, roles.get("user"), label_columns)
+    times = _times(columns, labels, order)
     unique, repeats = _unique(table, order, roles)
     names = Names({"click", "conversion", "order", "user", "part", "weight", "true_pctr", "true_pcvr"})
     fields = []
     for column in columns.values():
-        if column.name in label_columns or column is order or column.name == split.column:
+        if column.name in {*label_columns, *times.values(), split.column} or column is order:
             continue
         fields.append(of_impressions(column, labels, roles.values(), overlap(column, order), names, table.whole))
     sides, late, unused = _side_tables(found, table, labels, names, fields)
@@ -77,7 +78,7 @@ def plan(files: Sequence[File], where: str) -> Plan:
         labels,
         order,
         option,
-        _times(columns, labels, order),
+        times,
         _missing(fields, labels, order),
         labels.conversion.column.form.decimal if labels.conversion and "at_least" in labels.conversion.rule else None,
         unique,
@@ -134,10 +135,11 @@ def _unique(table: Table, order: Column | None, roles: Mapping[str, str]) -> tup
             and 0.5 * len(c.values) < len(c.distinct) < len(c.values)
         ):
             return (c.name,), repeats
-    key = tuple(
-        dict.fromkeys(name for name in (roles.get("user"), roles.get("item"), order.name if order else None) if name)
-    )
-    return (key, repeats) if len(key) == 3 and repeats else ((), repeats)
+    key = [name for name in (roles.get("user"), roles.get("item"), order.name if order else None) if name is not None]
+    if len(set(key)) < 3 or not repeats or order is None or order.time is None or not order.time.clock:
+        return (), repeats
+    same_key = len(rows) - pl.DataFrame([columns[name].raw.alias(name) for name in key]).n_unique()
+    return (tuple(key), repeats) if same_key == repeats else ((), repeats)
 
 
 def _times(columns: Mapping[str, Column], labels: Labels, order: Column | None) -> dict[str, str]:
@@ -225,8 +227,3 @@ def _table_name(join: Join, taken: set[str]) -> str:
             taken.add(name)
             return name
     raise AssertionError("too many tables of one name")
-
-
-def labelled(labels: Labels, late: ConversionTable | None) -> bool:
-    """Whether both stages were found."""
-    return labels.click is not None and (labels.conversion is not None or late is not None)

@@ -26,7 +26,7 @@ PACKED = 64 << 20  # of a larger compressed file, only the beginning is read
 ROWS = 100_000  # of each piece, at most
 LINES = 300  # that tell the delimiter
 DELIMITERS = (",", "\t", ";", "|", "\x01")
-FEW_BAD = 0.001  # the share of bad rows that `prepare` accepts
+FEW_BAD = 0.00005  # the share of rows that may have text that is not UTF-8
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def _of_parquet(found: Head) -> Sample:
         for g in chosen:
             batch = next(parquet.iter_batches(most, row_groups=[g], columns=names))
             rows, why = _readable(pa.table(batch), file.name)
-            unreadable |= why
+            unreadable |= why | _structures(rows)
             frames.append(Frame(rows, np.arange(start, start + len(rows)) + 1, file.name, 0.0, len(rows), start + 1))
             start += len(rows)
     frames = [Frame(f.rows.drop(unreadable, strict=False), f.lines, f.file, 0.0, f.raw_rows, f.start) for f in frames]
@@ -153,6 +153,15 @@ def _readable(table: pa.Table, where: str) -> tuple[pl.DataFrame, dict[str, str]
         except DataError as error:
             why[name] = error.came
     return pl.DataFrame(columns), why
+
+
+def _structures(rows: pl.DataFrame) -> dict[str, str]:
+    """Columns of structures, or of lists of lists."""
+    return {
+        name: f"it holds {kind}, and neither values nor lists of values"
+        for name, kind in rows.schema.items()
+        if kind.is_nested() and (not isinstance(kind, pl.List | pl.Array) or kind.inner.is_nested())
+    }
 
 
 def _of_text(found: Head) -> Sample:
@@ -248,7 +257,7 @@ def _not_utf8(blocks: list[bytes], found: Head) -> dict[str, str]:
     names = [str(i) for i in range(len(found.columns))]
     rows, _, _ = parse(as_latin, names, names, found.delimiter, lambda *_: None)
     return {
-        found.columns[i]: "its text is not UTF-8; convert the file to UTF-8 to use it"
+        found.columns[i]: "its text is not UTF-8, and rows with it would be bad; to use it, convert the file to UTF-8"
         for i, column in enumerate(rows.iter_columns())
         if column.str.contains(r"[^\x00-\x7F]").any()
     }

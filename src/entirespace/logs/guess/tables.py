@@ -65,11 +65,11 @@ class Table:
         """The columns that can be read."""
         frames = [frame.rows for s in self.samples for frame in s.frames]
         names = [name for name in dict.fromkeys(self.first.columns) if name not in self.unreadable]
-        return {name: look(name, joined(frames, name)) for name in names}
+        return {name: look(name, joined(frames, name), self.first.headed) for name in names}
 
     @cached_property
     def labels(self) -> Labels:
-        return find(list(self.columns.values()))
+        return find(list(self.columns.values()), self.first.headed)
 
     @property
     def title(self) -> str:

@@ -50,14 +50,14 @@ def quoted(text: str) -> str:
     >>> print(quoted('a"b\\c\x1b'))
     "a\"b\\c\u001b"
     """
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return (
-        '"'
-        + "".join(
-            c if c.isprintable() else f"\\u{ord(c):04x}" if ord(c) < 1 << 16 else f"\\U{ord(c):08x}" for c in escaped
-        )
-        + '"'
-    )
+    known = {"\\": "\\\\", '"': '\\"', "\t": "\\t", "\n": "\\n"}
+
+    def one(c: str) -> str:
+        if c.isprintable() or c in known:
+            return known.get(c, c)
+        return f"\\u{ord(c):04x}" if ord(c) < 1 << 16 else f"\\U{ord(c):08x}"
+
+    return '"' + "".join(map(one, text)) + '"'
 
 
 def key(name: str) -> str:
@@ -121,14 +121,17 @@ def _impressions(out: Writer, plan: Plan) -> None:
         out.note('order = "..."  no column of times was found; with one, write its name here')
     if plan.unique and plan.repeats:
         out.doubt(
-            "unique", f"{plan.repeats:,} rows repeat another row; if each of them is an impression, delete this line"
+            "unique",
+            f"rows that repeat another row: {plan.repeats:,}; if each of them is an impression, delete this line",
         )
     elif plan.unique:
         out.doubt("unique", f"'{plan.unique[0]}' repeats; if each of these rows is an impression, delete this line")
     if plan.unique:
         out.add(f"unique = {value(plan.unique)}", "rows that repeat these are left out")
     elif plan.repeats:
-        out.note(f"{plan.repeats:,} rows of the sample repeat another row. `unique = [...]` would leave repeats out")
+        out.note(
+            f"Rows of the sample that repeat another row: {plan.repeats:,}. `unique = [...]` would leave repeats out"
+        )
     _labels(out, plan)
     if plan.times:
         out.begin("impressions.times")
@@ -141,10 +144,20 @@ def _impressions(out: Writer, plan: Plan) -> None:
     form = ValueFormat(missing=plan.missing, decimal=plan.decimal or ".")
     for guess in plan.fields:
         _field(out, guess, form)
-    for name, why in plan.unreadable.items():
-        out.doubt(name or "a column without a name", f"column {quoted(name)} is left out: {why}")
+    if not any(g.left_out is None for g in (*plan.fields, *(g for side in plan.sides for g in side.fields))):
+        out.doubt("fields", "at least one column that is known before the impression is shown", FILL_IN)
+    _unreadable(out, plan.unreadable)
     if plan.order is not None and plan.order.time is not None and plan.order.time.dates:
-        out.note(f"A part of the time can be a field: hour = {value({'from': plan.order.name, 'part': 'hour'})}")
+        part = "hour" if plan.order.time.clock else "weekday"
+        out.note(f"A part of the time can be a field: {part} = {value({'from': plan.order.name, 'part': part})}")
+
+
+def _unreadable(out: Writer, unreadable: Mapping[str, str]) -> None:
+    for name, why in unreadable.items():
+        if name:
+            out.doubt(name, f"column {quoted(name)} is left out: {why}")
+        else:
+            out.note("A column without a name is left out")
 
 
 def _format(out: Writer, delimiter: str, headed: bool, columns: tuple[str, ...], missing: tuple[str, ...]) -> None:
@@ -249,8 +262,7 @@ def _side(out: Writer, side: SidePlan) -> None:
     out.begin(f"{place}.fields")
     for guess in side.fields:
         _field(out, guess, ValueFormat(missing=side.missing))
-    for name, why in table.unreadable.items():
-        out.doubt(name or "a column without a name", f"column {quoted(name)} is left out: {why}")
+    _unreadable(out, table.unreadable)
 
 
 def _conversions(out: Writer, plan: Plan) -> None:
