@@ -19,7 +19,7 @@ _DATES += ("%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%b %d, %Y", "%B %d, %Y", "%d %B 
 _CLOCKS = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p", " %H:%M:%S %z", ":%H:%M:%S %z")
 FORMATS = (*(date + clock for date in _DATES for clock in _CLOCKS), "%a %b %d %H:%M:%S %z %Y", "%a %b %d %H:%M:%S %Y")
 _MAYBE = re.compile(r"[0-9].*[/.: -].*[0-9]")
-DAY = 86_400_000_000  # microseconds
+MINUTE, DAY = 60_000_000, 86_400_000_000  # microseconds
 NOW = (9.4e8, 2.1e9)  # seconds: the years 1999 to 2036
 FEW = 20  # values that are tried first
 
@@ -39,6 +39,11 @@ class TimeGuess:
     def clock(self) -> bool:
         """Whether the times have a time of day."""
         return self.dates and bool((self.stamps % DAY != 0).any())
+
+    @property
+    def exact(self) -> bool:
+        """Whether the times are exact to a second, so that they tell two impressions of a user apart."""
+        return self.dates and bool((self.stamps % MINUTE != 0).any())
 
 
 def guess(name: str | None, values: pl.Series, numbers: np.ndarray | None, form: ValueFormat) -> TimeGuess | None:

@@ -120,7 +120,10 @@ def _tried(text: str, made: Plan) -> str | None:
     if lines:
         reasons["lines that cannot be read"] = lines
     why = ", ".join(f"{name}: {count:,}" for name, count in sorted(reasons.items(), key=lambda r: -r[1])[:5])
-    return f"{bad + lines:,} of {n + lines:,} rows would be bad: {why}. `prepare` stops at 0.1 % of bad rows unless --max-bad allows more"
+    return (
+        f"{bad + lines:,} of {n + lines:,} rows would be bad: {why}. `prepare` stops at 0.1 % of bad rows, unless "
+        "--max-bad allows more"
+    )
 
 
 def _is_aliccp(found: list[File]) -> bool:

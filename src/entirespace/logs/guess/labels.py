@@ -18,6 +18,7 @@ from .column import FEW_BAD, Column
 
 PLAIN, WORDS, PRESENT, RATING, COUNT = 5, 4, 3, 2, 1
 """How surely a column of this content is a label."""
+TWO = 4  # levels of a label of two, as 0 and 1 or "no", "No", "yes" and "Yes"
 ENOUGH = 20  # conversions that let a column be preferred because it is the rarest
 IMPLIED = 0.99  # the share of conversions with a click, for a click that is found by content alone
 SCALES = (5, 10, 100)
@@ -71,9 +72,9 @@ def label(column: Column, content: int, *doubts: str, **rule: object) -> Label |
 def find(columns: Sequence[Column], named: bool = True) -> Labels:
     """The labels among the columns of the impressions. `named`: the columns have names."""
     usable = [c for c in columns if not c.lists and len(c.values) and len(c.distinct)]
-    named = [found for c in usable for found in _named(c)]
-    click = _best([f for f in named if _stage(f) == "click"])
-    conversion = _best_conversion([f for f in named if _stage(f) == "conversion"], click)
+    by_name = [found for c in usable for found in _named(c)]
+    click = _best([f for f in by_name if _stage(f) == "click"])
+    conversion = _best_conversion([f for f in by_name if _stage(f) == "conversion"], click)
     if click is None or conversion is None or min(click.sure, conversion.sure) < 3:
         levels = next(filter(None, map(_levels, usable)), None)
         if levels is not None:
@@ -82,7 +83,7 @@ def find(columns: Sequence[Column], named: bool = True) -> Labels:
         rating = next(filter(None, map(_rating, usable)), None)
         if rating is not None:
             click, conversion = _rated(click, rating)
-    binary = [f for c in usable for f in (label(c, PLAIN), label(c, PRESENT, present=True) if c.missing else None) if f]
+    binary = list(filter(None, map(_binary, usable)))
     if conversion is None and click is None:
         click, conversion = _steps(usable)
     if conversion is None and click is None and not named:
@@ -92,9 +93,16 @@ def find(columns: Sequence[Column], named: bool = True) -> Labels:
     elif conversion is None and click is not None:
         conversion = _following(click, binary)
     used = {f.name for f in (click, conversion) if f is not None}
-    others = tuple(dict.fromkeys(f.name for f in named if f.name not in used))
+    others = tuple(dict.fromkeys(f.name for f in by_name if f.name not in used))
     outcomes = [c.name for c in usable if c.name not in used and _is_outcome(c)]
     return Labels(click, _complete(click, conversion), tuple(dict.fromkeys((*others, *outcomes))))
+
+
+def _binary(column: Column) -> Label | None:
+    """The column as a label by its content alone: of two levels, or a date that some rows lack."""
+    if column.missing and column.time is not None:
+        return label(column, PRESENT, present=True)
+    return label(column, PLAIN) if len(column.distinct) <= TWO else None
 
 
 def _stage(found: Label) -> str:
@@ -249,7 +257,6 @@ def _implied(conversion: Label, binary: list[Label]) -> Label | None:
         if f.name != conversion.name
         and conversion.share < f.share < 0.98
         and (f.ones & conversion.ones).sum() >= (0.95 if f.column.time else IMPLIED) * conversion.ones.sum()
-        and (f.content == PLAIN or f.column.time is not None)
     ]
     if not found:
         return None

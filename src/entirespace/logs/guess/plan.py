@@ -136,7 +136,7 @@ def _unique(table: Table, order: Column | None, roles: Mapping[str, str]) -> tup
         ):
             return (c.name,), repeats
     key = [name for name in (roles.get("user"), roles.get("item"), order.name if order else None) if name is not None]
-    if len(set(key)) < 3 or not repeats or order is None or order.time is None or not order.time.clock:
+    if len(set(key)) < 3 or not repeats or order is None or order.time is None or not order.time.exact:
         return (), repeats
     same_key = len(rows) - pl.DataFrame([columns[name].raw.alias(name) for name in key]).n_unique()
     return (tuple(key), repeats) if same_key == repeats else ((), repeats)

@@ -268,9 +268,9 @@ def time_rank(column: Column) -> tuple[float, int]:
 
 
 def overlap(column: Column, order: Column | None) -> float | None:
-    """The share of rows of the later half whose id an earlier row has; None: too few rows."""
+    """The share of rows of the later half whose id an earlier row has; None: too few rows, or it is no session."""
     n = len(column.values)
-    if n < 40:
+    if n < 40 or not set(known.words(column.name)) & known.SESSION:
         return None
     codes = column.codes
     if order is not None and order.time is not None:

@@ -12,6 +12,7 @@ from .column import Column
 from .fields import FieldGuess, words_needed
 from .labels import Label
 from .plan import Plan, SidePlan
+from .tables import Table
 
 DOUBTFUL = "DOUBTFUL"
 """The word with which each doubtful guess begins, in the schema and on stderr."""
@@ -105,7 +106,7 @@ def write(plan: Plan, said: list[str]) -> Writer:
 def _impressions(out: Writer, plan: Plan) -> None:
     table = plan.impressions
     out.begin("impressions")
-    size = f"{table.rows:,} rows" if table.whole else f"about {table.rows:,} rows"
+    size = _size(table)
     out.add(f"files = {value(table.files)}", f"{len(table.heads):,} file{'s' if len(table.heads) > 1 else ''}, {size}")
     _format(out, table.first.delimiter, table.first.headed, table.first.columns, plan.missing)
     if plan.decimal not in (None, "."):
@@ -158,6 +159,10 @@ def _unreadable(out: Writer, unreadable: Mapping[str, str]) -> None:
             out.doubt(name, f"column {quoted(name)} is left out: {why}")
         else:
             out.note("A column without a name is left out")
+
+
+def _size(table: Table) -> str:
+    return f"{table.rows:,} rows" if table.whole else f"about {int(float(f'{table.rows:.2g}')):,} rows"
 
 
 def _format(out: Writer, delimiter: str, headed: bool, columns: tuple[str, ...], missing: tuple[str, ...]) -> None:
@@ -250,7 +255,7 @@ def _side(out: Writer, side: SidePlan) -> None:
     table, join = side.join.table, side.join
     place = f"tables.{key(side.name)}"
     out.begin(place)
-    size = f"{table.rows:,} rows" if table.whole else f"about {table.rows:,} rows"
+    size = _size(table)
     out.add(f"files = {value(table.files)}", size)
     _format(out, table.first.delimiter, table.first.headed, table.first.columns, side.missing)
     for doubt in join.doubts:
