@@ -80,8 +80,16 @@ def email(folder: Path) -> Counts:
     header = ["Email_ID", "Email_Type", "Subject_Hotness_Score", "Customer_Location", "Total_Past_Communications"]
     header += ["Time_Email_sent_Category", "Word_Count", "Email_Status"]
     rows = [
-        [f"EMA{i:08d}", rng.integers(1, 3), round(rng.random() * 5, 1), rng.choice(["A", "B", "G", ""])]
-        + ["" if i % 9 == 0 else int(rng.integers(0, 60)), rng.integers(1, 4), rng.integers(100, 1300), status[i]]
+        [
+            f"EMA{i:08d}",
+            rng.integers(1, 3),
+            round(rng.random() * 5, 1),
+            rng.choice(["A", "B", "G", ""]),
+            "" if i % 9 == 0 else int(rng.integers(0, 60)),
+            rng.integers(1, 4),
+            rng.integers(100, 1300),
+            status[i],
+        ]
         for i in range(N)
     ]
     _write(folder / "emails.csv", header, rows)
@@ -96,9 +104,20 @@ def retail(folder: Path) -> Counts:
     conversion = visit & buy
     header = ["recency", "history_segment", "history", "mens", "womens", "zip_code", "newbie", "channel", "segment"]
     rows = [
-        [rng.integers(1, 13), "2) $100 - $200", round(rng.random() * 900 + 30, 2), i % 2, 1 - i % 2]
-        + [rng.choice(["Rural", "Urban"]), int(rng.random() < 0.5), rng.choice(["Web", "Phone"]), "Mens E-Mail"]
-        + [int(visit[i]), int(conversion[i]), 29.99 if conversion[i] else 0.0]
+        [
+            rng.integers(1, 13),
+            "2) $100 - $200",
+            round(rng.random() * 900 + 30, 2),
+            i % 2,
+            1 - i % 2,
+            rng.choice(["Rural", "Urban"]),
+            int(rng.random() < 0.5),
+            rng.choice(["Web", "Phone"]),
+            "Mens E-Mail",
+            int(visit[i]),
+            int(conversion[i]),
+            29.99 if conversion[i] else 0.0,
+        ]
         for i in range(N)
     ]
     _write(folder / "hillstrom.csv", [*header, "visit", "conversion", "spend"], rows)
@@ -139,9 +158,17 @@ def drivers(folder: Path) -> Counts:
     header = ["id", "city_name", "signup_os", "signup_channel", "signup_date", "bgc_date", "vehicle_added_date"]
     header += ["vehicle_make", "first_completed_date"]
     rows = [
-        [i + 1, rng.choice(["Strark", "Berton"]), rng.choice(["ios web", "NA", ""]), rng.choice(["Paid", "Referral"])]
-        + [short(True, i, 0), short(bool(checked[i]), i, 3), short(bool(vehicle[i]), i, 5)]
-        + ["Toyota" if vehicle[i] else "", short(bool(first[i]), i, 9)]
+        [
+            i + 1,
+            rng.choice(["Strark", "Berton"]),
+            rng.choice(["ios web", "NA", ""]),
+            rng.choice(["Paid", "Referral"]),
+            short(True, i, 0),
+            short(bool(checked[i]), i, 3),
+            short(bool(vehicle[i]), i, 5),
+            "Toyota" if vehicle[i] else "",
+            short(bool(first[i]), i, 9),
+        ]
         for i in range(N)
     ]
     _write(folder / "drivers.csv", header, rows)
@@ -161,10 +188,16 @@ def videos(folder: Path) -> Counts:
             rng.integers(0, 60),
             20220408 + i // 100,
             100 * (i % 24),
-            1_649_400_000_000 + 7_000_000 * i,
+            1649400000000 + 7000000 * i,
+            int(click[i]),
+            int(like[i]),
+            0,
+            int(rng.random() < 0.3),
+            int(rng.integers(0, 90000)),
+            60000 + 10 * i,
+            0,
+            rng.integers(0, 5),
         ]
-        + [int(click[i]), int(like[i]), 0, int(rng.random() < 0.3), int(rng.integers(0, 90_000)), 60_000 + 10 * i, 0]
-        + [rng.integers(0, 5)]
         for i in range(N)
     ]
     _write(folder / "log_standard_4_08_to_4_21_pure.csv", header, rows[:200])

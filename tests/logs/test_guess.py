@@ -1,4 +1,4 @@
-"""First schemas: of look-alikes of public logs, `prepare` reads them as they are, and counts what was counted by hand."""
+"""First schemas. Those of look-alikes of public logs are read as they are, and give the counts that were made by hand."""
 
 from __future__ import annotations
 
@@ -354,3 +354,29 @@ def test_links_that_lead_outside_need_to_be_allowed(raw: Path, tmp_path: Path) -
     with pytest.raises(es.EntirespaceError, match="--allow-outside"):
         first_schema(raw)
     assert "[impressions]" in first_schema(raw, allow_outside=True)
+
+
+def test_a_table_that_counts_outcomes_is_doubtful(raw: Path) -> None:
+    log(ts=[1_650_000_000 + i for i in range(N)]).write_csv(raw / "log.csv")
+    counted = {name: [(i * 7) % 11 for i in range(50)] for name in ("show_cnt", "play_cnt", "like_cnt", "share_cnt")}
+    pl.DataFrame({"item_id": range(50), "length": [i % 9 for i in range(50)], **counted}).write_csv(raw / "items.csv")
+    assert set(schema_of(raw).tables["item"].fields) == {"length"} | {"show_cnt"}
+    assert any("[tables.item] key: 3 columns count outcomes" in doubt for doubt in guess(raw).doubts)
+
+
+def test_two_tables_without_headers(raw: Path, tmp_path: Path) -> None:
+    """As the raw files of AliExpress: the label is the last column, and the first is the key."""
+    for part, rows in (("train", slice(0, 200)), ("test", slice(200, N))):
+        label = (CLICK.astype(int) + BUY)[rows]
+        page = np.arange(N)[rows] // 5
+        items = pl.DataFrame({"page": page, "a": ITEM[rows] / 7, "b": USER[rows] % 7, "label": label})
+        items.write_csv(raw / f"NL_item_{part}.csv", include_header=False)
+        users = pl.DataFrame({"page": np.unique(page)}).with_columns(
+            a=pl.col("page") % 3, b=pl.col("page") / 9, c=1.5, d=2
+        )
+        users.write_csv(raw / f"NL_user_{part}.csv", include_header=False)
+    schema = schema_of(raw)
+    assert {name: t.key for name, t in schema.tables.items()} == {"nl_user": "c1"}
+    assert {f.source for f in schema.fields() if f.table == "nl_user"} == {"c2", "c3"}
+    assert schema.split.by == "file"
+    assert counts(raw, tmp_path) == (N, CLICK.sum(), BUY.sum())

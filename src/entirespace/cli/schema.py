@@ -37,21 +37,23 @@ def command(
     entirespace prepare schema.toml RAW data/mine
     """
     from ..errors import DataError
-    from ..logs.guess import guess
+    from ..logs.guess import FILL_IN, guess
     from ..places import Rule, whole_file
     from ..text import printable
 
     made = guess(raw, allow_outside=allow_outside)
+    missing = sum(doubt.startswith(FILL_IN) for doubt in made.doubts)
     if out is None:
         print(made.text, end="")
     else:
         rule = Rule("the schema must be a new file", DataError)
-        with whole_file(out, rule, replace=force) as path:
+        with whole_file(out, rule, replace=force, inputs=made.files) as path:
             path.write_text(made.text, encoding="utf-8")
     for note in made.notes:
         print(printable(note, keep=""), file=sys.stderr)
     if made.doubts:
-        print(f"{len(made.doubts):,} to check:", file=sys.stderr)
+        must = f"; {missing} of them must be filled in, or `prepare` refuses the schema" if missing else ""
+        print(f"To check, {len(made.doubts):,} in all{must}:", file=sys.stderr)
     for doubt in made.doubts:
         print(printable(f"  {doubt}", keep=""), file=sys.stderr)
     schema = made.recipe if made.recipe == "aliccp" else out or "schema.toml"

@@ -16,5 +16,6 @@ first         what a user calls
 """
 
 from .first import FirstSchema, first_schema, guess
+from .write import DOUBTFUL, FILL_IN
 
-__all__ = ["FirstSchema", "first_schema", "guess"]
+__all__ = ["DOUBTFUL", "FILL_IN", "FirstSchema", "first_schema", "guess"]

@@ -35,6 +35,7 @@ class FirstSchema:
     doubts: tuple[str, ...]  # the doubtful guesses, and what was not found
     notes: tuple[str, ...]  # what else a person should know
     complete: bool  # `prepare` reads it as it is
+    files: tuple[Path, ...]  # the files of this machine that were found
     recipe: str | None = None  # a schema of the package that reads these files, or "aliccp"
 
 
@@ -61,9 +62,10 @@ def guess(raw: Path | str, *, allow_outside: bool = False) -> FirstSchema:
     notes: list[str] = []
     folder, pattern = (raw.parent, raw.name) if raw.is_file() else (raw, "**/*")
     found = find([pattern], folder, allow_outside=allow_outside, note=notes.append)
+    here = tuple(Path(file.path) for file in found)
     if _is_aliccp(found):
         said = f"{NO_SCHEMA}. `prepare aliccp RAW DATASET` reads them."
-        return FirstSchema(f"# {said}\n", folder, (), (said,), True, "aliccp")
+        return FirstSchema(f"# {said}\n", folder, (), (said,), True, here, "aliccp")
     made = plan(found, str(raw))
     recipe = _recipe(folder, made)
     said = ["A first schema, guessed from the files. Edit it, then: entirespace prepare SCHEMA RAW DATASET"]
@@ -82,7 +84,7 @@ def guess(raw: Path | str, *, allow_outside: bool = False) -> FirstSchema:
         if bad:
             mark = f"{DOUBTFUL}: {bad}"
             text, doubts = f"# {exact(mark)}\n{text}", [mark, *doubts]
-    return FirstSchema(text, folder, tuple(doubts), tuple(notes), complete, recipe)
+    return FirstSchema(text, folder, tuple(doubts), tuple(notes), complete, here, recipe)
 
 
 def _tried(text: str, made: Plan) -> str | None:

@@ -76,7 +76,8 @@ def find(columns: Sequence[Column], named: bool = True) -> Labels:
     click = _best([f for f in by_name if _stage(f) == "click"])
     conversion = _best_conversion([f for f in by_name if _stage(f) == "conversion"], click)
     if click is None or conversion is None or min(click.sure, conversion.sure) < 3:
-        levels = next(filter(None, map(_levels, usable)), None)
+        last = None if named else columns[-1].name  # where the label stands in many files without a header
+        levels = next(filter(None, (_levels(c, c.name == last) for c in usable)), None)
         if levels is not None:
             click, conversion = levels
     if conversion is None or (click is None and conversion.content <= RATING):
@@ -172,9 +173,13 @@ def _best_conversion(found: list[Label], click: Label | None) -> Label | None:
     return best.doubted(f"{', '.join(rivals)} may be the conversion as well; this is the rarest of them")
 
 
-def _levels(column: Column) -> tuple[Label, Label] | None:
-    """Click and conversion from levels: 0 nothing, 1 click, 2 conversion; or words such as view, click, purchase."""
-    named = bool(set(known.words(column.name)) & known.LEVELS)
+def _levels(column: Column, named: bool) -> tuple[Label, Label] | None:
+    """Click and conversion from levels: 0 nothing, 1 click, 2 conversion; or words such as view, click, purchase.
+
+    Args:
+        named: it is a column of levels whatever its name.
+    """
+    named = named or bool(set(known.words(column.name)) & known.LEVELS)
     levels = column.distinct.to_list()
     if not 3 <= len(levels) <= 6:
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 import polars as pl
@@ -16,6 +16,8 @@ from .fields import FieldGuess, Names, of_column, of_impressions, words_needed
 from .labels import Labels
 from .splits import SplitGuess, split_of
 from .tables import ConversionTable, Join, Table, conversions_of, impressions_of, join_of, overlap, tables, time_rank
+
+SEVERAL = 3  # columns that count outcomes
 
 
 @dataclass(frozen=True)
@@ -195,7 +197,12 @@ def _side_tables(
         if isinstance(join, str):
             unused.append((other, join))
             continue
-        mine = [_side_field(c, join, read, names, other.whole) for c in other.columns.values()]
+        counting = _counting(other)
+        there = read if other.first.headed else set()
+        mine = [_side_field(c, join, counting, there, names) for c in other.columns.values()]
+        if counting:
+            said = f"{len(counting)} columns count outcomes, maybe those of the test part, and are left out; if they count "
+            join = replace(join, doubts=(*join.doubts, f"{said}what was before the log only, make them fields"))
         if not any(f.left_out is None for f in mine):
             unused.append((other, f"its key is '{join.key}', and no other column of it can be a field"))
             continue
@@ -206,7 +213,12 @@ def _side_tables(
     return sides, late, unused
 
 
-def _side_field(column: Column, join: Join, read: set[str], names: Names, whole: bool) -> FieldGuess:
+def _side_field(column: Column, join: Join, counting: set[str], read: set[str], names: Names) -> FieldGuess:
+    whole = join.table.whole
+    if column.name in counting:
+        return FieldGuess(
+            column, column.name, {"kind": "number"}, (), "it counts outcomes, maybe those of the test part"
+        )
     if column.name == join.key:
         if any(plain(name) == plain(join.on) for name in read):
             return FieldGuess(
@@ -218,10 +230,19 @@ def _side_field(column: Column, join: Join, read: set[str], names: Names, whole:
     return of_column(column, names, whole=whole)
 
 
+def _counting(table: Table) -> set[str]:
+    """Columns that count outcomes, if there are several, as in statistics of the items of a log."""
+    outcomes = known.CLICK | known.CLICK_WEAK | known.CONVERSION | known.CONVERSION_WEAK | known.OUTCOME
+    found = {name for name in table.columns if (mine := set(known.words(name))) & outcomes and mine & known.TALLY}
+    return found if len(found) >= SEVERAL else set()
+
+
 def _table_name(join: Join, taken: set[str]) -> str:
     entity = [w for w in known.words(join.on) if w not in known.ID]
     entity = [w.removesuffix("id") or w for w in entity]
+    entity = entity if join.table.first.headed else []
     stem = known.words(PurePosixPath(join.table.names[0]).name.split(".")[0])
+    stem = tuple(w for w in stem if w not in known.TRAIN | known.TEST | known.VALIDATION)
     for name in ("_".join(entity), "_".join(stem), *(f"table{i}" for i in range(1, 100))):
         if name and name not in taken:
             taken.add(name)

@@ -50,6 +50,8 @@ QUANTITY = _set(
 )
 COUNTED = _set("numerical num count cnt price amount age")
 """Words of numbers that are quantities also where they have few different values."""
+TALLY = _set("cnt count counts rate ctr cvr")
+"""Words of counts and rates, of outcomes or of others."""
 LISTS = _set("tags tag genres genre categories ids list seq sequence keywords features")
 USER = (
     *("user", "uid", "userid", "customer", "member", "buyer", "consumer", "client", "visitor", "account", "viewer"),
