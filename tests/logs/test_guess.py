@@ -1,4 +1,4 @@
-"""First schemas. Those of look-alikes of public logs are read as they are, and give the counts that were made by hand."""
+"""First schemas. Those of look-alikes of public logs are read as they are, with the counts that were made by hand."""
 
 from __future__ import annotations
 

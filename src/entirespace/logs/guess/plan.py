@@ -198,11 +198,10 @@ def _side_tables(
             unused.append((other, join))
             continue
         counting = _counting(other)
-        there = read if other.first.headed else set()
-        mine = [_side_field(c, join, counting, there, names) for c in other.columns.values()]
+        mine = [_side_field(c, join, counting, read, names) for c in other.columns.values()]
         if counting:
-            said = f"{len(counting)} columns count outcomes, maybe those of the test part, and are left out; if they count "
-            join = replace(join, doubts=(*join.doubts, f"{said}what was before the log only, make them fields"))
+            said = f"{len(counting)} columns count outcomes, maybe those of the test part, and are left out"
+            join = replace(join, doubts=(*join.doubts, f"{said}; if they count only what was before, make them fields"))
         if not any(f.left_out is None for f in mine):
             unused.append((other, f"its key is '{join.key}', and no other column of it can be a field"))
             continue
@@ -225,7 +224,7 @@ def _side_field(column: Column, join: Join, counting: set[str], read: set[str], 
                 column, column.name, {"kind": "id"}, (), f"the key; '{join.on}' of the impressions is the field"
             )
         return of_column(column, names, role=True, whole=whole)
-    if column.name in read:
+    if column.name in read and join.table.first.headed:
         return FieldGuess(column, column.name, {"kind": "id"}, (), "the impressions have this column, too")
     return of_column(column, names, whole=whole)
 
