@@ -380,3 +380,16 @@ def test_two_tables_without_headers(raw: Path, tmp_path: Path) -> None:
     assert {f.source for f in schema.fields() if f.table == "nl_user"} == {"c2", "c3"}
     assert schema.split.by == "file"
     assert counts(raw, tmp_path) == (N, CLICK.sum(), BUY.sum())
+
+
+def test_a_simulated_log(raw: Path, tmp_path: Path) -> None:
+    """Lists with weights, a user in a side table, and true probabilities."""
+    es.simulate(raw, impressions=2000, click_rate=0.4, conversion_rate=0.4)
+    (raw / "schema.toml").unlink()
+    schema = schema_of(raw)
+    assert schema.impressions.fields["shop_affinity"].weights == "shop_affinity_weights"
+    assert schema.tables["common"].fields["shop_history"].weights == "shop_history_weights"
+    assert (schema.roles.user, schema.roles.item) == ("user_id", "item_id")
+    assert "# Not used: truth.parquet: if it holds the true probabilities" in first_schema(raw)
+    labels = pl.read_parquet(raw / "impressions-*.parquet")
+    assert counts(raw, tmp_path) == (2000, labels["click"].sum(), (labels["click"] & labels["conversion"]).sum())

@@ -51,6 +51,11 @@ class Column:
         return text(without_missing(self.values, self.form))
 
     @cached_property
+    def list_lengths(self) -> pl.Series:
+        """Of lists of Parquet, the number of ids of each row. Shape: int (n,)."""
+        return self.values.cast(pl.List(self.values.dtype.inner)).list.len().fill_null(0)  # type: ignore[attr-defined]
+
+    @cached_property
     def there(self) -> np.ndarray:
         """Rows with a value. Shape: bool (n,)."""
         if self.numbers is not None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+import polars as pl
 
 from . import words as known
 from .column import Column
@@ -129,7 +130,11 @@ def _kind(column: Column, role: bool) -> tuple[dict[str, object], tuple[str, ...
     if not column.whole:
         return (_id(column), doubts, None) if "categorical" in mine else (number, doubts, None)
     n = len(column.distinct)
-    named_id = bool(mine & known.ID) or any(w.endswith("id") and len(w) > 3 for w in mine)
+    named_id = (
+        bool(mine & known.ID)
+        or known.role(column.name, (*known.USER, *known.ITEM)) is not None
+        or any(w.endswith("id") and len(w) > 3 for w in mine)
+    )
     if named_id or "categorical" in mine:
         return _id(column), (), None
     counted = (mine & known.COUNTED and n > 2) or (mine & known.QUANTITY and n > FEW_QUANTITIES)
@@ -165,6 +170,29 @@ def _sentinel(column: Column) -> tuple[str, ...]:
         share = 100 * float((there == low).mean())
         return (f'{low:g} occurs in {share:.3g} % of the rows; if it means "not known", add missing = [{low:g}]',)
     return ()
+
+
+def weights_of(columns: Mapping[str, Column]) -> dict[str, str]:
+    """Column of lists -> the column with their weights: lists of Parquet of the same lengths, named x and x_weights."""
+    found = {}
+    for name, column in columns.items():
+        for other in (f"{name}_weights", f"{name}.weights", f"{name}_weight"):
+            weights = columns.get(other)
+            if weights is None or not isinstance(column.values.dtype, pl.List | pl.Array):
+                continue
+            kind = weights.values.dtype
+            numeric = isinstance(kind, pl.List | pl.Array) and kind.inner.is_numeric()
+            if numeric and column.list_lengths.equals(weights.list_lengths):
+                found[name] = other
+    return found
+
+
+def with_weights(guesses: Sequence[FieldGuess], weights: Mapping[str, str]) -> list[FieldGuess]:
+    """The fields with the columns of their weights."""
+    return [
+        replace(g, options={**g.options, "weights": weights[g.column.name]}) if g.column.name in weights else g
+        for g in guesses
+    ]
 
 
 def words_needed(column: Column, kind: str) -> tuple[str, ...]:

@@ -93,17 +93,17 @@ def _tried(text: str, made: Plan) -> str | None:
         schema = parse(Schema, tomllib.loads(text), "the first schema")
     except EntirespaceError as error:
         return str(error)
-    form = value_format(None, schema.impressions)
+    form, order = value_format(schema.impressions), schema.impressions.order
+    times = [name for name in (order, *schema.impressions.times.values()) if name is not None]
     clock, bad, n = Clock(form), 0, 0
     reasons: dict[str, int] = {}
     for frame in (frame for s in made.impressions.samples for frame in s.frames):
         try:
-            _, checks = read_outcomes(frame, schema.impressions, form, clock)
+            clocked = {name: clock.read(frame, name) for name in times}
+            _, checks = read_outcomes(frame, schema.impressions, form, clocked)
             failed = [(c.reason, c.columns, c.failed) for c in checks]
-            if schema.impressions.order is not None:
-                failed.append(
-                    ("bad_order", (schema.impressions.order,), clock.read(frame, schema.impressions.order)[1])
-                )
+            if order is not None:
+                failed.append(("bad_order", (order,), clocked[order][1]))
         except EntirespaceError as error:
             return str(error)
         for f in schema.fields():

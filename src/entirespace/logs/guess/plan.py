@@ -12,7 +12,7 @@ from ...errors import DataError
 from ..files import File
 from . import words as known
 from .column import Column, plain
-from .fields import FieldGuess, Names, of_column, of_impressions, words_needed
+from .fields import FieldGuess, Names, of_column, of_impressions, weights_of, with_weights, words_needed
 from .labels import Labels
 from .splits import SplitGuess, split_of
 from .tables import ConversionTable, Join, Table, conversions_of, impressions_of, join_of, overlap, tables, time_rank
@@ -68,12 +68,20 @@ def plan(files: Sequence[File], where: str) -> Plan:
     times = _times(columns, labels, order)
     unique, repeats = _unique(table, order, roles)
     names = Names({"click", "conversion", "order", "user", "part", "weight", "true_pctr", "true_pcvr"})
+    weights = weights_of(columns)
     fields = []
     for column in columns.values():
-        if column.name in {*label_columns, *times.values(), split.column} or column is order:
+        if column.name in {*label_columns, *times.values(), *weights.values(), split.column} or column is order:
             continue
         fields.append(of_impressions(column, labels, roles.values(), overlap(column, order), names, table.whole))
+    fields = with_weights(fields, weights)
     sides, late, unused = _side_tables(found, table, labels, names, fields)
+    for role, known_as in (("user", known.USER), ("item", known.ITEM)):
+        mine = [f for side in sides for f in side.fields if f.left_out is None and f.options["kind"] != "number"]
+        mine = [f for f in mine if known.role(f.column.name, known_as) is not None]
+        if role not in roles and mine:
+            roles = {"user": "", **roles} if role == "user" else roles  # it comes first
+            roles[role] = min(mine, key=lambda f: known.role(f.column.name, known_as) or 0).name
     option = order.time.option if order is not None and order.time is not None else None
     return Plan(
         table,
@@ -186,6 +194,9 @@ def _side_tables(
         missing = [
             label.name for label in (labels.click, labels.conversion) if label and label.name not in other.columns
         ]
+        if {"pctr", "pcvr"} <= set(other.columns) and other.rows == table.rows:
+            unused.append((other, "if it holds the true probabilities of the impressions, name it in [truth]"))
+            continue
         if missing and set(other.first.columns) <= set(table.first.columns) and len(other.first.columns) > 2:
             unused.append((other, f"it has no '{missing[0]}', so it is a log without outcomes; `score` reads it"))
             continue
@@ -198,7 +209,9 @@ def _side_tables(
             unused.append((other, join))
             continue
         counting = _counting(other)
-        mine = [_side_field(c, join, counting, read, names) for c in other.columns.values()]
+        weights = weights_of(other.columns)
+        kept = [c for c in other.columns.values() if c.name not in weights.values()]
+        mine = with_weights([_side_field(c, join, counting, read, names) for c in kept], weights)
         if counting:
             said = f"{len(counting)} columns count outcomes, maybe those of the test part, and are left out"
             join = replace(join, doubts=(*join.doubts, f"{said}; if they count only what was before, make them fields"))

@@ -42,7 +42,8 @@ NOT_THE_TIME = _set(
 ID = _set("id ids idx key code uuid guid no hash sk")
 CATEGORY = _set(
     "categorical cat category categories type group class flag bool is has zip zipcode postcode code gender sex city "
-    "country region state brand channel os segment version tab slot onehot hour hourmin weekday dow month"
+    "country region state brand channel os segment version tab slot onehot hour hourmin weekday dow month shop store "
+    "seller author profile merchant publisher advertiser site domain"
 )
 QUANTITY = _set(
     "num numerical number count cnt price amount score rate ratio age duration length size days distance usd eur "

@@ -247,7 +247,8 @@ def _roles(out: Writer, plan: Plan) -> None:
         out.add()
         out.note("[roles]  user = and item = name the columns that identify them; none was found by its name")
     for role, column in plan.roles.items():
-        name = next((f.name for f in plan.fields if f.column.name == column and f.left_out is None), column)
+        mine = [f for f in plan.fields if f.column.name == column and f.left_out is None]
+        name = mine[0].name if mine else column
         out.add(f"{role} = {value(name)}", "for Table 1, and the AUC grouped by user" if role == "user" else "")
 
 
