@@ -393,3 +393,19 @@ def test_a_simulated_log(raw: Path, tmp_path: Path) -> None:
     assert "# Not used: truth.parquet: if it holds the true probabilities" in first_schema(raw)
     labels = pl.read_parquet(raw / "impressions-*.parquet")
     assert counts(raw, tmp_path) == (2000, labels["click"].sum(), (labels["click"] & labels["conversion"]).sum())
+
+
+def test_an_impression_whose_rows_have_different_labels_keeps_all_of_them(raw: Path, tmp_path: Path) -> None:
+    """A row when it is shown, and another one when it is clicked."""
+    shown = log(impression_id=[f"i{i}" for i in range(N)]).with_columns(pl.col("click", "purchase") * 0)
+    clicked = log(impression_id=[f"i{i}" for i in range(N)]).filter(pl.Series(CLICK))
+    pl.concat([shown, clicked]).write_csv(raw / "log.csv")
+    impressions = schema_of(raw).impressions
+    assert (impressions.unique, impressions.on_repeat) == (("impression_id",), "any")
+    assert counts(raw, tmp_path) == (N, CLICK.sum(), BUY.sum())
+
+
+def test_rows_of_one_time_with_different_labels_are_kept(raw: Path) -> None:
+    rows = log(ts=[1_650_000_000 + 5 * i for i in range(N)])
+    pl.concat([rows, rows.tail(20).with_columns(click=1 - pl.col("click"))]).write_csv(raw / "log.csv")
+    assert schema_of(raw).impressions.unique == ()

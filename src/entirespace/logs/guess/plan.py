@@ -31,6 +31,15 @@ class SidePlan:
 
 
 @dataclass(frozen=True)
+class Unique:
+    """The columns that identify an impression, if some impressions of the sample come twice."""
+
+    columns: tuple[str, ...]  # empty: it is not known
+    rows: int  # that repeat another row in these columns, or, if there are none, in all columns
+    other_labels: int = 0  # of these, rows with other labels
+
+
+@dataclass(frozen=True)
 class Plan:
     """What the schema says."""
 
@@ -41,8 +50,7 @@ class Plan:
     times: Mapping[str, str]  # stage -> column
     missing: tuple[str, ...]
     decimal: str | None
-    unique: tuple[str, ...]
-    repeats: int  # rows of the sample that are exact copies
+    unique: Unique
     fields: tuple[FieldGuess, ...]
     unreadable: Mapping[str, str]
     split: SplitGuess
@@ -66,7 +74,7 @@ def plan(files: Sequence[File], where: str) -> Plan:
     roles = _roles(columns, label_columns)
     split = split_of(table, order, roles.get("user"), label_columns)
     times = _times(columns, labels, order)
-    unique, repeats = _unique(table, order, roles)
+    unique = _unique(table, order, roles)
     names = Names({"click", "conversion", "order", "user", "part", "weight", "true_pctr", "true_pcvr"})
     weights = weights_of(columns)
     fields = []
@@ -92,7 +100,6 @@ def plan(files: Sequence[File], where: str) -> Plan:
         _missing(fields, labels, order),
         labels.conversion.column.form.decimal if labels.conversion and "at_least" in labels.conversion.rule else None,
         unique,
-        repeats,
         tuple(fields),
         table.unreadable,
         split,
@@ -130,26 +137,28 @@ def _roles(columns: Mapping[str, Column], labels: set[str]) -> dict[str, str]:
     return found
 
 
-def _unique(table: Table, order: Column | None, roles: Mapping[str, str]) -> tuple[tuple[str, ...], int]:
-    """(the columns that identify an impression, rows of the sample that repeat another in all columns)."""
-    columns = table.columns
-    plain_columns = [c.values for c in columns.values() if not c.values.dtype.is_nested()]
-    rows = pl.DataFrame([s.alias(str(i)) for i, s in enumerate(plain_columns)])
-    repeats = len(rows) - rows.n_unique() if rows.width else 0
+def _unique(table: Table, order: Column | None, roles: Mapping[str, str]) -> Unique:
+    """What identifies an impression, if some come twice: an id by its name, or user, item and an exact time."""
+    columns, labels = table.columns, table.labels
+    outcomes = [pl.Series(stage, f.ones) for stage, f in (("y", labels.click), ("z", labels.conversion)) if f]
+
+    def repeats(*names: str) -> tuple[int, int]:
+        """(rows that repeat another in these columns, and how many of them have other labels)."""
+        keys = pl.DataFrame([columns[name].raw.alias(str(i)) for i, name in enumerate(names)])
+        different = keys.n_unique()
+        return len(keys) - different, keys.with_columns(outcomes).n_unique() - different
+
     for c in columns.values():
-        mine = set(known.words(c.name))
-        if (
-            mine & known.IMPRESSION
-            and mine & known.ID
-            and not c.missing
-            and 0.5 * len(c.values) < len(c.distinct) < len(c.values)
-        ):
-            return (c.name,), repeats
-    key = [name for name in (roles.get("user"), roles.get("item"), order.name if order else None) if name is not None]
-    if len(set(key)) < 3 or not repeats or order is None or order.time is None or not order.time.exact:
-        return (), repeats
-    same_key = len(rows) - pl.DataFrame([columns[name].raw.alias(name) for name in key]).n_unique()
-    return (tuple(key), repeats) if same_key == repeats else ((), repeats)
+        mine, n = set(known.words(c.name)), len(c.values)
+        if mine & known.IMPRESSION and mine & known.ID and not c.missing and n > len(c.distinct) > 0.5 * n:
+            return Unique((c.name,), *repeats(c.name))
+    key = tuple(name for name in (roles.get("user"), roles.get("item"), order.name if order else None) if name)
+    if len(set(key)) == 3 and order is not None and order.time is not None and order.time.exact:
+        found = Unique(key, *repeats(*key))
+        if found.rows and not found.other_labels:
+            return found
+    rows = pl.DataFrame([c.values.alias(str(i)) for i, c in enumerate(columns.values()) if not c.lists])
+    return Unique((), len(rows) - rows.n_unique() if rows.width else 0)
 
 
 def _times(columns: Mapping[str, Column], labels: Labels, order: Column | None) -> dict[str, str]:

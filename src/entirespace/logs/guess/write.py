@@ -11,7 +11,7 @@ from ...text import exact
 from .column import Column
 from .fields import FieldGuess, words_needed
 from .labels import Label
-from .plan import Plan, SidePlan
+from .plan import Plan, SidePlan, Unique
 from .tables import Table
 
 DOUBTFUL = "DOUBTFUL"
@@ -120,19 +120,7 @@ def _impressions(out: Writer, plan: Plan) -> None:
             out.add(f"time = {plan.time}")
     else:
         out.note('order = "..."  no column of times was found; with one, write its name here')
-    if plan.unique and plan.repeats:
-        out.doubt(
-            "unique",
-            f"rows that repeat another row: {plan.repeats:,}; if each of them is an impression, delete this line",
-        )
-    elif plan.unique:
-        out.doubt("unique", f"'{plan.unique[0]}' repeats; if each of these rows is an impression, delete this line")
-    if plan.unique:
-        out.add(f"unique = {value(plan.unique)}", "rows that repeat these are left out")
-    elif plan.repeats:
-        out.note(
-            f"Rows of the sample that repeat another row: {plan.repeats:,}. `unique = [...]` would leave repeats out"
-        )
+    _repeats(out, plan.unique)
     _labels(out, plan)
     if plan.times:
         out.begin("impressions.times")
@@ -151,6 +139,19 @@ def _impressions(out: Writer, plan: Plan) -> None:
     if plan.order is not None and plan.order.time is not None and plan.order.time.dates:
         part = "hour" if plan.order.time.clock else "weekday"
         out.note(f"A part of the time can be a field: {part} = {value({'from': plan.order.name, 'part': part})}")
+
+
+def _repeats(out: Writer, unique: Unique) -> None:
+    if unique.columns:
+        doubt = f"rows that repeat another one in these columns: {unique.rows:,}"
+        out.doubt("unique", f"{doubt}; if each of them is an impression, delete this")
+        out.add(f"unique = {value(unique.columns)}", "rows that repeat these are left out")
+        if unique.other_labels:
+            out.add('on_repeat = "any"', "an impression has the labels of all its rows, for they differ")
+    elif unique.rows:
+        out.note(
+            f"Rows of the sample that repeat another row: {unique.rows:,}. `unique = [...]` would leave repeats out"
+        )
 
 
 def _unreadable(out: Writer, unreadable: Mapping[str, str]) -> None:
