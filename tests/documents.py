@@ -43,7 +43,7 @@ class Cannot(Exception):
 class Block:
     """A fenced block: where it starts, its language ("" if none is given), its text, and why it is not run.
 
-    A Python block may name its file, ```python file=mine.py, so that later blocks and commands import it.
+    A block may name its file, ```python file=mine.py or ```csv file=log/a.csv, so that later blocks and commands use it.
     """
 
     place: str  # README.md:12
@@ -102,6 +102,8 @@ def run(block: Block, folder: Path) -> None:
         _toml(block, folder)
     elif block.language == "json":
         json.loads(block.text)
+    elif block.language == "csv" and block.file is not None:
+        _write(block, folder)
     elif block.language in COMMANDS:
         found = commands(block.text)
         if strange := [words for words in found if words[0] != "entirespace" and words[:3] != PYTEST]:
@@ -117,9 +119,18 @@ def run(block: Block, folder: Path) -> None:
 
 def _python(block: Block, folder: Path) -> None:
     """As a script, in a process of its own."""
-    script = folder / (block.file or f"block_{block.place.rpartition(':')[2]}.py")
-    script.write_text(block.text)
+    script = _write(block, folder)
     _process([script.name], folder, block.place)
+
+
+def _write(block: Block, folder: Path) -> Path:
+    """Write the text of a block to the file that it names, or to one of its own."""
+    endings = {"python": ".py"}
+    name = block.file or f"block_{block.place.rpartition(':')[2]}{endings.get(block.language, '.' + block.language)}"
+    file = folder / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(block.text)
+    return file
 
 
 def _process(words: list[str], folder: Path, place: str) -> None:
@@ -158,8 +169,7 @@ def _toml(block: Block, folder: Path) -> None:
     from entirespace.experiments.space import read_space
     from entirespace.logs.schema import read_schema
 
-    file = folder / f"block_{block.place.rpartition(':')[2]}.toml"
-    file.write_text(block.text)
+    file = _write(block, folder)
     if "impressions" in tomllib.loads(block.text):
         read_schema(file)
     elif re.search(r"\{ *(low|choices) *=", block.text):

@@ -59,7 +59,6 @@ REASONS: dict[str, Reason] = {
     "no_click": Reason("no impression with the key was clicked before the conversion, within the window", "left out"),
     "duplicate_impression": Reason("an earlier impression has the same values in the `unique` columns", "left out"),
     "other_part": Reason("the split assigns the row to neither train nor test", "left out"),
-    "missing_value": Reason("a field of this row is empty", "kept"),
 }
 
 
