@@ -43,7 +43,7 @@ class Cannot(Exception):
 class Block:
     """A fenced block: where it starts, its language ("" if none is given), its text, and why it is not run.
 
-    A block may name its file, ```python file=mine.py or ```csv file=log/a.csv, so that later blocks and commands use it.
+    A block may name its file, ```python file=mine.py or ```csv file=log/a.csv: later blocks and commands then use it.
     """
 
     place: str  # README.md:12
