@@ -49,6 +49,11 @@ class File:
         return self._kind == "parquet"
 
     @property
+    def unit(self) -> str:
+        """What its rows are counted in: a "line", or a "row" of Parquet."""
+        return "row" if self.is_parquet else "line"
+
+    @property
     def codec(self) -> str | None:
         """How the text is compressed, or None."""
         return None if self._kind in ("text", "parquet") else self._kind
@@ -110,6 +115,11 @@ class Frame:
     bytes: float  # bytes of the raw file that were read, for progress
     raw_rows: int  # rows read, including those that could not be parsed
     start: int  # the line of the first row read: 2 after a header
+    unit: str = "line"  # what `lines` counts: a "line", or a "row" of Parquet
+
+    def where(self, row: int) -> str:
+        """The file and line of a row, for errors; `row` is its index, from 0."""
+        return f"{self.file}, {self.unit} {self.lines[row]}"
 
 
 def columns_of(file: File, delimiter: str, names: tuple[str, ...] | None) -> list[str]:
@@ -157,7 +167,7 @@ def _parquet(file: File, columns: list[str]) -> Iterator[Frame]:
             n = batch.num_rows
             rows = frame_of(pa.table(batch), file.name)
             lines = np.arange(row + 1, row + n + 1)
-            yield Frame(rows, lines, file.name, file.size * n / total, n, row + 1)
+            yield Frame(rows, lines, file.name, file.size * n / total, n, row + 1, file.unit)
             row += n
         if row != parquet.metadata.num_rows:
             came = f"it says that it has {parquet.metadata.num_rows:,} rows, and {row:,} could be read"

@@ -67,6 +67,7 @@ class TableReader:
         total, done = sum(f.size for f in files) or 1, 0.0
         self._progress.start(f"reading {name}", total, "B")
         for file in files:
+            self._audit.begin(file.name, file.unit)
             self._check_columns(name, file, table, wanted)
             for frame in frames(
                 file,

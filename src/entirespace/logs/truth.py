@@ -70,7 +70,7 @@ class Truth:
 
             def refuse(line: int, text: str, file: File = file) -> None:
                 must = "the truth must be numbers from 0 to 1"
-                raise DataError(must, f"'{text}'", where=f"{file.name}, line {line}")
+                raise DataError(must, f"'{text}'", where=f"{file.name}, {file.unit} {line}")
 
             how = self._schema
             for frame in frames(file, list(self._names), delimiter=how.delimiter, names=how.columns, bad_line=refuse):
