@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from documents import ROOT
+
 from entirespace.config import Model
 from entirespace.logs.audit import REASONS
 from entirespace.logs.schema import (

@@ -85,10 +85,11 @@ def compare(
         by: fields; the calibration of each method is also measured by their values.
 
     Raises: ConfigError for two families of the same name, no seeds, a seed given twice, a share outside (0, 1] or an
-    unknown field. RunError as `fit`, and if the folder holds other files and no report.
+    unknown field. RunError as `fit`, and if the folder holds other files and no report, or
+    another process compares in it.
     """
     if out is not None:
-        FOLDER.begun(Path(out), lambda folder: whole(folder / REPORT, "entirespace-report") is not None, _is_own)
+        FOLDER.begun(Path(out), _is_marked, _is_own, [data.path])
     config = config or Config()
     families = [Family.of(method) for method in methods]
     names = [family.name for family in families]
@@ -108,7 +109,8 @@ def compare(
             return _compare(
                 families, data, seeds, config, select, Path(folder), jobs, sampling_rates, segments, progress
             )
-    return _compare(families, data, seeds, config, select, Path(out), jobs, sampling_rates, segments, progress)
+    with FOLDER.alone(Path(out)):
+        return _compare(families, data, seeds, config, select, Path(out), jobs, sampling_rates, segments, progress)
 
 
 def _compare(
@@ -167,6 +169,10 @@ def _compare(
     (out / "report.md").write_text(markdown(comparison, details(comparison)), encoding="utf-8")
     (out / "report.html").write_text(page(comparison), encoding="utf-8")
     return comparison
+
+
+def _is_marked(folder: Path) -> bool:
+    return whole(folder / REPORT, "entirespace-report") is not None
 
 
 def _is_own(name: str) -> bool:

@@ -103,6 +103,11 @@ class Schema(Model):
     def _all(self) -> list[TableSchema]:
         return [self.impressions, *self.tables.values()]
 
+    def files(self) -> tuple[str, ...]:
+        """The paths and patterns of the files of all tables."""
+        others = (table for table in (self.conversions, self.truth) if table is not None)
+        return tuple(name for table in (*self._all(), *others) for name in table.files)
+
     def fields(self) -> tuple[Field, ...]:
         """The fields of x in the order of the schema: those of the impressions first, then those of each side table."""
         tables: dict[str, TableSchema] = {IMPRESSIONS: self.impressions, **self.tables}
