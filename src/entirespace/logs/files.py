@@ -5,7 +5,8 @@ Every CSV column is read as text, so ids such as 007 stay as written. Parquet co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -134,6 +135,14 @@ def columns_of(file: File, delimiter: str, names: tuple[str, ...] | None) -> lis
             return header(first_line(stream, file.name), delimiter, file.name)
     except (OSError, pa.ArrowException) as error:
         raise DataError("the file must be readable", str(error), where=file.name) from error
+
+
+def must_be_different(names: Sequence[str], used: Collection[str], file: File) -> None:
+    """Raises: DataError if two columns of a file have a name that is used."""
+    twice = sorted(name for name, n in Counter(names).items() if n > 1 and name in used)
+    if twice:
+        must = "each column of a file must have a different name"
+        raise DataError(must, f"'{twice[0]}' occurs twice", where=file.name)
 
 
 def frames(

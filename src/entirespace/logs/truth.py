@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from ..errors import DataError
-from .files import File, columns_of, frames
+from .files import File, columns_of, frames, must_be_different
 from .schema import TruthSchema
 
 ONE_EACH = "the truth must have one row for each impression"
@@ -24,13 +24,14 @@ class Truth:
         schema: how the files are written, and the names of their columns.
         files: CSV or Parquet.
 
-    Raises: DataError if a column is missing.
+    Raises: DataError if a column is missing, or occurs twice.
     """
 
     def __init__(self, schema: TruthSchema, files: list[File]) -> None:
         self._names, self._schema = (schema.pctr, schema.pcvr), schema
         for file in files:
             columns = columns_of(file, schema.delimiter, schema.columns)
+            must_be_different(columns, self._names, file)
             for name in self._names:
                 if name not in columns:
                     came = f"it has {', '.join(columns)}"
