@@ -13,7 +13,7 @@ from loky import cpu_count
 from .._version import __version__
 from ..config import Config
 from ..dataset.dataset import Dataset
-from ..dataset.describe import describe
+from ..dataset.describe import describe, few_conversions
 from ..dataset.describe import text as description_text
 from ..errors import ConfigError, RunError
 from ..methods import CTR, Family, Method
@@ -35,7 +35,7 @@ from ..reports.comparison import (
 from ..reports.diagnosis import details
 from ..reports.page import page
 from ..reports.report import markdown
-from ..training.needs import check_labels, check_memory, memory, warnings_of, warnings_of_test
+from ..training.needs import check_labels, check_memory, memory, warnings_of
 from .diagnosis import diagnose, edges, true_histogram
 from .runs import Found, Runs, evaluate_all
 from .table2 import auc, table2
@@ -130,7 +130,8 @@ def _compare(
         check_labels(method, data.train)
         check_memory(method, data, config)
     warnings = list(warnings_of(data))
-    for warning in (*warnings, *warnings_of_test(data)):  # the report makes the latter from the counts, in more words
+    few = few_conversions(data.test.counts["conversion"])
+    for warning in (*warnings, *([few] if few else [])):  # the report makes the latter from its counts
         progress.warn(warning)
     processes, jobs = jobs is not None, jobs or _jobs(data, config)
     runs, truths = Runs(data, config, out / "runs"), Truths.of(data.test)
