@@ -156,8 +156,8 @@ def test_bids_without_right_probabilities_need_calibration() -> None:
     high = line("BASE", metrics(0.7), metrics(0.6, 1.4, (1.2, 1.6)))
     higher = line("ESMM", metrics(0.7), metrics(0.6, 2.4, (2.2, 2.6)), {"BASE": (against(0), against(0, 0.9, 0.9))})
     assert findings(comparison(high, higher))[2] == (
-        "For bids no method's probabilities are right: of the methods whose log loss no test over seeds finds worse, the "
-        "nearest are those of BASE, whose pCTCVR is 1.40 times what was observed. Calibrate before bidding."
+        "For bids no method's probabilities are right: of the methods whose log loss no test over seeds finds worse, "
+        "the nearest are those of BASE, whose pCTCVR is 1.40 times what was observed. Calibrate before bidding."
     )
 
 

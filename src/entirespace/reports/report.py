@@ -221,8 +221,8 @@ def _mean(metric: OverSeeds | None, form: str, scale: float = 1) -> str:
 
 
 def _with_std(metric: OverSeeds | None, form: str) -> str:
-    known = metric is not None and not isinstance(metric, Undefined) and metric.std is not None
-    return _mean(metric, form) + (f"±{metric.std:{form}}" if known else "")
+    std = None if metric is None or isinstance(metric, Undefined) else metric.std
+    return _mean(metric, form) + ("" if std is None else f"±{std:{form}}")
 
 
 def _truth(lines: Sequence[Line], place: str) -> Table:

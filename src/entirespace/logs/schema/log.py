@@ -9,9 +9,10 @@ from typing import Self
 from pydantic import Field as Value
 from pydantic import model_validator
 
-from ...config import Model, parse, read_toml
+from ...config import Model, parse
 from ...core.rows import IMPRESSIONS, Field
 from ...features.layout import Key
+from ...toml import read_toml
 from .fields import Name
 from .labels import STAGES
 from .split import SplitSchema
