@@ -10,10 +10,12 @@ import io
 import json
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
 import tomllib
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,9 +120,32 @@ def run(block: Block, folder: Path) -> None:
 
 
 def _python(block: Block, folder: Path) -> None:
-    """As a script, in a process of its own."""
-    script = _write(block, folder)
-    _process([script.name], folder, block.place)
+    """As a script with a main module of its own, in this process: to start another one takes seconds."""
+    script, report = _write(block, folder), io.StringIO()
+    before = set(sys.modules)
+    try:
+        with _standing_in(folder, [script.name], report, report):
+            runpy.run_path(script.name, run_name="__main__")
+    except (Exception, SystemExit) as error:
+        said = f"{report.getvalue()}\n{''.join(traceback.format_exception(error))}"
+        raise AssertionError(f"{block.place}: {script.name}\n{said}") from error
+    finally:
+        for name in set(sys.modules) - before:  # another document may have a module of the same name
+            if str(getattr(sys.modules[name], "__file__", None)).startswith(str(folder)):
+                del sys.modules[name]
+
+
+@contextlib.contextmanager
+def _standing_in(folder: Path, arguments: list[str], out: io.StringIO, err: io.StringIO) -> Iterator[None]:
+    """This process as one that was started in a folder, with these arguments and with PYTHONPATH=."""
+    with (
+        contextlib.chdir(folder),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        patch.object(sys, "argv", arguments),
+        patch.object(sys, "path", [str(folder), *sys.path]),
+    ):
+        yield
 
 
 def _write(block: Block, folder: Path) -> Path:
@@ -149,13 +174,7 @@ def _command(words: list[str], folder: Path, place: str) -> None:
     arguments = [*words, *(QUICK if words[1] in TRAINS else ())]
     report, log = io.StringIO(), io.StringIO()
     code: object = 0
-    with (
-        contextlib.chdir(folder),
-        contextlib.redirect_stdout(report),
-        contextlib.redirect_stderr(log),
-        patch.object(sys, "argv", arguments),
-        patch.object(sys, "path", [str(folder), *sys.path]),  # as PYTHONPATH=.
-    ):
+    with _standing_in(folder, arguments, report, log):
         try:
             main()
         except SystemExit as stop:

@@ -371,8 +371,10 @@ def test_a_study_removes_the_runs_of_its_trials_and_nothing_else(run, dataset, t
 # --- permissions ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mask", [0o022, 0o027])
-def test_all_files_follow_the_umask(tmp_path, mask):
+MASKS = (0o022, 0o027)
+
+
+def test_all_files_follow_the_umask(tmp_path):
     """Weights too: safetensors alone would write them for their owner only."""
     small = "--set training.epochs=1 --set network.embedding_size=2 --set network.tower.hidden=[4] -q"
     commands = [
@@ -385,21 +387,27 @@ def test_all_files_follow_the_umask(tmp_path, mask):
     ]
     code = f"""
 import os, shlex, sys
-os.umask({mask})
 from entirespace.cli import main
-for command in {commands!r}:
-    sys.argv = ["entirespace", *shlex.split(command)]
-    try:
-        main()
-    except SystemExit as stop:
-        assert not stop.code, command
+for mask in {MASKS}:
+    os.umask(mask)
+    os.mkdir(oct(mask))
+    os.chdir(oct(mask))
+    for command in {commands!r}:
+        sys.argv = ["entirespace", *shlex.split(command)]
+        try:
+            main()
+        except SystemExit as stop:
+            assert not stop.code, command
+    os.chdir("..")
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert list(tmp_path.rglob("*.safetensors"))
-    wrong = {
-        str(path.relative_to(tmp_path)): oct(stat.S_IMODE(path.stat().st_mode))
-        for path in tmp_path.rglob("*")
-        if stat.S_IMODE(path.stat().st_mode) != (0o777 if path.is_dir() else 0o666) & ~mask
-    }
-    assert not wrong
+    for mask in MASKS:
+        folder = tmp_path / oct(mask)
+        assert list(folder.rglob("*.safetensors"))
+        wrong = {
+            str(path.relative_to(folder)): oct(stat.S_IMODE(path.stat().st_mode))
+            for path in folder.rglob("*")
+            if stat.S_IMODE(path.stat().st_mode) != (0o777 if path.is_dir() else 0o666) & ~mask
+        }
+        assert not wrong
