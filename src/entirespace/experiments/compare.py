@@ -75,7 +75,8 @@ def compare(
         seeds: how many seeds (0, 1, ...), or which ones.
         select: the part on which the best method of a family (AMAN's rates, OVERSAMPLING's copies) is chosen, by its
             mean CTCVR AUC over all seeds: "validation" is the validation part, "paper" the test part, as in the paper.
-        out: the folder for report.html, report.md, report.json and the runs. Absent: a temporary folder.
+        out: the folder for report.html, report.md, report.json and the runs. Absent: no report is written, and the
+            runs are deleted.
         jobs: how many runs are trained at the same time, each in its own process with an equal share of the cores. Two
             runs at a time on one core each are faster than one after the other on two cores. Absent: one per core, if
             they fit into half of the memory; but a small log is trained in this process, because to start others would
@@ -110,7 +111,9 @@ def compare(
                 families, data, seeds, config, select, Path(folder), jobs, sampling_rates, segments, progress
             )
     with FOLDER.alone(Path(out)):
-        return _compare(families, data, seeds, config, select, Path(out), jobs, sampling_rates, segments, progress)
+        found = _compare(families, data, seeds, config, select, Path(out), jobs, sampling_rates, segments, progress)
+        _write(found, Path(out))
+    return found
 
 
 def _compare(
@@ -147,7 +150,7 @@ def _compare(
         on_some = evaluate_all(Runs(data, some, out / "runs"), list(lines), seeds, jobs, progress, processes=processes)
         curve.append(_curve_point(share, len(data.train.sampled(share)), on_some))
     about = describe(data)
-    comparison = Comparison(
+    return Comparison(
         entirespace=__version__,
         dataset=_counts(data, about),
         description=description_text(about),
@@ -166,10 +169,12 @@ def _compare(
         paper={name: dict(zip(HEADLINES, values, strict=True)) for name, values in PAPER_TABLE_2.items()},
         warnings=warnings,
     )
+
+
+def _write(comparison: Comparison, out: Path) -> None:
     comparison.write(out / REPORT)
     (out / "report.md").write_text(markdown(comparison, details(comparison)), encoding="utf-8")
     (out / "report.html").write_text(page(comparison), encoding="utf-8")
-    return comparison
 
 
 def _is_marked(folder: Path) -> bool:

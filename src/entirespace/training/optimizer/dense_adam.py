@@ -1,5 +1,7 @@
 """Adam for the parameters that every batch uses, such as the weights of towers."""
 
+# pyright: reportPrivateImportUsage=false
+# (torch.optim.Adam calls the same two operations)
 from __future__ import annotations
 
 from collections.abc import Iterable
