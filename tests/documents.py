@@ -10,10 +10,12 @@ import io
 import json
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
 import tomllib
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +45,7 @@ class Cannot(Exception):
 class Block:
     """A fenced block: where it starts, its language ("" if none is given), its text, and why it is not run.
 
-    A Python block may name its file, ```python file=mine.py, so that later blocks and commands import it.
+    A block may name its file, ```python file=mine.py or ```csv file=log/a.csv: later blocks and commands then use it.
     """
 
     place: str  # README.md:12
@@ -102,6 +104,8 @@ def run(block: Block, folder: Path) -> None:
         _toml(block, folder)
     elif block.language == "json":
         json.loads(block.text)
+    elif block.language == "csv" and block.file is not None:
+        _write(block, folder)
     elif block.language in COMMANDS:
         found = commands(block.text)
         if strange := [words for words in found if words[0] != "entirespace" and words[:3] != PYTEST]:
@@ -116,10 +120,42 @@ def run(block: Block, folder: Path) -> None:
 
 
 def _python(block: Block, folder: Path) -> None:
-    """As a script, in a process of its own."""
-    script = folder / (block.file or f"block_{block.place.rpartition(':')[2]}.py")
-    script.write_text(block.text)
-    _process([script.name], folder, block.place)
+    """As a script with a main module of its own, in this process: to start another one takes seconds."""
+    script, report = _write(block, folder), io.StringIO()
+    before = set(sys.modules)
+    try:
+        with _standing_in(folder, [script.name], report, report):
+            runpy.run_path(script.name, run_name="__main__")
+    except (Exception, SystemExit) as error:
+        said = f"{report.getvalue()}\n{''.join(traceback.format_exception(error))}"
+        raise AssertionError(f"{block.place}: {script.name}\n{said}") from error
+    finally:
+        for name in set(sys.modules) - before:  # another document may have a module of the same name
+            if str(getattr(sys.modules[name], "__file__", None)).startswith(str(folder)):
+                del sys.modules[name]
+
+
+@contextlib.contextmanager
+def _standing_in(folder: Path, arguments: list[str], out: io.StringIO, err: io.StringIO) -> Iterator[None]:
+    """This process as one that was started in a folder, with these arguments and with PYTHONPATH=."""
+    with (
+        contextlib.chdir(folder),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        patch.object(sys, "argv", arguments),
+        patch.object(sys, "path", [str(folder), *sys.path]),
+    ):
+        yield
+
+
+def _write(block: Block, folder: Path) -> Path:
+    """Write the text of a block to the file that it names, or to one of its own."""
+    endings = {"python": ".py"}
+    name = block.file or f"block_{block.place.rpartition(':')[2]}{endings.get(block.language, '.' + block.language)}"
+    file = folder / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(block.text)
+    return file
 
 
 def _process(words: list[str], folder: Path, place: str) -> None:
@@ -138,13 +174,7 @@ def _command(words: list[str], folder: Path, place: str) -> None:
     arguments = [*words, *(QUICK if words[1] in TRAINS else ())]
     report, log = io.StringIO(), io.StringIO()
     code: object = 0
-    with (
-        contextlib.chdir(folder),
-        contextlib.redirect_stdout(report),
-        contextlib.redirect_stderr(log),
-        patch.object(sys, "argv", arguments),
-        patch.object(sys, "path", [str(folder), *sys.path]),  # as PYTHONPATH=.
-    ):
+    with _standing_in(folder, arguments, report, log):
         try:
             main()
         except SystemExit as stop:
@@ -158,8 +188,7 @@ def _toml(block: Block, folder: Path) -> None:
     from entirespace.experiments.space import read_space
     from entirespace.logs.schema import read_schema
 
-    file = folder / f"block_{block.place.rpartition(':')[2]}.toml"
-    file.write_text(block.text)
+    file = _write(block, folder)
     if "impressions" in tomllib.loads(block.text):
         read_schema(file)
     elif re.search(r"\{ *(low|choices) *=", block.text):

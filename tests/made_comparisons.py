@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from entirespace.config import Config
@@ -34,9 +35,14 @@ def metrics(
     interval: tuple[float | Undefined, float | Undefined] = (0.9, 1.1),
     log_loss: float = 0.3,
     n: int = 3,
+    positives: float | None = None,
 ) -> TaskSpreads:
+    """The metrics of a task; positives: by default as many as the interval needs."""
     low, high = interval
-    known = {"auc": auc, "pcoc": pcoc, "pcoc_low": low, "pcoc_high": high, "log_loss": log_loss}
+    if positives is None:
+        known_ends = not isinstance(low, Undefined) and not isinstance(high, Undefined)
+        positives = (3.92 / math.log(high / low)) ** 2 if known_ends else 0.0
+    known = {"positives": positives, "auc": auc, "pcoc": pcoc, "pcoc_low": low, "pcoc_high": high, "log_loss": log_loss}
     all_ = dict.fromkeys(TaskSpreads.model_fields, 1.0) | known
     return TaskSpreads(**{name: spread(value, n) for name, value in all_.items()})
 

@@ -26,9 +26,9 @@ from entirespace.config import (
     load,
     nearest,
     parse,
-    read_toml,
 )
 from entirespace.errors import ConfigError
+from entirespace.toml import read_toml
 
 
 def test_the_defaults_are_the_papers():

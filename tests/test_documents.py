@@ -13,7 +13,10 @@ from pathlib import Path
 
 import documents
 import pytest
+import torch
 from documents import DOCUMENTS, ROOT, Block, Cannot, blocks, run
+
+from entirespace.kernels.threads import threads, use_threads
 
 PREPARE = ["entirespace", "prepare", "schema.toml", "RAW", "data/mine"]
 TRAIN = ["entirespace", "train", "ESMM", "data/mine", "-o", "runs/esmm"]
@@ -35,6 +38,17 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for words in (PREPARE, TRAIN):
         documents._command(words, folder, "given")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Blocks are run beside other tests, and their logs are too small for several threads."""
+    before = torch.get_num_threads(), threads()
+    torch.set_num_threads(1)
+    use_threads(1)
+    yield
+    torch.set_num_threads(before[0])
+    use_threads(before[1])
 
 
 @pytest.mark.timeout(300)  # half a minute, but a busy machine is no error

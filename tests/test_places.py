@@ -16,7 +16,8 @@ import pytest
 
 from entirespace import places
 from entirespace.errors import DataError
-from entirespace.places import Rule, foreign, remove_own, whole_file, whole_folder, work_folder
+from entirespace.folders import foreign, remove_own
+from entirespace.places import Rule, whole_file, whole_folder, work_folder
 
 RULE = Rule("the folder must be new or empty", DataError)
 FILE = Rule("the output must be a file that may be written", DataError)
@@ -123,10 +124,7 @@ def test_what_only_resembles_a_hidden_folder_is_left_alone(tmp_path):
 
 
 def test_without_working_locks_no_folder_of_another_process_is_removed(tmp_path, monkeypatch):
-    def refuse(self, **options):
-        raise OSError(95, "locks are not supported")
-
-    monkeypatch.setattr("entirespace.places.FileLock.acquire", refuse)
+    monkeypatch.setattr("entirespace.places.FileLock.acquire", without_locks)
     write(tmp_path, **{".out.0123abcd.partial__.entirespace.lock": ""})
     with work_folder(tmp_path, "out") as work:
         assert work.is_dir()
@@ -226,9 +224,58 @@ def test_what_appears_meanwhile_is_kept(tmp_path, inside, made):
     assert content(tmp_path) == before
 
 
+def without_locks(self: Any, **options: Any) -> None:
+    raise OSError(95, "locks are not supported")
+
+
 @pytest.mark.parametrize("there", ["nothing", "empty", "files"])
-def test_two_processes_do_not_replace_each_others_folder(tmp_path, there):
-    """The first one to finish wins, whether the folder was new, empty or held earlier files."""
+def test_a_second_process_is_refused_at_once(tmp_path, there):
+    out, own = tmp_path / "out", OWN if there == "files" else ()
+    if there == "files":
+        make(out, "old")
+    elif there == "empty":
+        out.mkdir()
+
+    def second() -> None:
+        with pytest.raises(DataError, match=r"out: one process at a time may write to a place, however: another one"):
+            make(out, "fast", own, meanwhile=lambda: pytest.fail("it was not refused at once"))
+
+    make(out, "slow", own, meanwhile=second)
+    assert content(tmp_path) == {f"out/{name}": "slow" for name in OWN}
+    make(out, "later", OWN)
+
+
+def test_a_second_process_is_refused_a_file_at_once(tmp_path):
+    def second() -> None:
+        with pytest.raises(DataError, match="out: one process at a time"):
+            put(tmp_path / "out", "fast", replace=True, meanwhile=lambda: pytest.fail("it was not refused at once"))
+
+    put(tmp_path / "out", "slow", meanwhile=second)
+    assert content(tmp_path) == {"out": "slow"}
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_the_lock_of_a_folder(tmp_path, there):
+    """It is held by one at a time, leaves nothing behind, and one left by a killed process does not count."""
+    out = tmp_path / "a" / "out"
+    if there:
+        write(out, **{".entirespace.lock": ""})
+    with RULE.alone(out):
+        with pytest.raises(DataError, match="out: one process at a time"), RULE.alone(out):
+            pass
+        with RULE.alone(tmp_path / "other"):
+            pass
+    assert names(tmp_path) == ["a"]
+    assert names(tmp_path / "a") == (["out"] if there else [])
+    with RULE.alone(out):
+        write(out, mine="mine")
+    assert content(out) == {"mine": "mine"}
+
+
+@pytest.mark.parametrize("there", ["nothing", "empty", "files"])
+def test_two_processes_do_not_replace_each_others_folder(tmp_path, monkeypatch, there):
+    """Without locks, the first one to finish wins, whether the folder was new, empty or held earlier files."""
+    monkeypatch.setattr("entirespace.places.FileLock.acquire", without_locks)
     out, own = tmp_path / "out", OWN if there == "files" else ()
     if there == "files":
         make(out, "old")
@@ -245,6 +292,17 @@ def test_an_input_in_the_folder_is_refused(tmp_path, read):
     with pytest.raises(DataError, match="is in it, and is read"):
         make(tmp_path / "out", own=OWN, inputs=(tmp_path / read,))
     assert content(tmp_path / "out") == dict.fromkeys(OWN, "old")
+
+
+def test_what_systems_put_into_folders_is_not_foreign_and_stays(tmp_path):
+    out = tmp_path / "out"
+    write(out, **{".DS_Store": "mac", "Thumbs.db": "windows", ".nfs00000000012a": "nfs", "lost+found__x": "disk"})
+    system = content(out)
+    make(out, "old")
+    make(out, own=OWN)
+    assert content(out) == NEW | system
+    write(out, **{"lost+found 2": "mine", "nfs": "mine", ".DS_Store.txt": "mine"})
+    assert foreign(out, OWN.__contains__) == [".DS_Store.txt", "lost+found 2", "nfs"]
 
 
 @pytest.mark.parametrize("stop", range(9))

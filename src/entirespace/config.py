@@ -6,7 +6,6 @@ import difflib
 import hashlib
 import json
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_origin
@@ -14,8 +13,9 @@ from typing import Annotated, Any, Literal, Self, TypeVar, get_origin
 import tomlkit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from .dotted import DEEPEST, cut, is_shallow, merged, put
-from .errors import ConfigError, no_file
+from .dotted import cut, merged, put
+from .errors import ConfigError
+from .toml import SHALLOW, read_toml, shallow, toml_value
 
 
 class Model(BaseModel):
@@ -174,39 +174,6 @@ def nearest(word: str, known: list[str] | tuple[str, ...]) -> str:
     return f"Did you mean '{match[0]}'?" if match else f"Known: {', '.join(sorted(known))}"
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """The content of a TOML file. Raises: ConfigError, with the file and the line if it is not valid TOML."""
-    if path.is_dir():
-        raise ConfigError("the file must be a TOML file", no_file(path), where=str(path))
-    try:
-        content = _toml(path.read_bytes().decode("utf-8-sig"))
-    except OSError as error:
-        raise ConfigError("the file must be readable", str(error.strerror), where=str(path)) from error
-    except UnicodeDecodeError as error:
-        data, at = error.object, error.start
-        place, came = f"{path}, line {1 + data[:at].count(10)}", f"it holds the byte 0x{data[at]:02x}"
-        raise ConfigError("the file must be TOML in UTF-8", came, where=place, do="Save it as UTF-8") from error
-    except ValueError as error:  # not TOML, or a number of thousands of digits
-        raise ConfigError("the file must be valid TOML", str(error), where=str(path)) from error
-    except RecursionError as error:
-        raise ConfigError(_SHALLOW, "they are deeper", where=str(path)) from error
-    if not is_shallow(content):
-        raise ConfigError(_SHALLOW, "they are deeper", where=str(path))
-    return content
-
-
-_SHALLOW = f"tables and lists may be nested {DEEPEST} deep at most"
-_DEEP_NAME = re.compile(rf"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{DEEPEST}}}""")
-"""A dotted name of more than DEEPEST parts. tomllib needs memory for the square of their number: 40 GB for 100,000."""
-
-
-def _toml(text: str) -> dict[str, Any]:
-    """The content of TOML. Raises: ValueError if it is not TOML. RecursionError if it is nested too deep."""
-    if _DEEP_NAME.search(text):
-        raise RecursionError
-    return tomllib.loads(text)
-
-
 def parse(model: type[T], data: Mapping[str, Any], where: str) -> T:
     """`data` as a model. Raises: ConfigError for the first error found, with the dotted name of the key."""
     try:
@@ -305,9 +272,10 @@ def load(path: Path | None = None, settings: list[str] | None = None) -> tuple[C
         if not equals or not name.strip():
             raise ConfigError("a setting must have the form a.b=c", f"'{_cut(setting)}'", where="--set")
         try:
-            put(over, name, _value(value.strip()))
-            if not is_shallow(over):
-                raise ConfigError(_SHALLOW, f"'{_cut(setting)}'", where="--set")
+            put(over, name, toml_value(value.strip()))
+            shallow(over)
+        except RecursionError as error:
+            raise ConfigError(SHALLOW, f"'{_cut(setting)}'", where="--set") from error
         except TypeError as error:
             must = "a setting must name a value inside a table"
             raise ConfigError(must, f"'{_cut(setting)}'", where="--set") from error
@@ -350,16 +318,6 @@ def value_at(config: BaseModel, name: str) -> Any:
     for key in SHORT.get(name, name).split("."):
         value = getattr(value, key)
     return value
-
-
-def _value(text: str) -> Any:
-    """The text as a TOML value, or as a string if it is not one: `--set training.device=cuda`."""
-    try:
-        return _toml(f"x = {text}")["x"]
-    except ValueError:
-        return text
-    except RecursionError as error:
-        raise ConfigError(_SHALLOW, f"'{_cut(text)}'", where="--set") from error
 
 
 def dump(config: Config, method: Mapping[str, Any] | None = None) -> str:

@@ -1,7 +1,10 @@
 """Where output may be written. No file of the user is deleted or replaced, unless the user asked for that file.
 
 - A link is followed: its target gets the output, and the link stays. A link to nothing is refused.
-- A folder must be new or empty, or hold only files of the same command.
+- A folder must be new or empty, or hold only files of the same command. Files that systems put into folders by
+  themselves (`SYSTEM`) do not count.
+- No output contains what the same command reads.
+- Two processes do not write to one place at the same time: the second one is refused at once.
 - A folder or file that must appear as a whole is made in a hidden folder `.NAME.TOKEN.partial`, in which the process
   holds a lock. The system releases the lock when the process ends, however it ends. So the next process can tell a
   folder that is in use from one that a dead process left, and it removes the latter.
@@ -12,7 +15,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,17 +26,10 @@ from typing import NoReturn
 from filelock import FileLock, Timeout
 
 from .errors import EntirespaceError
+from .folders import INSIDE, LOCK, NONE, Own, foreign, is_work, listed, locked
 from .records import save_json
 
-INSIDE = "entirespace"  # NAME of a hidden folder inside the output folder itself
-LOCK = ".entirespace.lock"
 NEW, OLD, MOVES = "new", "old", "moves.json"  # in a hidden folder
-SHOWN = 5  # names in an error
-
-Own = Callable[[str], bool]
-"""Whether a path in a folder, relative and with /, is the name of one of the command's own files."""
-NONE: Own = lambda name: False  # noqa: E731
-NO_LOCK = (Timeout, OSError, NotImplementedError)  # another process holds it, or the file system has no locks
 
 
 @dataclass(frozen=True)
@@ -64,60 +59,49 @@ class Rule:
             self.refuse(place, "it is a file")
         return real
 
-    def begun(self, place: Path, marked: Callable[[Path], bool], own: Own) -> None:
+    def apart(self, place: Path, inputs: Iterable[Path]) -> None:
+        """Check that a folder contains nothing that the command reads. Raises: an error that names the first input."""
+        real = Path(os.path.realpath(place))
+        for path in inputs:
+            if Path(os.path.realpath(path)).is_relative_to(real):
+                self.refuse(place, f"{path} is in it, and is read")
+
+    def busy(self, place: Path) -> NoReturn:
+        do = "Wait until it has ended, or name another place"
+        raise self.error("one process at a time may write to a place", "another one does", where=str(place), do=do)
+
+    @contextmanager
+    def alone(self, place: Path) -> Iterator[None]:
+        """Hold the lock of a folder, which is made if it is not there. Raises: an error if another process holds it.
+
+        The system releases the lock of a process that was killed. Where a file system has no locks, none is held.
+        """
+        new = not place.exists()
+        place.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(place, wait=False))
+            except Timeout:
+                self.busy(place)
+            yield
+        if new:
+            with suppress(OSError):  # it is not empty
+                place.rmdir()
+
+    def begun(self, place: Path, marked: Callable[[Path], bool], own: Own, inputs: Iterable[Path] = ()) -> None:
         """Check a folder to which a command adds files over time.
 
         Args:
             marked: whether the command began this folder, by a file that it wrote there.
             own: the command's own files, which may be in the folder before it is marked.
+            inputs: files and folders that the command reads, which must not be in the folder.
 
         Raises: an error if the folder is not marked and holds other files.
         """
         real = self.folder(place)
+        self.apart(place, inputs)
         if real.exists() and not marked(real) and (strange := foreign(real, own)):
             self.refuse(place, f"it holds {listed(strange)}")
-
-
-def listed(names: Iterable[str]) -> str:
-    """The first names in words.
-
-    >>> listed(["b", "a"]), listed("abcdefgh")
-    ('a, b', 'a, b, c, d, e and 3 more')
-    """
-    names = sorted(names)
-    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
-
-
-def foreign(folder: Path, own: Own) -> list[str]:
-    """The files, links and empty folders below a folder that are not the command's own, with paths relative to it.
-
-    A link is never followed. Hidden folders and locks of this module do not count.
-    """
-    found: list[str] = []
-    for place, folders, files in os.walk(folder):
-        here = Path(place)
-        if here == folder:
-            folders[:] = [name for name in folders if not _is_work(here / name, INSIDE)]
-            files = [name for name in files if name != LOCK]
-        links = [name for name in folders if (here / name).is_symlink()]
-        found += [(here / name).relative_to(folder).as_posix() for name in [*files, *links]]
-        if here != folder and not files and not folders:
-            found.append(here.relative_to(folder).as_posix() + "/")
-    return sorted(name for name in found if not own(name))
-
-
-def remove_own(folder: Path, own: Own) -> None:
-    """Remove a command's own files below a folder, and the folders that are empty then. All other files stay."""
-    for place, folders, files in os.walk(folder, topdown=False):
-        here = Path(place)
-        for name in [*files, *folders]:
-            path = here / name
-            relative = path.relative_to(folder).as_posix()
-            if (name in files or path.is_symlink()) and own(relative):
-                path.unlink(missing_ok=True)
-        with suppress(OSError):  # it is not empty
-            here.rmdir()
 
 
 # Hidden folders
@@ -131,7 +115,7 @@ def work_folder(parent: Path, name: str) -> Iterator[Path]:
     work.mkdir()
     (work / LOCK).touch()  # by this file the folder is recognised, even where locks do not work
     lock = FileLock(work / LOCK)
-    with suppress(*NO_LOCK):
+    with suppress(OSError, NotImplementedError):  # the file system has no locks
         lock.acquire()
     try:
         yield work
@@ -139,24 +123,24 @@ def work_folder(parent: Path, name: str) -> Iterator[Path]:
         _remove(work, lock)
 
 
-def _is_work(path: Path, name: str) -> bool:
-    """Whether a path is a hidden folder of `work_folder`. An empty one was left before it got its lock."""
-    if not re.fullmatch(rf"\.{re.escape(name)}\.[0-9a-f]{{8}}\.partial", path.name) or path.is_symlink():
-        return False
-    try:
-        return path.is_dir() and ((path / LOCK).exists() or not any(path.iterdir()))
-    except PermissionError:  # of another user
-        return False
+def _clear(parent: Path, name: str, mine: Path | None = None) -> bool:
+    """Remove the hidden folders that dead processes left, and undo what they began to move.
 
-
-def _clear(parent: Path, name: str) -> None:
-    """Remove the hidden folders that dead processes left, and undo what they began to move."""
+    Returns: whether a running process holds another one than `mine`.
+    """
+    busy = False
     for left in list(parent.iterdir()):
-        if _is_work(left, name) and (left / LOCK).exists():
+        if left != mine and is_work(left, name) and (left / LOCK).exists():
             lock = FileLock(left / LOCK)
-            with suppress(*NO_LOCK):
+            try:
                 lock.acquire(blocking=False)
+            except Timeout:
+                busy = True
+            except (OSError, NotImplementedError):  # the file system has no locks
+                continue
+            else:
                 _remove(left, lock)
+    return busy
 
 
 def _remove(work: Path, lock: FileLock) -> None:
@@ -208,17 +192,18 @@ def whole_folder(
     with ExitStack() as stack:
         try:
             if inside:
-                _clear(real, INSIDE)
+                if _clear(real, INSIDE):
+                    rule.busy(place)
                 before = dict(own(real))
                 if strange := foreign(real, before.__contains__):
                     rule.refuse(place, f"it holds {listed(strange)}")
-                for path in inputs:
-                    if Path(os.path.realpath(path)).is_relative_to(real):
-                        rule.refuse(place, f"{path} is in it, and is read")
+                rule.apart(place, inputs)
             else:
                 real.parent.mkdir(parents=True, exist_ok=True)
             hidden = work_folder(real, INSIDE) if inside else work_folder(real.parent, real.name)
             work = stack.enter_context(hidden)
+            if _clear(work.parent, INSIDE if inside else real.name, mine=work):
+                rule.busy(place)
             (work / NEW).mkdir()
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
@@ -226,7 +211,7 @@ def whole_folder(
             raise
         yield work / NEW
         if inside:
-            with _alone(real):
+            with locked(real):
                 _must_be_unchanged(real, before, own, place, rule)
                 _move_up(work, real, before, last, place, rule)
             return
@@ -279,7 +264,7 @@ def _undo(work: Path, folder: Path) -> None:
     names = moves["names"]
     if not os.path.lexists(new / names[-1]):
         return
-    with _alone(folder):
+    with locked(folder):
         moved = [name for name in names if not os.path.lexists(new / name) and os.path.lexists(folder / name)]
         for name in foreign(folder, {*moves["files"]}.__contains__):
             if name.split("/")[0] in moved:
@@ -295,20 +280,6 @@ def _move(source: Path, target: Path) -> None:
     if os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, "it is there already", str(target))
     source.rename(target)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder, so that one process at a time moves files into it."""
-    lock = FileLock(folder / LOCK)
-    with suppress(*NO_LOCK):
-        lock.acquire()
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()
 
 
 # Files that appear as a whole
@@ -333,6 +304,8 @@ def whole_file(place: Path, rule: Rule, *, replace: bool, inputs: Iterable[Path]
         rule.refuse(place, "it exists", "Replace it with force, or name another file")
     real.parent.mkdir(parents=True, exist_ok=True)
     with work_folder(real.parent, real.name) as work:
+        if _clear(real.parent, real.name, mine=work):
+            rule.busy(place)
         yield work / real.name
         if replace:
             (work / real.name).replace(real)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -65,6 +66,29 @@ def test_prepare_replaces_no_folder_that_it_reads_from(run, raw):
     for name in ("schema.toml", "log.csv", "users.csv"):
         Path("dataset", name).write_bytes(Path("raw", name).read_bytes())
     kept(run, "prepare dataset/schema.toml dataset dataset --force", "holds log.csv, schema.toml, users.csv")
+
+
+@pytest.mark.parametrize("table", ["impressions", "tables.user", "truth", "conversions"])
+@pytest.mark.parametrize("by", ["path", "link"])
+def test_prepare_replaces_no_folder_that_holds_a_file_of_the_log(run, raw, table, by):
+    """A file of the log is outside RAW, or RAW links to it, and has the name of a file of the dataset."""
+    assert run(*PREPARE.split(), "dataset").code == 0
+    there = "dataset/impressions/train-00000.parquet"
+    name = "../" + there
+    if by == "link":
+        name = "linked.parquet"
+        Path("raw", name).symlink_to(Path(there).resolve())
+    schema = Path("raw/schema.toml").read_text()
+    if table == "impressions":
+        schema = schema.replace('["log*"]', f'["log*", "{name}"]')
+    elif table == "tables.user":
+        schema = schema.replace('["users.csv"]', f'["{name}"]')
+    elif table == "truth":
+        schema += f'[truth]\nfiles = ["{name}"]\n'
+    else:
+        schema = schema.replace(', conversion = "z"', "") + f'[conversions]\nfiles = ["{name}"]\nkey = "uid"\n'
+    Path("raw/schema.toml").write_text(schema)
+    kept(run, f"{PREPARE} dataset --force --allow-outside", "dataset: ", "is in it, and is read")
 
 
 def test_a_manifest_of_something_else_is_no_dataset(run, raw):
@@ -232,6 +256,75 @@ def test_a_file_or_a_link_to_nothing_in_place_of_the_folder(run, dataset, tmp_pa
     kept(run, f"{verb} {dataset.path} -o link -q", "link is a link to gone, which does not exist")
 
 
+@pytest.fixture(scope="module")
+def trained(dataset, quick, reference, tmp_path_factory):
+    """A run of ESMM with the run of its reference CTR network."""
+    return es.fit(es.ESMM(), dataset.train, config=quick, reference=reference, out=tmp_path_factory.mktemp("t") / "run")
+
+
+def test_an_output_contains_nothing_that_is_read(run, dataset, trained, tmp_path, monkeypatch):
+    """The dataset, the run to start from, the reference and the configuration; also in a folder that the verb began."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(trained.folder, "run")
+    shutil.copytree(dataset.path, "run/data")
+    shutil.copytree(trained.folder, "run/earlier")
+    Path("run/x.toml").write_text("")
+    for command in (
+        "train ESMM run/data -o run",
+        f"train ESMM {dataset.path} -o run --from run",
+        f"train ESMM {dataset.path} -o run --from run/earlier",
+        f"train ESMM {dataset.path} -o run --reference run/earlier/reference",
+        f"train ESMM {dataset.path} -o run --config run/x.toml",
+    ):
+        kept(run, command + " -q", "is in")
+    Path("study").mkdir()
+    Path("study/study.json").write_text("{}")
+    Path("study/x.toml").write_text("optimizer.learning_rate = { low = 1e-4, high = 1e-2 }")
+    shutil.copytree(dataset.path, "study/data")
+    kept(run, f"tune ESMM {dataset.path} -o study --space study/x.toml -q", "is in")
+    kept(run, "tune ESMM study/data -o study -q", "is in")
+    shutil.copytree(dataset.path, "report/data")
+    kept(run, "compare report/data -o report -q", "is in")
+
+
+def test_score_replaces_no_file_of_a_reference_elsewhere(run, trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(trained.folder / "reference", "ctr")
+    Path("rows.csv").write_text("a\n1\n")
+    command = f"score {trained.folder} rows.csv --reference ctr -o ctr/run.json --out-format jsonl --force -q"
+    kept(run, command, "it is also read")
+
+
+HOLDS = """
+import sys, signal
+from pathlib import Path
+from entirespace.training.learner import Learner
+def step(self, batch):
+    print("training", flush=True)
+    signal.pause()
+Learner.step = step
+"""
+
+
+@pytest.mark.parametrize("verb", ["train ESMM", "tune BASE", "compare --methods BASE --seeds 1 --jobs 1"])
+def test_a_second_process_is_refused_and_a_killed_one_blocks_nothing(run, dataset, tmp_path, monkeypatch, verb):
+    monkeypatch.chdir(tmp_path)
+    first, *options = verb.split()
+    options = [*options[:1], str(dataset.path), *options[1:]] if first != "compare" else [str(dataset.path), *options]
+    if first == "tune":
+        options += ["--trials", "1", "--objective", "cvr_log_loss"]
+    command = [first, *options, "-o", "out", *QUICK]
+    with subprocess.Popen([sys.executable, "-c", HOLDS + MAIN, *command], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        kept(run, " ".join(command), "out", "one process at a time may write to a place")
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    ran = run(*command)
+    assert ran.code == 0, ran.err
+    assert not list(Path("out").rglob("*.lock"))
+
+
 def test_training_killed_before_its_first_checkpoint_begins_again(run, dataset, tmp_path, monkeypatch):
     """Also with another configuration. A file of the user in it stays."""
     monkeypatch.chdir(tmp_path)
@@ -278,8 +371,10 @@ def test_a_study_removes_the_runs_of_its_trials_and_nothing_else(run, dataset, t
 # --- permissions ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mask", [0o022, 0o027])
-def test_all_files_follow_the_umask(tmp_path, mask):
+MASKS = (0o022, 0o027)
+
+
+def test_all_files_follow_the_umask(tmp_path):
     """Weights too: safetensors alone would write them for their owner only."""
     small = "--set training.epochs=1 --set network.embedding_size=2 --set network.tower.hidden=[4] -q"
     commands = [
@@ -292,21 +387,27 @@ def test_all_files_follow_the_umask(tmp_path, mask):
     ]
     code = f"""
 import os, shlex, sys
-os.umask({mask})
 from entirespace.cli import main
-for command in {commands!r}:
-    sys.argv = ["entirespace", *shlex.split(command)]
-    try:
-        main()
-    except SystemExit as stop:
-        assert not stop.code, command
+for mask in {MASKS}:
+    os.umask(mask)
+    os.mkdir(oct(mask))
+    os.chdir(oct(mask))
+    for command in {commands!r}:
+        sys.argv = ["entirespace", *shlex.split(command)]
+        try:
+            main()
+        except SystemExit as stop:
+            assert not stop.code, command
+    os.chdir("..")
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert list(tmp_path.rglob("*.safetensors"))
-    wrong = {
-        str(path.relative_to(tmp_path)): oct(stat.S_IMODE(path.stat().st_mode))
-        for path in tmp_path.rglob("*")
-        if stat.S_IMODE(path.stat().st_mode) != (0o777 if path.is_dir() else 0o666) & ~mask
-    }
-    assert not wrong
+    for mask in MASKS:
+        folder = tmp_path / oct(mask)
+        assert list(folder.rglob("*.safetensors"))
+        wrong = {
+            str(path.relative_to(folder)): oct(stat.S_IMODE(path.stat().st_mode))
+            for path in folder.rglob("*")
+            if stat.S_IMODE(path.stat().st_mode) != (0o777 if path.is_dir() else 0o666) & ~mask
+        }
+        assert not wrong

@@ -221,7 +221,7 @@ def test_a_number_from_timestamps_of_any_unit_is_one_number(tmp_path):
     ],
 )
 def test_a_number_from_columns_of_different_sorts_is_refused(tmp_path, first, second, words):
-    with pytest.raises(DataError, match=r"log1\.parquet, line 1: column 'age'.*log0\.parquet") as error:
+    with pytest.raises(DataError, match=r"log1\.parquet, row 1: column 'age'.*log0\.parquet") as error:
         prepare_files(tmp_path, NUMBER.replace("MORE", ""), number_files(first, second))
     assert all(word in str(error.value) for word in words)
     data = prepare_files(tmp_path, NUMBER.replace("MORE", "").replace("log*", "log0*"), {})

@@ -19,14 +19,14 @@ def test_rows_read_are_kept_left_out_or_quarantined():
     audit.count("impressions", "conversion_without_click", 2, outcome="left out")
     audit.count("impressions", "missing_side_row", 3)
     audit.count("impressions", "bad_label")
-    audit.count("impressions", "missing_value", 0)
+    audit.count("impressions", "bad_value", 0)
     assert audit.rows_read("impressions") == 15
     assert audit.kept("impressions") == 12
     assert audit.rows_with("impressions", "missing_side_row") == 3
     table = audit.as_dict()["tables"]["impressions"]
     assert table["read"] == table["kept"] + table["left_out"] + table["quarantined"]
     assert table["reasons"]["conversion_without_click"]["outcome"] == "left out"
-    assert "missing_value" not in table["reasons"]
+    assert "bad_value" not in table["reasons"]
 
 
 def test_an_orphan_conversion_counts_as_changed_unless_another_outcome_is_given():

@@ -117,7 +117,7 @@ def test_times_in_another_format_are_an_error_or_bad_rows(tmp_path, columns):
 def test_a_naive_and_a_zoned_parquet_timestamp(tmp_path):
     naive = pl.Series([DAY])
     zoned = naive.dt.replace_time_zone("Europe/Berlin")
-    with pytest.raises(DataError, match=r"log1\.parquet, line 1.*zone = "):
+    with pytest.raises(DataError, match=r"log1\.parquet, row 1.*zone = "):
         prepare_files(tmp_path, SCHEMA.replace("MORE", ""), files(naive, zoned, ending="parquet"))
     form = 'time = { zone = "Europe/Berlin" }'
     data = prepare_files(tmp_path, SCHEMA.replace("MORE", form), files(naive, zoned, ending="parquet"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from raw_logs import PLAIN
 
@@ -98,3 +99,29 @@ def test_no_table_may_name_files_outside_the_log(log, table):
     with pytest.raises(ConfigError, match=r"'\.\./.* names .*--allow-outside"):
         log.read(schema)
     assert log.read(schema, allow_outside=True)[0]["impressions"][0].rows == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("p;q\n0.1;0.01\n0.2;0.02\n", 'delimiter = ";"'),
+        ("0.1\t0.01\n0.2\t0.02\n", 'delimiter = "\\t"\ncolumns = ["p", "q"]'),
+    ],
+)
+def test_a_truth_is_written_as_any_other_table(log, content, says):
+    log.write("log.csv", "a,t,y,z\nx,1,1,0\nx,2,0,0\n")
+    log.write("truth.csv", content)
+    blocks, _ = log.read(TRUTH + says)
+    np.testing.assert_allclose(blocks["impressions"][0].truth, [[0.1, 0.2], [0.01, 0.02]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_truth_with_two_columns_of_one_name(log, kind):
+    log.write("log.csv", "a,t,y,z\nx,1,1,0\n")
+    if kind == "csv":
+        log.write("truth.csv", "p,q,p\n0.1,0.01,0.9\n")
+    else:
+        arrays = [pa.array([0.1]), pa.array([0.01]), pa.array([0.9])]
+        log.write("truth.parquet", pa.Table.from_arrays(arrays, names=["p", "q", "p"]))
+    with pytest.raises(DataError, match=r"truth\.\w+: each column of a file must have a different name, however: 'p'"):
+        log.read(TRUTH)

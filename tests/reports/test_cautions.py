@@ -43,8 +43,9 @@ def test_warnings_of_training_come_first() -> None:
 def test_few_conversions_in_the_test_part(conversions: int, few: bool) -> None:
     test = part(100_000, 1000, conversions)
     found = warned(with_counts(train=test, test=test))
-    assert [sentence for sentence in found if f"the test part has {conversions}," in sentence] == found
-    assert bool(found) == few
+    said = f"the test part has {conversions}," if conversions else "The test part has no conversion"
+    assert [sentence for sentence in found if said in sentence] == found
+    assert len(found) == few
 
 
 def test_few_conversions_to_choose_a_candidate_by() -> None:
@@ -69,6 +70,18 @@ def test_miscalibration_beyond_chance() -> None:
     assert "AMAN (pCVR 1.50); UNBIAS (pCVR 0.50, pCTCVR 0.50)." in found
     by_chance, small = metrics(0.7, 1.5, (0.9, 2.1)), metrics(0.7, 1.02, (1.01, 1.03))
     assert not warned(comparison(line("AMAN", by_chance, small)))
+
+
+def test_miscalibration_is_corrected_for_the_number_of_tests() -> None:
+    """Alone it is beyond chance; beside the tests of many other methods it is not."""
+    doubtful = line("AMAN", metrics(0.7, 1.5, (1.05, 2.1)), metrics(0.6))
+    assert "with Holm's correction for all 2 tests" in warned(comparison(doubtful))[0]
+    others = [line(f"M{i}", metrics(0.7), metrics(0.6)) for i in range(10)]
+    assert not warned(comparison(doubtful, *others))
+    sure = line("ESMM", metrics(0.7, 1.5, (1.4, 1.6)), metrics(0.6))
+    (found,) = warned(comparison(doubtful, *others, sure))
+    assert "for all 24 tests" in found
+    assert "AMAN" not in found
 
 
 def test_predictions_without_any_event_are_miscalibrated() -> None:

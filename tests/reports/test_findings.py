@@ -156,9 +156,39 @@ def test_bids_without_right_probabilities_need_calibration() -> None:
     high = line("BASE", metrics(0.7), metrics(0.6, 1.4, (1.2, 1.6)))
     higher = line("ESMM", metrics(0.7), metrics(0.6, 2.4, (2.2, 2.6)), {"BASE": (against(0), against(0, 0.9, 0.9))})
     assert findings(comparison(high, higher))[2] == (
-        "For bids no method's probabilities are right: the nearest are those of BASE, whose pCTCVR is 1.40 times what "
-        "was observed. Calibrate before bidding."
+        "For bids no method's probabilities are right: of the methods whose log loss no test over seeds finds worse, "
+        "the nearest are those of BASE, whose pCTCVR is 1.40 times what was observed. Calibrate before bidding."
     )
+
+
+def unsure(label: str, *ctcvr, cvr=None, n: int = 3):
+    """A method that cannot be told apart from BASE by its AUC."""
+    test = against(0, 0.9, 0.9, n=n)
+    return line(label, cvr or metrics(0.7, n=n), metrics(0.6, *ctcvr, n=n), {"BASE": (test, test)}, n=n)
+
+
+def test_the_nearest_are_not_those_of_a_method_with_a_worse_log_loss() -> None:
+    good, near = unsure("ESMM", 2.4, (2.2, 2.6), 0.30), unsure("AMAN", 1.3, (1.2, 1.4), 0.50)
+    base = line("BASE", metrics(0.7), metrics(0.6, 1.2, (1.15, 1.25), 0.40))
+    assert (
+        "finds worse, the nearest are those of ESMM, whose pCTCVR is 2.40" in findings(comparison(base, good, near))[2]
+    )
+    close = unsure("AMAN", 1.3, (1.2, 1.4), 0.305)  # 0.005 more, with a standard deviation of 0.01
+    assert "the nearest are those of AMAN, whose pCTCVR is 1.30" in findings(comparison(base, good, close))[2]
+
+
+def test_without_a_test_the_lowest_log_loss_is_named() -> None:
+    base = line("BASE", metrics(0.7, n=1), metrics(0.6, 1.2, (1.15, 1.25), 0.40, n=1), n=1)
+    found = findings(comparison(base, unsure("ESMM", 2.4, (2.2, 2.6), 0.30, n=1), seeds=1))
+    assert "probabilities are right: the lowest log loss is that of ESMM, whose pCTCVR is 2.40" in found[2]
+
+
+def test_a_pcvr_above_1_is_not_for_bids() -> None:
+    above = metrics(0.7).model_copy(update={"log_loss": Undefined("12 of 500 predictions exceed 1")})
+    division = unsure("DIVISION", 1.0, (0.9, 1.1), 0.25, cvr=above)
+    assert findings(comparison(BASE, division))[2].startswith("For bids use BASE,")
+    alone = division.model_copy(update={"against": {}})
+    assert findings(comparison(alone))[2].startswith("For bids use DIVISION,"), "there is no other"
 
 
 def test_errors_of_seeds_do_not_cancel() -> None:

@@ -124,6 +124,9 @@ def test_contents_lead_to_every_section(made):
 
 
 def test_sections_of_one_form_stand_side_by_side(made):
+    summary = made[0].read_text().split('<section id="truth">')[1].split("<h2>")[1]
+    assert re.findall("<h3>(.*?)</h3>", summary) == ["Clicked impressions", "Un-clicked impressions", "All impressions"]
+    assert summary.count('<div class="beside tables">') == 1
     truth = made[0].read_text().split('<section id="truth-deciles">')[1].split("<h2>")[1]
     assert re.findall("<h3>(.*?)</h3>", truth) == ["Clicked impressions", "Un-clicked impressions", "All impressions"]
     assert truth.count('<div class="beside">') == 1

@@ -19,7 +19,7 @@ from entirespace.errors import ConfigError, DataError, RunError
 from entirespace.methods import AMAN, BASE, CTR, DIVISION, ESMM, OVERSAMPLING, UNBIAS, Method
 from entirespace.training import Run, fit, needs, reference_ctr
 from entirespace.training.baseline import base_rate_loss, judge
-from entirespace.training.needs import check_labels, check_memory, warnings_of, warnings_of_test
+from entirespace.training.needs import check_labels, check_memory, warnings_of
 
 HOW = {"click": "y", "conversion": "z", "order": "t", "train": 0.5, "validation": 0.4}
 
@@ -79,9 +79,6 @@ def test_a_part_without_outcomes_is_a_warning() -> None:
     assert warnings_of(data) == (
         "The validation part has no conversion: when training should stop cannot be told by conversions.",
     )
-    assert [*warnings_of_test(data)] == [
-        "The test part has no conversion: the CVR and CTCVR tasks cannot be measured on it."
-    ]
 
 
 def test_an_embedding_beyond_the_memory_is_refused(dataset, quick, monkeypatch) -> None:

@@ -18,6 +18,7 @@ from .options import (
     Quiet,
     Settings,
     configuration,
+    must_not_contain,
     show,
     typed_methods,
 )
@@ -81,6 +82,7 @@ def command(
 
     loaded, table = configuration(config, settings, device=device, precision=precision)
     chosen, numbers = typed_methods(methods, table), _seeds(seeds)
+    must_not_contain(out, config)
     with progress_on_stderr(quiet) as progress:
         comparison = compare(
             chosen,

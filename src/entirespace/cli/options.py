@@ -89,6 +89,13 @@ def configuration(
         return load(config, [*(settings or []), *(f"training.{k}={v}" for k, v in training.items() if v is not None)])
 
 
+def must_not_contain(out: Path, *read: Path | None) -> None:
+    """Raises: typer.BadParameter if one of the files that the command reads is in its output folder."""
+    for path in read:
+        if path is not None and path.resolve().is_relative_to(out.resolve()):
+            raise typer.BadParameter(f"OUT must not contain what is read, however: {path} is in {out}")
+
+
 def typed_method(text: str, table: Mapping[str, Any]) -> Family:
     """The family of METHOD: one method, or all candidates of a name such as AMAN. [method] gives parameters.
 

@@ -17,6 +17,7 @@ from .options import (
     Quiet,
     Settings,
     configuration,
+    must_not_contain,
     show,
     typed,
     typed_method,
@@ -75,10 +76,12 @@ def command(
 
     loaded, table = configuration(config, settings, device=device, precision=precision)
     chosen = typed_method(method, table).candidates[0]
+    must_not_contain(out, config)
     data, tracked = Dataset(dataset), tracker(track.value if track else None)
     earlier = None if start is None else Run.open(start, method=chosen if ":" in chosen.spec()["name"] else None)
     with progress_on_stderr(quiet) as progress:
-        refuse_foreign(out)  # before the reference CTR network is trained, which may take hours
+        read = [data.path, *(path for path in (reference, start) if path is not None)]
+        refuse_foreign(out, read)  # before the reference CTR network is trained, which may take hours
         check_labels(chosen, data.train)
         check_memory(chosen, data, loaded)
         if chosen == CTR():

@@ -18,6 +18,7 @@ from .options import (
     Settings,
     command_line,
     configuration,
+    must_not_contain,
     show,
     typed,
     typed_method,
@@ -77,6 +78,7 @@ def command(
     from ..methods import CTR
 
     loaded, table = configuration(config, settings, device=device, precision=precision)
+    must_not_contain(out, config, space)
     names = {setting.partition("=")[0].strip() for setting in settings or []}
     fixed = frozenset(names).union(*(pair for pair in SHORT.items() if names & set(pair)))
     chosen = typed_method(method, table).candidates[0]

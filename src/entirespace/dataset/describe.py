@@ -11,6 +11,24 @@ from ..logs.audit import report
 from ..tables import text_table
 from .dataset import Dataset
 
+FEW = 100  # conversions of the test part
+
+
+def few_conversions(conversions: int) -> str | None:
+    """The warning that a test part has few conversions, by their number; None if there are enough.
+
+    >>> few_conversions(0)
+    'The test part has no conversion: the CVR and CTCVR tasks cannot be measured on it.'
+    """
+    if not conversions:
+        return "The test part has no conversion: the CVR and CTCVR tasks cannot be measured on it."
+    if conversions < FEW:
+        return (
+            f"Few conversions: the test part has {conversions:,}, fewer than {FEW}. AUCs and calibration of the CVR "
+            "and CTCVR tasks have large errors: trust their intervals, not their order."
+        )
+    return None
+
 
 def describe(dataset: Dataset) -> dict[str, Any]:
     """Counts, rates, fields and the audit of a dataset, as plain values.

@@ -20,13 +20,15 @@ from ..config import nearest
 from ..core.rows import IMPRESSIONS
 from ..errors import ConfigError, DataError, no_folder
 from ..features.layout import Encoders
+from ..folders import foreign, listed
 from ..kernels.threads import ahead
 from ..logs.aliccp.source import AliCCPSource
 from ..logs.audit import Audit, Quarantine, values_of
+from ..logs.find import local_paths
 from ..logs.schema import Schema, SplitSchema, read_schema
 from ..logs.source import OnOrphan, Source
 from ..logs.star import LogSource
-from ..places import Rule, foreign, listed, whole_folder
+from ..places import Rule, whole_folder
 from ..progress import SILENT, Progress
 from .assign import assign
 from .copies import complete
@@ -99,6 +101,7 @@ def prepare(
             raise ConfigError("min_count must be 1 or more", f"{least}")
         about: dict[str, Any] = {"aliccp": {"min_count": least}}
         options["min_count"] = least
+        reads += local_paths(("*.csv",), raw)
 
         def source(audit: Audit, quarantine: Quarantine) -> Source:
             return AliCCPSource(raw, audit, quarantine, **options)
@@ -108,6 +111,7 @@ def prepare(
         if not isinstance(schema, Schema):
             reads.append(schema_file(schema))
         log = schema if isinstance(schema, Schema) else read_schema(reads[-1])
+        reads += local_paths(log.files(), raw)
         split = log.split
         about = log.model_dump(mode="json", by_alias=True, exclude_none=True)
 

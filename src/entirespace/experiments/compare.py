@@ -13,7 +13,7 @@ from loky import cpu_count
 from .._version import __version__
 from ..config import Config
 from ..dataset.dataset import Dataset
-from ..dataset.describe import describe
+from ..dataset.describe import describe, few_conversions
 from ..dataset.describe import text as description_text
 from ..errors import ConfigError, RunError
 from ..methods import CTR, Family, Method
@@ -35,7 +35,7 @@ from ..reports.comparison import (
 from ..reports.diagnosis import details
 from ..reports.page import page
 from ..reports.report import markdown
-from ..training.needs import check_labels, check_memory, memory, warnings_of, warnings_of_test
+from ..training.needs import check_labels, check_memory, memory, warnings_of
 from .diagnosis import diagnose, edges, true_histogram
 from .runs import Found, Runs, evaluate_all
 from .table2 import auc, table2
@@ -75,7 +75,8 @@ def compare(
         seeds: how many seeds (0, 1, ...), or which ones.
         select: the part on which the best method of a family (AMAN's rates, OVERSAMPLING's copies) is chosen, by its
             mean CTCVR AUC over all seeds: "validation" is the validation part, "paper" the test part, as in the paper.
-        out: the folder for report.html, report.md, report.json and the runs. Absent: a temporary folder.
+        out: the folder for report.html, report.md, report.json and the runs. Absent: no report is written, and the
+            runs are deleted.
         jobs: how many runs are trained at the same time, each in its own process with an equal share of the cores. Two
             runs at a time on one core each are faster than one after the other on two cores. Absent: one per core, if
             they fit into half of the memory; but a small log is trained in this process, because to start others would
@@ -85,10 +86,11 @@ def compare(
         by: fields; the calibration of each method is also measured by their values.
 
     Raises: ConfigError for two families of the same name, no seeds, a seed given twice, a share outside (0, 1] or an
-    unknown field. RunError as `fit`, and if the folder holds other files and no report.
+    unknown field. RunError as `fit`, and if the folder holds other files and no report, or
+    another process compares in it.
     """
     if out is not None:
-        FOLDER.begun(Path(out), lambda folder: whole(folder / REPORT, "entirespace-report") is not None, _is_own)
+        FOLDER.begun(Path(out), _is_marked, _is_own, [data.path])
     config = config or Config()
     families = [Family.of(method) for method in methods]
     names = [family.name for family in families]
@@ -108,7 +110,10 @@ def compare(
             return _compare(
                 families, data, seeds, config, select, Path(folder), jobs, sampling_rates, segments, progress
             )
-    return _compare(families, data, seeds, config, select, Path(out), jobs, sampling_rates, segments, progress)
+    with FOLDER.alone(Path(out)):
+        found = _compare(families, data, seeds, config, select, Path(out), jobs, sampling_rates, segments, progress)
+        _write(found, Path(out))
+    return found
 
 
 def _compare(
@@ -128,7 +133,8 @@ def _compare(
         check_labels(method, data.train)
         check_memory(method, data, config)
     warnings = list(warnings_of(data))
-    for warning in (*warnings, *warnings_of_test(data)):  # the report makes the latter from the counts, in more words
+    few = few_conversions(data.test.counts["conversion"])
+    for warning in (*warnings, *([few] if few else [])):  # the report makes the latter from its counts
         progress.warn(warning)
     processes, jobs = jobs is not None, jobs or _jobs(data, config)
     runs, truths = Runs(data, config, out / "runs"), Truths.of(data.test)
@@ -144,7 +150,7 @@ def _compare(
         on_some = evaluate_all(Runs(data, some, out / "runs"), list(lines), seeds, jobs, progress, processes=processes)
         curve.append(_curve_point(share, len(data.train.sampled(share)), on_some))
     about = describe(data)
-    comparison = Comparison(
+    return Comparison(
         entirespace=__version__,
         dataset=_counts(data, about),
         description=description_text(about),
@@ -163,10 +169,16 @@ def _compare(
         paper={name: dict(zip(HEADLINES, values, strict=True)) for name, values in PAPER_TABLE_2.items()},
         warnings=warnings,
     )
+
+
+def _write(comparison: Comparison, out: Path) -> None:
     comparison.write(out / REPORT)
     (out / "report.md").write_text(markdown(comparison, details(comparison)), encoding="utf-8")
     (out / "report.html").write_text(page(comparison), encoding="utf-8")
-    return comparison
+
+
+def _is_marked(folder: Path) -> bool:
+    return whole(folder / REPORT, "entirespace-report") is not None
 
 
 def _is_own(name: str) -> bool:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import model_validator
 
-from ..config import Config, Model, parse, read_toml, value_at, with_settings
+from ..config import Config, Model, parse, value_at, with_settings
 from ..errors import ConfigError
 from ..methods import Method
 from ..methods.named import with_parameters
+from ..toml import read_toml
 
 if TYPE_CHECKING:
     from optuna import Trial

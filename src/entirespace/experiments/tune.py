@@ -27,11 +27,12 @@ from ..config import Config, digest, dump
 from ..dataset.dataset import Dataset
 from ..dotted import flat
 from ..errors import ConfigError, DataError, RunError
+from ..folders import remove_own
 from ..methods import Method
 from ..metrics.auc import auc
 from ..metrics.losses import log_loss
 from ..metrics.values import Undefined
-from ..places import Rule, remove_own
+from ..places import Rule
 from ..progress import SILENT, Hushed, Progress
 from ..records import read_json, save_json
 from ..reports.study import OBJECTIVES, Objective, Trial, Tuned, in_one_line, markdown, plot
@@ -77,10 +78,12 @@ def tune(
     """
     optuna = _optuna()
     study = _Study(space, data, objective, seed, Path(out), progress)
-    study.open(optuna)
-    while (done := study.done()) < trials:
-        study.trial(optuna, done, trials)
-    return study.report()
+    study.check_folder()
+    with FOLDER.alone(Path(out)):
+        study.open(optuna)
+        while (done := study.done()) < trials:
+            study.trial(optuna, done, trials)
+        return study.report()
 
 
 class _Study:
@@ -103,8 +106,13 @@ class _Study:
             )
         self._click, self._conversion = part.column("click"), part.column("conversion")
 
+    def check_folder(self) -> None:
+        """Raises: RunError if the folder holds other files and no study, or the dataset."""
+        own = f"{STUDY}.partial".__eq__
+        FOLDER.begun(self._out, lambda folder: (folder / STUDY).exists(), own, [self._data.path])
+
     def open(self, optuna: Any) -> None:
-        """Begin the study, or resume that of the folder. Raises: RunError for another study or other files."""
+        """Begin the study, or resume that of the folder. Raises: RunError for another study."""
         about = {
             "format": FORMAT,
             "method": self._space.method.spec(),
@@ -115,11 +123,9 @@ class _Study:
             "space": self._space.as_dict(),
         }
         file = self._out / STUDY
-        FOLDER.begun(self._out, lambda folder: (folder / STUDY).exists(), f"{STUDY}.partial".__eq__)
         if file.exists():
             self._same(flat(_read(file)), flat(json.loads(json.dumps(about))))
         else:
-            self._out.mkdir(parents=True, exist_ok=True)
             save_json(file, about)
         self._about = about
         optuna.logging.set_verbosity(optuna.logging.WARNING)

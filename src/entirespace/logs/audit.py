@@ -59,7 +59,6 @@ REASONS: dict[str, Reason] = {
     "no_click": Reason("no impression with the key was clicked before the conversion, within the window", "left out"),
     "duplicate_impression": Reason("an earlier impression has the same values in the `unique` columns", "left out"),
     "other_part": Reason("the split assigns the row to neither train nor test", "left out"),
-    "missing_value": Reason("a field of this row is empty", "kept"),
 }
 
 
@@ -109,11 +108,16 @@ class Audit:
         self._read: dict[str, int] = {}
         self._counts: dict[str, dict[str, Count]] = {}
         self._files: dict[str, int] = {}  # file -> its number, in the order of the log
+        self._units: dict[str, str] = {}  # file -> what its rows are counted in
 
     @property
     def tables(self) -> tuple[str, ...]:
         """The tables of which rows were read."""
         return tuple(self._read)
+
+    def begin(self, file: str, unit: str) -> None:
+        """Say what the rows of a file are counted in, for examples: a "line" (the default), or a "row" of Parquet."""
+        self._units[file] = unit
 
     def read(self, table: str, rows: int) -> None:
         """Add to the number of rows read from the table, good or bad."""
@@ -152,7 +156,8 @@ class Audit:
             return
         at = (self._files.setdefault(file, len(self._files)), line or 0)
         if found.is_early(*at):
-            place = printable(file if line is None else f"{file}, line {line}", keep="")
+            unit = self._units.get(file, "line")
+            place = printable(file if line is None else f"{file}, {unit} {line}", keep="")
             words = exact(_with_why(shortened(why, 100), shortened(text, 100)))
             insort(found.first, (*at, f"{place}: {words}" if words else place))
             del found.first[EXAMPLES:]
@@ -338,7 +343,7 @@ class Quarantine:
         """Write one bad row.
 
         Args:
-            line: counts from 1.
+            line: its line, or row of a Parquet file, from 1.
             text: the raw line, with unreadable bytes escaped.
             why: what is wrong with it: "is_click = '7'". It is written before the text.
         """

@@ -84,7 +84,7 @@ class Clock:
             return
         if self._sort is None:
             self._sort = int(found.kind[there[0]])
-            self._first = f"{column[int(there[0])]} ({frame.file}, line {frame.lines[there[0]]})"
+            self._first = f"{column[int(there[0])]} ({frame.where(int(there[0]))})"
         same = found.kind == self._sort
         if self._form.time_zone is not None and self._sort != times.NUMBER:
             same |= found.kind != times.NUMBER  # the zone of times without one is known
@@ -97,7 +97,7 @@ class Clock:
                 do = 'Declare the unit of numbers and the zone of other times: time = { unit = "s", zone = "UTC" }'
             else:
                 do = 'Declare the zone of times that do not state one: time = { zone = "UTC" }'
-            raise DataError(f"all times of '{name}' must be of one sort", came, where=self._place(frame, row), do=do)
+            raise DataError(f"all times of '{name}' must be of one sort", came, where=frame.where(row), do=do)
 
     def _in_ticks(self, frame: Frame, name: str, found: times.Times) -> pl.Series:
         numbers = (found.microseconds if found.numbers is None else found.numbers).cast(pl.Float64)
@@ -109,7 +109,7 @@ class Clock:
             row = int(np.flatnonzero((found.numbers != found.numbers.floor()).fill_null(False).to_numpy())[0])
             came = f"{found.numbers[row]} has a fraction, and the first time has none: {self._first}"
             do = 'Declare the unit: time = { unit = "s" }'
-            raise DataError(f"the times of '{name}' must be whole numbers", came, where=self._place(frame, row), do=do)
+            raise DataError(f"the times of '{name}' must be whole numbers", came, where=frame.where(row), do=do)
         if self._ticks == TICKS:
             return (numbers * TICKS).cast(pl.Int64, strict=False)
         return found.microseconds
@@ -127,7 +127,7 @@ class Clock:
         if self._unit is None and len(there):
             # a count that only passes through these ranges is not a time since 1970
             self._unit = int(unit[there[0]]) if (unit[there] >= 0).all() else -1
-            self._first_of_unit = f"{numbers[int(there[0])]:.0f} ({self._place(frame, int(there[0]))})"
+            self._first_of_unit = f"{numbers[int(there[0])]:.0f} ({frame.where(int(there[0]))})"
         if self._unit is None or self._unit < 0:
             return
         other = np.flatnonzero((unit >= 0) & (unit != self._unit))
@@ -136,7 +136,7 @@ class Clock:
             first = f"the first time in {_UNITS[self._unit]}: {self._first_of_unit}"
             came = f"{numbers[row]:.0f} seems to be in {_UNITS[unit[row]]}, and {first}"
             do = "Write all times in one unit, or as timestamps or ISO 8601, which need none"
-            raise DataError(f"all times of '{name}' must have one unit", came, where=self._place(frame, row), do=do)
+            raise DataError(f"all times of '{name}' must have one unit", came, where=frame.where(row), do=do)
 
     def _explain(self, frame: Frame, name: str, column: pl.Series, read: np.ndarray, unread: np.ndarray) -> None:
         """Stop if no time could be read so far, or none of many here: their format is another. Raises: DataError."""
@@ -149,8 +149,4 @@ class Clock:
         else:
             must = f"the times of '{name}' must be numbers or ISO 8601, such as 2024-05-31 18:00:00"
             do = 'Declare their format, such as time = { format = "%m/%d/%Y" }'
-        raise DataError(must, f"'{column[row]}'", where=self._place(frame, row), do=do)
-
-    @staticmethod
-    def _place(frame: Frame, row: int) -> str:
-        return f"{frame.file}, line {frame.lines[row]}"
+        raise DataError(must, f"'{column[row]}'", where=frame.where(row), do=do)

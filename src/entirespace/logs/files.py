@@ -5,7 +5,8 @@ Every CSV column is read as text, so ids such as 007 stay as written. Parquet co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -47,6 +48,11 @@ class File:
     def is_parquet(self) -> bool:
         """Whether it is a Parquet file, and not text."""
         return self._kind == "parquet"
+
+    @property
+    def unit(self) -> str:
+        """What its rows are counted in: a "line", or a "row" of Parquet."""
+        return "row" if self.is_parquet else "line"
 
     @property
     def codec(self) -> str | None:
@@ -110,6 +116,11 @@ class Frame:
     bytes: float  # bytes of the raw file that were read, for progress
     raw_rows: int  # rows read, including those that could not be parsed
     start: int  # the line of the first row read: 2 after a header
+    unit: str = "line"  # what `lines` counts: a "line", or a "row" of Parquet
+
+    def where(self, row: int) -> str:
+        """The file and line of a row, for errors; `row` is its index, from 0."""
+        return f"{self.file}, {self.unit} {self.lines[row]}"
 
 
 def columns_of(file: File, delimiter: str, names: tuple[str, ...] | None) -> list[str]:
@@ -124,6 +135,14 @@ def columns_of(file: File, delimiter: str, names: tuple[str, ...] | None) -> lis
             return header(first_line(stream, file.name), delimiter, file.name)
     except (OSError, pa.ArrowException) as error:
         raise DataError("the file must be readable", str(error), where=file.name) from error
+
+
+def must_be_different(names: Sequence[str], used: Collection[str], file: File) -> None:
+    """Raises: DataError if two columns of a file have a name that is used."""
+    twice = sorted(name for name, n in Counter(names).items() if n > 1 and name in used)
+    if twice:
+        must = "each column of a file must have a different name"
+        raise DataError(must, f"'{twice[0]}' occurs twice", where=file.name)
 
 
 def frames(
@@ -157,7 +176,7 @@ def _parquet(file: File, columns: list[str]) -> Iterator[Frame]:
             n = batch.num_rows
             rows = frame_of(pa.table(batch), file.name)
             lines = np.arange(row + 1, row + n + 1)
-            yield Frame(rows, lines, file.name, file.size * n / total, n, row + 1)
+            yield Frame(rows, lines, file.name, file.size * n / total, n, row + 1, file.unit)
             row += n
         if row != parquet.metadata.num_rows:
             came = f"it says that it has {parquet.metadata.num_rows:,} rows, and {row:,} could be read"

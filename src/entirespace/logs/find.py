@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
@@ -65,6 +66,16 @@ def find(
     if not found:
         raise _nothing(patterns, folder, skipped)
     return list(found.values())
+
+
+def local_paths(patterns: Sequence[str], folder: Path) -> list[Path]:
+    """The files of this machine that match any pattern, also those that may not be read. A pattern may match none."""
+    found: list[Path] = []
+    for pattern in patterns:
+        with suppress(DataError):  # reading the log raises it
+            path = _path_of(pattern) if pattern.startswith("file://") else pattern
+            found += [Path(file.path) for file in ([] if "://" in path else _local(path, folder, allow_outside=True))]
+    return found
 
 
 def matches(pattern: str, name: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +10,10 @@ import numpy as np
 import polars as pl
 
 from ..core.rows import IMPRESSIONS
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError
 from ..progress import Progress
 from .audit import Audit, Quarantine
-from .files import File, Frame, columns_of, frames
+from .files import File, Frame, columns_of, frames, must_be_different
 from .find import find
 from .schema import FilesSchema
 
@@ -67,6 +66,7 @@ class TableReader:
         total, done = sum(f.size for f in files) or 1, 0.0
         self._progress.start(f"reading {name}", total, "B")
         for file in files:
+            self._audit.begin(file.name, file.unit)
             self._check_columns(name, file, table, wanted)
             for frame in frames(
                 file,
@@ -90,11 +90,7 @@ class TableReader:
     def _check_columns(self, name: str, file: File, table: FilesSchema, wanted: Mapping[str, str]) -> None:
         there = columns_of(file, table.delimiter, table.columns)
         used = set(wanted.values())
-        twice = sorted(c for c, n in Counter(there).items() if n > 1 and c in used)
-        if twice:
-            raise DataError(
-                "each column of a file must have a different name", f"'{twice[0]}' occurs twice", where=file.name
-            )
+        must_be_different(there, used, file)
         known = set(there)
         for purpose, column in wanted.items():
             if column not in known:

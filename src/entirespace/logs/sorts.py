@@ -49,4 +49,4 @@ class Sorts:
         if {found, field.quantity} == {"time", "local time"}:
             do = 'Declare the zone of times that do not state one: time = { zone = "UTC" }'
         must = f"column '{field.source}' of the number '{field.name}' must hold one sort of values"
-        raise DataError(must, came, where=f"{frame.file}, line {frame.lines[0]}", do=do)
+        raise DataError(must, came, where=frame.where(0), do=do)

@@ -96,11 +96,11 @@ class Source(Protocol):
         return None
 
 
-def refuse_orphan(file: str, line: int) -> NoReturn:
+def refuse_orphan(where: str) -> NoReturn:
     """Stop at a conversion without a click, as `OnOrphan` "error" asks. Raises: DataError, always."""
     raise DataError(
         "a conversion needs a click",
         "conversion = 1 where click = 0",
-        where=f"{file}, line {line}",
+        where=where,
         do="--on-orphan keep keeps the row with conversion = 0, --on-orphan drop leaves the row out",
     )

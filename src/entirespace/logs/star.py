@@ -233,7 +233,7 @@ class LogSource(Source):
             orphan |= happened & ~outcomes.labels[stage]
         orphan &= ~bad
         if self._on_orphan == "error" and orphan.any():
-            refuse_orphan(frame.file, int(frame.lines[orphan.argmax()]))
+            refuse_orphan(frame.where(int(orphan.argmax())))
         outcome = "left out" if self._on_orphan == "drop" else None
         self._audit.count_lines(IMPRESSIONS, "conversion_without_click", frame.file, frame.lines[orphan], outcome)
         return orphan

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from ..errors import DataError
-from .files import File, columns_of, frames
+from .files import File, columns_of, frames, must_be_different
 from .schema import TruthSchema
 
 ONE_EACH = "the truth must have one row for each impression"
@@ -24,13 +24,14 @@ class Truth:
         schema: how the files are written, and the names of their columns.
         files: CSV or Parquet.
 
-    Raises: DataError if a column is missing.
+    Raises: DataError if a column is missing, or occurs twice.
     """
 
     def __init__(self, schema: TruthSchema, files: list[File]) -> None:
         self._names, self._schema = (schema.pctr, schema.pcvr), schema
         for file in files:
             columns = columns_of(file, schema.delimiter, schema.columns)
+            must_be_different(columns, self._names, file)
             for name in self._names:
                 if name not in columns:
                     came = f"it has {', '.join(columns)}"
@@ -70,7 +71,7 @@ class Truth:
 
             def refuse(line: int, text: str, file: File = file) -> None:
                 must = "the truth must be numbers from 0 to 1"
-                raise DataError(must, f"'{text}'", where=f"{file.name}, line {line}")
+                raise DataError(must, f"'{text}'", where=f"{file.name}, {file.unit} {line}")
 
             how = self._schema
             for frame in frames(file, list(self._names), delimiter=how.delimiter, names=how.columns, bad_line=refuse):

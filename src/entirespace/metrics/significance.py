@@ -3,6 +3,7 @@
 
     seeds          `paired`: would another training give this difference? Methods are paired by seed: they have the same
                    data and the same reference CTR network. It does not test other users: the test part is the same.
+                   `unpaired` needs only means and standard deviations, and finds less.
     impressions    `delong`: would another sample of independent impressions give this difference?
     users          `delong(clusters=)`, `bootstrap`: would another sample of users give this difference? Impressions of
                    one user are not independent, so use this test on a log. It does not test other trainings.
@@ -81,6 +82,27 @@ def paired(a: Sequence[float], b: Sequence[float]) -> Paired:
         return Paired(mean, std, why, why, n)
     statistic = mean / (std / math.sqrt(n))
     return Paired(mean, std, statistic, student_p_value(statistic, n - 1), n)
+
+
+def unpaired(a: tuple[float, float, int], b: tuple[float, float, int]) -> float | Undefined:
+    """The two-sided p value of Welch's t test that two samples have the same mean.
+
+    Args:
+        a, b: the mean, the standard deviation (n - 1) and the size n of each sample.
+
+    Undefined if a sample has one value, or if neither varies.
+
+    >>> round(unpaired((0.30, 0.01, 3), (0.33, 0.01, 3)), 3)
+    0.021
+    """
+    (x, s, n), (y, r, m) = a, b
+    if min(n, m) < 2:
+        return Undefined("one seed has no standard deviation")
+    u, v = s**2 / n, r**2 / m
+    if not u + v:
+        return Undefined("neither sample varies")
+    freedom = (u + v) ** 2 / (u**2 / (n - 1) + v**2 / (m - 1))
+    return student_p_value((x - y) / math.sqrt(u + v), freedom)
 
 
 @dataclass(frozen=True)

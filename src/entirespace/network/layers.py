@@ -77,10 +77,9 @@ class Logits(nn.Linear):
 def _start(layer: nn.Linear, std: float, generator: torch.Generator) -> nn.Linear:
     """Initialise a layer that was made on device "meta".
 
-    There nn.Linear draws no initial weights; elsewhere it would draw them from the global generator.
+    There nn.Linear draws no initial weights; elsewhere it would draw them from the global generator. The parameters are
+    not made by `to_empty`, which imports torch's symbolic shapes and sympy: half a second of every process.
     """
-    layer.to_empty(device="cpu")
-    with torch.no_grad():
-        layer.weight.normal_(0.0, std, generator=generator)
-        layer.bias.zero_()
+    layer.weight = nn.Parameter(torch.empty(layer.weight.shape).normal_(0.0, std, generator=generator))
+    layer.bias = nn.Parameter(torch.zeros(layer.bias.shape))
     return layer

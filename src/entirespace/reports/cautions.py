@@ -7,15 +7,16 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..config import Config
+from ..dataset.describe import FEW, few_conversions
 from ..dotted import flat
 from ..metrics.distributions import student_quantile
+from ..metrics.significance import holm
 from ..metrics.values import Undefined
-from .findings import enumerated, for_bids, off_by
+from .findings import LEVEL, chance, enumerated, for_bids, off_by
 
 if TYPE_CHECKING:
     from .comparison import Comparison, PartCounts, TaskSpreads
 
-FEW_CONVERSIONS = 100
 FEW_SEEDS = 5
 DRIFT = 0.1
 """A base rate that differs between train and test by more than this share of itself, and by more than chance."""
@@ -39,16 +40,13 @@ def warnings(comparison: Comparison) -> list[str]:
 
 
 def _few(comparison: Comparison) -> Iterator[str]:
-    test, validation = comparison.dataset.test.conversions, comparison.dataset.validation.conversions
-    if test < FEW_CONVERSIONS:
-        yield (
-            f"Few conversions: the test part has {test:,}, fewer than {FEW_CONVERSIONS}. AUCs and calibration of the "
-            "CVR and CTCVR tasks have large errors: trust their intervals, not their order."
-        )
+    if few := few_conversions(comparison.dataset.test.conversions):
+        yield few
+    validation = comparison.dataset.validation.conversions
     chosen = [line.name for line in comparison.methods if line.candidates]
-    if chosen and comparison.select == "validation" and validation < FEW_CONVERSIONS:
+    if chosen and comparison.select == "validation" and validation < FEW:
         yield (
-            f"Few conversions: the validation part has {validation:,}, fewer than {FEW_CONVERSIONS}. "
+            f"Few conversions: the validation part has {validation:,}, fewer than {FEW}. "
             f"The parameters of {enumerated(chosen)}, which were chosen on it, are little better than a draw."
         )
     seeds = len(comparison.seeds)
@@ -59,27 +57,30 @@ def _few(comparison: Comparison) -> Iterator[str]:
 
 
 def _miscalibrated(comparison: Comparison) -> Iterator[str]:
-    """The methods whose probabilities differ from what was observed by more than chance and more than 5 %."""
-    said: list[str] = []
+    """The probabilities that differ from what was observed by more than chance and more than 5 %.
+
+    Chance: an exact Poisson test, with Holm's correction for the probabilities of all methods and tasks.
+    """
     reference = next((m for line in comparison.methods if (m := line.tasks.get("ctr_reference"))), None)
-    if shown := _off("pCTR", reference):
-        said.append(f"the reference CTR network ({shown})")
+    tested: list[tuple[str, str, TaskSpreads | None]] = [("the reference CTR network", "pCTR", reference)]
     for line in comparison.methods:
         of = {"pCTR": line.tasks.get("ctr"), "pCVR": line.tasks.get("cvr"), "pCTCVR": for_bids(line)}
-        if parts := [shown for name, metrics in of.items() if (shown := _off(name, metrics))]:
-            said.append(f"{line.label} ({', '.join(parts)})")
+        tested += [(line.label, name, metrics) for name, metrics in of.items()]
+    p_values = holm([chance(metrics) for _, _, metrics in tested])
+    said: dict[str, list[str]] = {}
+    for (who, name, metrics), p in zip(tested, p_values, strict=True):
+        ratio = off_by(metrics)
+        if metrics is not None and ratio is not None and isinstance(p, float) and p <= 1 - LEVEL:
+            least = "at least " if isinstance(metrics.pcoc, Undefined) else ""
+            said.setdefault(who, []).append(f"{name} {least}{ratio:.2f}")
     if said:
+        count = sum(isinstance(p, float) for p in p_values)
+        tests = f"all {count} tests" if count > 1 else "one test"
+        shown = "; ".join(f"{who} ({', '.join(ratios)})" for who, ratios in said.items())
         yield (
-            f"Miscalibrated by more than chance, in multiples of what was observed: {'; '.join(said)}. Calibrate "
-            "before bidding, or before a threshold is set, with entirespace evaluate --calibrate."
+            f"Miscalibrated by more than chance, with Holm's correction for {tests}, in multiples of what was observed"
+            f": {shown}. Calibrate before bidding, or before a threshold is set, with entirespace evaluate --calibrate."
         )
-
-
-def _off(name: str, metrics: TaskSpreads | None) -> str:
-    ratio = off_by(metrics)
-    if metrics is None or ratio is None:
-        return ""
-    return f"{name} {'at least ' if isinstance(metrics.pcoc, Undefined) else ''}{ratio:.2f}"
 
 
 def _drift(comparison: Comparison) -> Iterator[str]:

@@ -7,10 +7,12 @@ methods of the table: would another training, and would other users, give it aga
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..metrics.significance import holm
+from ..metrics.calibration import count_interval
+from ..metrics.distributions import poisson_p_value
+from ..metrics.significance import holm, unpaired
 from ..metrics.values import Undefined
 
 if TYPE_CHECKING:
@@ -61,6 +63,15 @@ def off_by(metrics: TaskSpreads | None, allowed: float = OFF) -> float | None:
         return None
     pcoc = low if isinstance(metrics.pcoc, Undefined) else metrics.pcoc.mean
     return pcoc if abs(pcoc - 1) > allowed else None
+
+
+def chance(metrics: TaskSpreads | None) -> float | None:
+    """The p value of the exact Poisson test that as many events are observed as are predicted; None without a test."""
+    if metrics is None or isinstance(metrics.pcoc_low, Undefined) or isinstance(metrics.positives, Undefined):
+        return None
+    observed = metrics.positives.mean
+    # the lower end of the interval of predicted/observed is predicted / (upper end of the interval of the count)
+    return poisson_p_value(observed, metrics.pcoc_low.mean * count_interval(observed)[1])
 
 
 class _Test(NamedTuple):
@@ -190,17 +201,22 @@ def _by_one_test(tests: Sequence[_Test]) -> str:
 
 def _bids(lines: Sequence[Line]) -> str:
     """The sentence on bids: of the methods that rank best in the CTCVR task, one whose probabilities are right."""
-    measured = {line.label: m for line in _eligible(lines) if (m := for_bids(line))}
+    measured = {line.label: m for line in _probable(_eligible(lines)) if (m := for_bids(line))}
     known = {label: m for label, m in measured.items() if not isinstance(m.pcoc, Undefined)}
     if not known:
         why = _reason([m.pcoc for m in measured.values()])
         return f"For bids no method can be named, because no probability can be checked: {why}."
     right = {label: m for label, m in known.items() if off_by(m, USABLE) is None and _over_seeds(m) <= USABLE}
     if not right:
-        label = min(known, key=lambda label: _distance(known[label]))
+        near, tested = _lowest_log_loss(known)
+        label = min(near, key=lambda label: _distance(near[label]))
+        which = f"the lowest log loss is that of {label}"
+        if tested or len(known) == 1:
+            among = "of the methods whose log loss no test over seeds finds worse, " if tested else ""
+            which = f"{among}the nearest are those of {label}"
         return (
-            f"For bids no method's probabilities are right: the nearest are those of {label}, whose pCTCVR is "
-            f"{_ratio(known[label])}. Calibrate before bidding.{_against_truth(lines, label)}"
+            f"For bids no method's probabilities are right: {which}, whose pCTCVR is {_ratio(known[label])}. "
+            f"Calibrate before bidding.{_against_truth(lines, label)}"
         )
     label = min(right, key=lambda label: (_log_loss(right[label]), _distance(right[label])))
     percent = max(1, math.ceil(round(100 * _distance(right[label]), 6)))
@@ -220,6 +236,34 @@ def _eligible(lines: Sequence[Line]) -> list[Line]:
     found = {test.line.name: test.difference for test in _tests(lines, reference, "ctcvr") if test.found}
     better = [line for line in lines if found.get(line.name, 0) > 0]
     return better or [line for line in lines if found.get(line.name, 0) == 0]
+
+
+def _probable(lines: Sequence[Line]) -> Sequence[Line]:
+    """The lines whose pCVR has a log loss, as it has not if it exceeds 1 (DIVISION, Eq. 2); all, if none has."""
+    found = [line for line in lines if not (m := line.tasks.get("cvr")) or not isinstance(m.log_loss, Undefined)]
+    return found or lines
+
+
+def _lowest_log_loss(known: Mapping[str, TaskSpreads]) -> tuple[dict[str, TaskSpreads], bool]:
+    """(the methods whose log loss is not worse than the lowest one, whether that was tested over seeds).
+
+    The test is Welch's, with Holm's correction for all methods. Without a test it is the one with the lowest.
+    """
+    best = min(known, key=lambda label: _log_loss(known[label]))
+    lowest, others = known[best].log_loss, [label for label in known if label != best]
+    p_values = holm([_worse(known[label].log_loss, lowest) for label in others])
+    if not any(isinstance(p, float) for p in p_values):
+        return {best: known[best]}, False
+    near = [label for label, p in zip(others, p_values, strict=True) if isinstance(p, float) and p > 1 - LEVEL]
+    return {label: known[label] for label in known if label == best or label in near}, True
+
+
+def _worse(one: OverSeeds, other: OverSeeds) -> float | None:
+    """The p value of the difference of two means over seeds; None without a test."""
+    if isinstance(one, Undefined) or isinstance(other, Undefined) or one.std is None or other.std is None:
+        return None
+    p = unpaired((one.mean, one.std, one.n), (other.mean, other.std, other.n))
+    return None if isinstance(p, Undefined) else p
 
 
 def _distance(metrics: TaskSpreads) -> float:

@@ -14,7 +14,7 @@ from .findings import AGAINST, findings, for_bids, users_holm
 from .sections import Beside, Points, Section, Table
 
 if TYPE_CHECKING:
-    from .comparison import Comparison, CurvePoint, Line, OverSeeds, TaskSpreads, TruthSpreads
+    from .comparison import Comparison, CurvePoint, Line, OverSeeds, TaskSpreads
 
 TASKS = ("cvr", "ctcvr")
 PLACES = ("clicked", "un-clicked", "all")
@@ -91,8 +91,10 @@ def tables(comparison: Comparison) -> list[Section]:
         Section("calibration", "Calibration", Beside(beside), "mean over seeds"),
     ]
     if any(line.truth for line in lines):
-        how = "mean over seeds: clicked / un-clicked / all impressions"
-        found.append(Section("truth", "pCVR against the true pCVR", _truth(lines), how))
+        beside = [
+            Section(f"truth {place}", f"{place} impressions".capitalize(), _truth(lines, place)) for place in PLACES
+        ]
+        found.append(Section("truth", "pCVR against the true pCVR", Beside(beside), "mean over seeds"))
     if any(line.candidates for line in lines):
         part = "test" if comparison.select == "paper" else "validation"
         how = f"chosen by mean CTCVR AUC on the {part} part"
@@ -201,7 +203,7 @@ def _calibration(labels: Sequence[str], measured: Sequence[TaskSpreads | None]) 
         rows.append(
             [
                 label,
-                _mean(m and m.log_loss, ".5f"),
+                _with_std(m and m.log_loss, ".5f"),
                 _mean(m and m.normalised_entropy, ".4f"),
                 _mean(m and m.brier, ".6f"),
                 _mean(m and m.ece, ".6f"),
@@ -218,23 +220,20 @@ def _mean(metric: OverSeeds | None, form: str, scale: float = 1) -> str:
     return "undefined" if metric is None or isinstance(metric, Undefined) else format(scale * metric.mean, form)
 
 
-def _truth(lines: Sequence[Line]) -> Table:
-    def places(line: Line) -> list[TruthSpreads]:
-        return [line.truth[where] for where in PLACES]
+def _with_std(metric: OverSeeds | None, form: str) -> str:
+    std = None if metric is None or isinstance(metric, Undefined) else metric.std
+    return _mean(metric, form) + ("" if std is None else f"±{std:{form}}")
 
+
+def _truth(lines: Sequence[Line], place: str) -> Table:
+    """pCVR against the true pCVR on the impressions of one place."""
+    known = {line.label: line.truth[place] for line in lines if line.truth}
     rows = [
-        [
-            line.label,
-            " / ".join(_mean(m.rank_correlation, ".3f") for m in places(line)),
-            " / ".join(_mean(m.log_loss, ".5f") for m in places(line)),
-            " / ".join(_mean(m.mean, ".4f") for m in places(line)),
-        ]
-        for line in lines
-        if line.truth
+        [label, _mean(m.rank_correlation, ".3f"), _mean(m.log_loss, ".5f"), _mean(m.mean, ".4f")]
+        for label, m in known.items()
     ]
-    known = places(next(line for line in lines if line.truth))
-    least = " / ".join(_mean(m.log_loss_of_truth, ".5f") for m in known)
-    rows.append(["the true pCVR", "1 / 1 / 1", least, " / ".join(_mean(m.true_mean, ".4f") for m in known)])
+    true = next(iter(known.values()))
+    rows.append(["the true pCVR", "1", _mean(true.log_loss_of_truth, ".5f"), _mean(true.true_mean, ".4f")])
     return Table(["method", "rank correlation", "log loss", "mean pCVR"], rows)
 
 

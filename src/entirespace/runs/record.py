@@ -11,12 +11,12 @@ from typing import Any, ClassVar, Literal
 from ..config import Model
 from ..errors import RunError
 from ..features.layout import LAYOUT, VOCABULARY, link_layout
-from ..places import foreign, listed, remove_own
+from ..folders import LOCK, foreign, listed, remove_own
 from ..records import Record, link_or_copy
 
 RUN, METRICS, WEIGHTS, REFERENCE = "run.json", "metrics.jsonl", "weights.safetensors", "reference"
 CALIBRATION, TENSORBOARD, MLFLOW = "calibration.json", "tensorboard", "mlflow.json"
-_FILES = (RUN, LAYOUT, METRICS, WEIGHTS, CALIBRATION, MLFLOW, f"{VOCABULARY}/", f"{TENSORBOARD}/", "")
+_FILES = (RUN, LAYOUT, METRICS, WEIGHTS, CALIBRATION, MLFLOW, LOCK, f"{VOCABULARY}/", f"{TENSORBOARD}/", "")
 _PATTERN = rf"step-\d+\.safetensors|{VOCABULARY}/.+\.parquet|{TENSORBOARD}/events\.out\.tfevents\.[^/]*|\.tmp\w{{6}}"
 # .tmp: what safetensors writes to before it renames the file
 

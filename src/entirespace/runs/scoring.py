@@ -67,14 +67,16 @@ def score(
         bad_rows: a row that cannot be read ends the work (error), or gets empty scores (empty).
         format, out_format: of the rows and of `out`, where a file's ending does not say it.
         delimiter, columns: CSV: what stands between two columns; the names of the columns where there is no header.
-        force: replace a file that is at `out` already. A file that is read, or is the run's, is never replaced.
+        force: replace a file that is at `out` already. A file that is read, or is the run's or its reference's,
+            is never replaced.
 
     Raises: DataError with file and line for a row that cannot be read, for a missing column, and for a column that has
     the name of one that is added.
     """
     tables = tables or {}
     inputs = [Path(name) for name in (*files, *tables.values()) if name != STDIN]
-    inputs += [path for path in run.folder.rglob("*") if is_of_a_run(path.relative_to(run.folder).as_posix())]
+    for folder in (one.folder for one in (run, run.reference) if one is not None):
+        inputs += [path for path in folder.rglob("*") if is_of_a_run(path.relative_to(folder).as_posix())]
     done, total = Scored(), _bytes(files)
     kind = out_format or (format if out == STDIN else None)
     with RowWriter(out, kind, replace=force, inputs=inputs) as writer:

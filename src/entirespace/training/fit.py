@@ -7,6 +7,7 @@ import math
 import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -41,7 +42,7 @@ from ..runs.record import (
 )
 from ..runs.run import Run
 from .baseline import base_rate_loss, judge, lower
-from .folder import cut_metrics, difference, refuse_foreign
+from .folder import FOLDER, cut_metrics, difference, is_finished, refuse_foreign
 from .learner import Learner
 from .needs import check_labels, check_memory, warnings_of
 from .tracking import UNTRACKED, Tracker
@@ -81,9 +82,10 @@ def fit(
         out: the run's folder; an interrupted training in it is resumed. Absent: a temporary one, deleted with the run.
         tracker: receives the scalars that metrics.jsonl receives. An error that it raises ends training.
 
-    Raises: ConfigError if `given` lacks what the method reads, or has more. RunError if the folder holds another run or
-    other files, or if training diverges: the loss is no longer finite, or the best one is more than ten times that of
-    predicting the base rates. DataError if the training part lacks a label that the method learns from.
+    Raises: ConfigError if `given` lacks what the method reads, or has more. RunError if the folder holds another run,
+    other files or what is read, if another process trains in it, or if training diverges: the loss is no longer finite,
+    or the best one is more than ten times that of predicting the base rates. DataError if the training part lacks a
+    label that the method learns from.
     """
     config = config or Config()
     train = train.sampled(config.training.share)
@@ -165,6 +167,12 @@ class _Trainer:
 
     def run(self) -> Run:
         """Train from the start or from the folder's checkpoint. A finished run is only opened."""
+        read = (run for run in (self._start, self._reference, *self._given.values()) if run is not None)
+        refuse_foreign(self._out, [self._train.dataset.path, *(run.folder for run in read)])
+        with nullcontext() if is_finished(self._out) else FOLDER.alone(self._out):
+            return self._trained()
+
+    def _trained(self) -> Run:
         if not self._prepare_folder():
             return Run.open(self._out, reference=self._reference, method=self._method)
         settings = self._config.training
@@ -357,12 +365,10 @@ class _Trainer:
     def _prepare_folder(self) -> bool:
         """Set up a new folder, or read the position of the run in it. Returns False if that run is finished.
 
-        Raises: RunError if the folder holds other files, or a run that was trained from something else.
+        Raises: RunError if the folder holds a run that was trained from something else.
         """
-        refuse_foreign(self._out)
         there = RunRecord.open(self._out) if (self._out / RUN).exists() else None
         if there is None or (there.status == "training" and there.last is None):
-            self._out.mkdir(parents=True, exist_ok=True)
             self._write_record()  # from now on the folder is a run's, and the run's files in it may be replaced
             (self._out / METRICS).unlink(missing_ok=True)
             link_layout(self._train.dataset.path, self._out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,24 @@ from ..runs.record import REFERENCE, RUN, RunRecord, is_of_a_run
 FOLDER = Rule("a run's folder must be new, empty or hold a run", RunError)
 
 
-def refuse_foreign(out: Path) -> None:
+def refuse_foreign(out: Path, inputs: Iterable[Path] = ()) -> None:
     """Raises: RunError if `out` is a file, a link to nothing, or a folder with other files and no run of this format.
 
-    The run of the reference CTR network may be there before run.json.
+    The run of the reference CTR network may be there before run.json. None of the inputs, which are read, may be in the
+    folder, except that run.
     """
+    reference = (out / REFERENCE).resolve()
+    others = [path for path in inputs if path.resolve() != reference]
 
     def own(name: str) -> bool:
         return name == f"{RUN}.partial" or (name.startswith(f"{REFERENCE}/") and is_of_a_run(name))
 
-    FOLDER.begun(out, lambda folder: (folder / RUN).exists() and bool(RunRecord.open(out)), own)
+    FOLDER.begun(out, lambda folder: (folder / RUN).exists() and bool(RunRecord.open(out)), own, others)
+
+
+def is_finished(out: Path) -> bool:
+    """Whether a folder holds a finished run, which is only opened."""
+    return (out / RUN).exists() and RunRecord.open(out).status == "finished"
 
 
 def difference(theirs: Any, mine: Any, path: str = "") -> str:

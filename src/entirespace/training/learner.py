@@ -16,6 +16,7 @@ from ..network import Heads
 from ..runs.checkpoint import prefixed, unprefixed
 from ..runs.run import Run, build_network
 from .embedding_kernels import KernelLookups
+from .optimizer.dense_adam import DenseAdam
 from .optimizer.row_adam import RowAdam
 from .start import start_from
 
@@ -48,7 +49,7 @@ class Learner:
         if self.device == "cpu":
             self.network.lookups = KernelLookups()
         options: dict[str, Any] = {"lr": adam.learning_rate, "betas": (adam.beta1, adam.beta2), "eps": adam.epsilon}
-        self._towers = torch.optim.Adam(self.network.parameters(), **options, fused=True)
+        self._towers = DenseAdam(self.network.parameters(), **options)
         self._rows = {
             name: RowAdam(self.network.embedding(name).weight, **options, lazy=adam.lazy)
             for name in self.network.embeddings
@@ -89,16 +90,11 @@ class Learner:
         tensors = prefixed("network.", self.network.state_dict())
         for name, rows in self._rows.items():
             tensors |= prefixed(f"rows.{name}.", rows.state())
-        for i, state in self._towers.state_dict()["state"].items():
-            tensors |= prefixed(f"towers.{i}.", state)
-        return tensors
+        return tensors | prefixed("towers.", self._towers.state())
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Restore the `state()` of another learner. Raises: ValueError as `RowAdam.load`."""
         self.network.load_state_dict(unprefixed("network.", tensors))
         for name, rows in self._rows.items():
             rows.load(unprefixed(f"rows.{name}.", tensors))
-        state = self._towers.state_dict()
-        for i in range(len(state["param_groups"][0]["params"])):
-            state["state"][i] = unprefixed(f"towers.{i}.", tensors)
-        self._towers.load_state_dict(state)
+        self._towers.load(unprefixed("towers.", tensors))

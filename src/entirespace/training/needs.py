@@ -13,7 +13,6 @@ from ..methods._method import Method
 
 DO = "Check the labels of the schema and the split with `entirespace describe`, or use a longer log"
 LARGEST = 5  # fields that are named
-FEW = 100  # conversions of the test part: a warning if there are fewer
 
 
 def check_labels(method: Method, train: Part) -> None:
@@ -80,12 +79,3 @@ def _warnings(data: Dataset) -> Iterator[str]:
             if not reached:
                 yield f"The validation part has no {stage}: when training should stop cannot be told by {stage}s."
     yield from data.manifest.audit.get("warnings", ())
-
-
-def warnings_of_test(data: Dataset) -> Iterator[str]:
-    """What makes the metrics of the test part uncertain, to be said before hours of training."""
-    conversions = data.test.counts["conversion"]
-    if not conversions:
-        yield "The test part has no conversion: the CVR and CTCVR tasks cannot be measured on it."
-    elif conversions < FEW:
-        yield f"The test part has {conversions:,} conversions, fewer than {FEW}: differences of AUC are mostly chance."

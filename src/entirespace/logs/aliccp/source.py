@@ -169,7 +169,7 @@ class AliCCPSource(Source):
     def _orphans(self, chunk: Chunk) -> None:
         """Count the lines that `drop_orphans` left out of the chunk, or raise an error if that was asked for."""
         if len(chunk.orphans) and self._on_orphan == "error":
-            refuse_orphan(chunk.file.name, int(chunk.orphans[0]))
+            refuse_orphan(f"{chunk.file.name}, line {int(chunk.orphans[0])}")
         self._count(chunk, "conversion_without_click", chunk.orphans, "left out")
 
     def _count(self, chunk: Chunk, reason: str, lines: np.ndarray, outcome: Outcome | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The schema file of a log (docs/formats.md).
+"""The schema file of a log (docs/schema.md).
 
 log      the whole file: impressions, side tables, conversions, split, roles, truth
 tables   the tables and their files

@@ -9,9 +9,10 @@ from typing import Self
 from pydantic import Field as Value
 from pydantic import model_validator
 
-from ...config import Model, parse, read_toml
+from ...config import Model, parse
 from ...core.rows import IMPRESSIONS, Field
 from ...features.layout import Key
+from ...toml import read_toml
 from .fields import Name
 from .labels import STAGES
 from .split import SplitSchema
@@ -102,6 +103,11 @@ class Schema(Model):
 
     def _all(self) -> list[TableSchema]:
         return [self.impressions, *self.tables.values()]
+
+    def files(self) -> tuple[str, ...]:
+        """The paths and patterns of the files of all tables."""
+        others = (table for table in (self.conversions, self.truth) if table is not None)
+        return tuple(name for table in (*self._all(), *others) for name in table.files)
 
     def fields(self) -> tuple[Field, ...]:
         """The fields of x in the order of the schema: those of the impressions first, then those of each side table."""
