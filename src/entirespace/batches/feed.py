@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -14,28 +14,18 @@ from torch import Tensor
 from ..config import NetworkConfig
 from ..core.labels import Labels, Samples
 from ..core.rows import IMPRESSIONS, PlacedField, Ragged, Rows
-from ..dataset.dataset import Part
+from ..dataset.dataset import Dataset, Part
 from ..features.chosen import ChosenFields
 from ..features.encoders import buckets_of, pairs_of
+from ..features.frames import FrameEncoder
 from ..kernels.compact import Compactor
 from .batch import Batch, Group
 
 Sampling = Callable[[Labels, np.random.Generator], np.ndarray | Samples]
 """(labels of n impressions, rng) -> int (n,), how often each occurs in this epoch; or samples with other labels."""
 
-
-class Source(Protocol):
-    """A dataset, or the encoder of data frames."""
-
-    @property
-    def fields(self) -> tuple[PlacedField, ...]:
-        """The fields that its rows have."""
-        ...
-
-    @property
-    def tables(self) -> Mapping[str, Mapping[str, Ragged]]:
-        """Side table -> field -> the bags of all its rows. Row 0 is the empty row."""
-        ...
+Source = Dataset | FrameEncoder
+"""What encodes impressions: it knows their fields, and holds the side tables."""
 
 
 class Feed:
@@ -44,7 +34,7 @@ class Feed:
     Only one thread at a time may use a feed.
 
     Args:
-        source: holds the fields of the impressions and the side tables.
+        source: of the impressions.
         chosen: the fields that the network reads.
     """
 
@@ -64,7 +54,7 @@ class Feed:
         """The feed of a dataset or an encoder. It is made once, and kept in memory as long as the source object.
 
         Args:
-            source: holds the fields of the impressions and the side tables.
+            source: of the impressions.
             chosen: the fields that the network reads. Absent: all, with numbers as buckets.
         """
         chosen = chosen or ChosenFields.of(source.fields, NetworkConfig())
@@ -83,10 +73,13 @@ class Feed:
             else:
                 used, inverse = self._used[name](rows.links[name])
                 content, expand, size = table.content, torch.from_numpy(inverse), len(used)
-            found += ((ids, expand, size, name) for ids in table.ids(content, used, size))
+            found += [(ids, expand, size, name) for ids in table.ids(content, used, size)]
         distinct, position = self._compactor(np.concatenate([ids.rows for ids, *_ in found]))
         positions = torch.from_numpy(position).split([len(ids.rows) for ids, *_ in found])
-        groups = tuple(ids.group(part, *of) for part, (ids, *of) in zip(positions, found, strict=True))
+        groups = tuple(
+            ids.group(part, expand, size, name)
+            for part, (ids, expand, size, name) in zip(positions, found, strict=True)
+        )
         made, labels = Batch(len(rows), torch.from_numpy(distinct), groups), rows.labels
         if labels is None:
             return made
@@ -286,7 +279,7 @@ class _Fields:
         return rows
 
     def pairs_in(self, content: Mapping[str, Ragged]) -> tuple[np.ndarray, np.ndarray]:
-        """The two embedding rows of each number, and their weights. Shape: -> int64 (n, F_g, 2), float32 (n, F_g, 2)."""
+        """The two embedding rows of each number, and their weights. Shape: -> int64 and float32 (n, F_g, 2)."""
         positions = np.empty((len(content[self.fields[0].name]) if self.fields else 0, len(self.fields)), np.float32)
         for i, f in enumerate(self.fields):
             positions[:, i] = content[f.name].values

@@ -208,10 +208,9 @@ class BatchFields(Fields):
         if group.offsets is None:  # row-major
             each = 2 if group.pairs else 1
             offsets = torch.arange(0, each * m + 1, each, device=group.position.device)
-            position, weights = (
-                None if x is None else x.view(m, len(group.fields), each)[:, k].flatten()
-                for x in (group.position, group.weights)
-            )
+            shape = m, len(group.fields), each
+            position = group.position.view(shape)[:, k].flatten()
+            weights = None if group.weights is None else group.weights.view(shape)[:, k].flatten()
         else:  # field-major
             offsets = group.offsets[k * m : (k + 1) * m + 1]
             here = slice(int(offsets[0]), int(offsets[-1]))

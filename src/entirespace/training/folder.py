@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ..config import Config
+from ..dotted import merged
 from ..errors import RunError
 from ..places import Rule
 from ..runs.record import REFERENCE, RUN, RunRecord, is_of_a_run
@@ -23,6 +25,11 @@ def refuse_foreign(out: Path) -> None:
         return name == f"{RUN}.partial" or (name.startswith(f"{REFERENCE}/") and is_of_a_run(name))
 
     FOLDER.begun(out, lambda folder: (folder / RUN).exists() and bool(RunRecord.open(out)), own)
+
+
+def completed(config: dict[str, Any], like: Config) -> dict[str, Any]:
+    """A recorded configuration, with the defaults of the settings that were added since it was recorded."""
+    return merged(type(like)().model_dump(mode="json"), config)
 
 
 def difference(theirs: Any, mine: Any, path: str = "") -> str:
