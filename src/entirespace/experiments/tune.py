@@ -122,7 +122,7 @@ class _Study:
         FOLDER.begun(self._out, lambda folder: (folder / STUDY).exists(), f"{STUDY}.partial".__eq__)
         if file.exists():
             there = _read(file)
-            there["config"] = completed(there["config"], self._space.config)
+            there["config"] = completed(there.get("config", {}), self._space.config)
             self._same(flat(there), flat(json.loads(json.dumps(about))))
         else:
             self._out.mkdir(parents=True, exist_ok=True)
