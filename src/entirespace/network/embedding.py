@@ -80,4 +80,4 @@ def pool(rows: Tensor, group: Group, lookups: Lookups = TORCH) -> Tensor:
         return values.view(group.size, width)
     # NOTE[UNSAID]: Figure 2 says "pooling". A sum depends on how many ids there are and on their weights.
     bags = lookups.pool(rows, group.position, group.offsets, weights)  # (F_g * m, D), field-major
-    return bags.view(len(group.fields), group.size, -1).transpose(0, 1).reshape(group.size, width)
+    return bags.view(len(group.fields), group.size, rows.shape[1]).transpose(0, 1).reshape(group.size, width)
