@@ -64,7 +64,9 @@ def main() -> None:
 def prepared(log: Path, numbers: int, star: bool) -> Dataset:
     """The log with so many fields of numbers, half of them the user's."""
     rng = np.random.default_rng(0)
-    impressions = pl.read_parquet(log / "impressions-*.parquet").select("time_ms", "click", "conversion", "common", *IDS)
+    impressions = pl.read_parquet(log / "impressions-*.parquet").select(
+        "time_ms", "click", "conversion", "common", *IDS
+    )
     users = pl.read_parquet(log / "common.parquet").select("common", *USER)
     mine, theirs = ([f"{of}_{i}" for i in range(numbers // 2)] for of in ("item_rate", "user_rate"))
     of_items = rng.normal(size=(int(impressions["item_id"].max()) + 1, len(mine)))  # type: ignore[arg-type]

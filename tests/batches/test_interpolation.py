@@ -185,7 +185,8 @@ def test_a_side_table_row_occurs_once(data, chunk):
     side = [g for g in batch.groups if g.expand is not None]
     assert [(g.pairs, g.size) for g in side] == [(False, 13), (True, 13)]  # 12 users, and the empty row
     assert torch.equal(*(g.expand for g in side))
-    assert [i.fields for i in BatchFields(torch.zeros(len(batch.rows), D), batch).inputs][0] == side[0].fields + side[1].fields
+    first, _ = BatchFields(torch.zeros(len(batch.rows), D), batch).inputs
+    assert first.fields == side[0].fields + side[1].fields
 
 
 def test_buckets_are_the_integer_parts_of_positions(data, chunk, weight):
