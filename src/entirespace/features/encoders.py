@@ -130,7 +130,7 @@ class Knots:
     Bucket k = 1 .. E + 1 holds the numbers above knot k - 1, up to and including knot k. A number's position is k + t:
     its bucket k, and the share t of the way from knot k - 1 to knot k, in [0, 1). The first and the last bucket have a
     knot at one end only. There t is fixed: just below 1 in the first, 0 in the last. So linear interpolation between
-    the embedding rows k and k + 1 is continuous at every knot.
+    the embedding rows k and k + 1 is continuous at every knot. `pairs_of` gives these rows and their weights.
 
     >>> Knots(np.array([0.0, 10.0])).encode(np.array([5.0, 11.0, np.nan]))
     array([2.5, 3. , 0. ], dtype=float32)
