@@ -29,7 +29,7 @@ class Group:
     expand: Tensor | None  # int64 (B,): which of the m rows each impression has; None: m == B, row i is impression i
     size: int  # m
     table: str  # the table's name; all groups of one side table have equal `expand`
-    pairs: bool = False
+    pairs: bool = False  # each row has two ids of a field
 
     def to(self, device: torch.device | str) -> Group:
         """The same group on a device."""
