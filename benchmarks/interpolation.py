@@ -32,7 +32,7 @@ IDS = ("item_id", "category", "shop", "brand", "scenario")  # of an impression
 USER = ("user_id", "profile", "group", "age", "occupation")
 STEPS = 4  # of a turn
 
-TEXT = """Milliseconds of a training step of ESMM, the paper's network, with `network.numbers` = "bucket" and "interpolate":
+TEXT = """Milliseconds of a training step of ESMM with `network.numbers` = "bucket" and "interpolate":
 from encoded rows in memory to Adam. A simulated log: ten fields of ids, and numbers with 32 buckets such as rates of
 ids. The user's fields are columns of the impressions, or a side table. The two take turns of four steps; the ratio is
 the median over pairs of turns."""
