@@ -79,6 +79,12 @@ class NetworkConfig(Model):
     """D: the length of an embedding row (paper: 18)."""
     embedding_std: float = Field(default=0.01, ge=0)
     """Standard deviation of the embedding's initial values; row 0, "unseen", starts at zero."""
+    numbers: Literal["bucket", "interpolate"] = "bucket"
+    """How a number is read: bucket takes the row of its bucket; interpolate mixes the rows at the knots beside it."""
+    history: bool = True
+    """Read the fields of the dataset's history: click and conversion rates of ids. false: leave them out."""
+    exclude: tuple[str, ...] = ()
+    """Fields that the network does not read, such as ["user_id"]; its embedding has no rows for them."""
     tower: Tower = MLPTowerConfig()
     """The network above the embedding that computes a head's probability; each head has its own tower."""
     trunk: Trunk = NoTrunkConfig()

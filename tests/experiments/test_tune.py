@@ -246,6 +246,21 @@ def test_a_space_that_cannot_be_searched_is_refused_before_training(line, said, 
     assert "space.toml" in str(error.value)
 
 
+def test_fields_and_numbers_are_searched_and_checked_before_a_study_begins(dataset, brief, tmp_path):
+    (tmp_path / "space.toml").write_text(
+        'network.exclude = { choices = [["user_id"], []] }\nnetwork.numbers = { choices = ["interpolate"] }\n'
+    )
+    space = Space(ESMM(), brief, read_space(tmp_path / "space.toml"))
+    study = tune(space, dataset, trials=2, out=tmp_path / "study")
+    assert {tuple(t.values["network.exclude"]) for t in study.trials} <= {("user_id",), ()}
+    assert {t.values["network.numbers"] for t in study.trials} == {"interpolate"}
+    (tmp_path / "space.toml").write_text('network.exclude = { choices = [[], ["usr_id"]] }')
+    wrong = Space(ESMM(), brief, read_space(tmp_path / "space.toml"))
+    with pytest.raises(ConfigError, match="Did you mean 'user_id'"):
+        tune(wrong, dataset, out=tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
 def test_errors_name_what_to_do(studied, dataset, brief, tmp_path, monkeypatch):
     out, _ = studied
     space = Space(ESMM(), brief, SETTINGS)

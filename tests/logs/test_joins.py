@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from entirespace.config import Config
 from entirespace.dataset.prepare import prepare
 from entirespace.errors import DataError
 from entirespace.training.needs import warnings_of
@@ -64,7 +65,7 @@ def test_a_join_that_many_miss_is_a_warning_until_the_report(tmp_path: Path) -> 
     data = prepare(raw / "schema.toml", raw, tmp_path / "out", progress=Listening())
     (warning,) = said
     assert "2 of 10 impressions with a key have no row in the side table 'user'" in warning
-    assert warning in warnings_of(data)
+    assert warning in warnings_of(data, Config())
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+import entirespace as es
 from entirespace.batches.feed import Feed
 from entirespace.config import (
     Config,
@@ -31,6 +32,7 @@ from entirespace.config import (
 )
 from entirespace.dataset.dataset import Dataset
 from entirespace.errors import ConfigError
+from entirespace.features.chosen import ChosenFields
 from entirespace.methods import DIVISION, ESMM, Method
 from entirespace.network.fields import Fields, FieldShape, VectorFields
 from entirespace.network.layers import Logits, ReLULayers, linear
@@ -217,6 +219,26 @@ def test_attention_reads_ids_and_cannot_be_on_a_trunk(dataset: Dataset, quick: C
     unknown = {"tower": {"kind": "attention", "history": "categry", "target": "category"}}
     with pytest.raises(ConfigError, match="Did you mean 'category'"):
         Learner(ESMM(), dataset, config(quick, **unknown), seed=0)
+
+
+def test_own_parts_read_numbers_that_are_interpolated(quick: Config) -> None:
+    """Attention over the two rows of a number learns what a step function cannot say."""
+    rng = np.random.default_rng(0)
+    n = 600
+    price, item = rng.normal(size=n), rng.integers(0, 5, n)
+    y = rng.random(n) < 1 / (1 + np.exp(-2 * price))
+    frame = {"y": y.astype(int), "z": (y & (rng.random(n) < 0.5)).astype(int), "price": price, "item": item}
+    fields = {"item": "id", "price": {"kind": "number", "buckets": 5}}
+    data = es.from_frame(frame, click="y", conversion="z", fields=fields, train=0.9, validation=0)
+    attention = {"kind": "attention", "history": "price", "target": "item"}
+    for network in ({"tower": attention}, CROSS, MMOE):
+        own = config(quick, **network, numbers="interpolate")
+        learner = Learner(ESMM(), data, own, seed=0)
+        feed = Feed.of(data, ChosenFields.of(data.layout.fields, own.network))
+        batch = feed.batch(next(data.train.chunks()).take(np.arange(256)))
+        assert any(group.pairs for group in batch.groups)
+        losses = [learner.step(batch)[0].item() for _ in range(30)]
+        assert losses[-1] < losses[0] - 0.005
 
 
 def test_bfloat16_does_not_round_logits(dataset: Dataset, quick: Config) -> None:

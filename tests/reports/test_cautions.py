@@ -109,6 +109,8 @@ def test_drift_of_base_rates() -> None:
 def test_unseen_ids() -> None:
     (found,) = warned(with_counts(unseen={"user": 0.34, "item": 0.05}))
     assert "34 % of the ids of 'user' are not in the training part" in found
+    read = with_counts(unseen={"user": 0.34, "item": 0.05})
+    assert not warned(read.model_copy(update={"config": {"network": {"exclude": ["user"]}}}))[:-1], "it is not read"
     many = warned(with_counts(unseen={f"f{i}": 0.5 for i in range(8)}))[0]
     assert "'f4'" in many
     assert "and 3 more fields" in many

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import entirespace as es
+from entirespace.config import Config
 from entirespace.core.labels import Counts
 from entirespace.dataset.dataset import Dataset
 from entirespace.errors import ConfigError, DataError, RunError
@@ -76,7 +77,7 @@ def test_what_is_not_learned_need_not_occur() -> None:
 
 def test_a_part_without_outcomes_is_a_warning() -> None:
     data = made(40, HALF, (np.arange(40) < 8) & (np.arange(40) % 4 == 0))
-    assert warnings_of(data) == (
+    assert warnings_of(data, Config()) == (
         "The validation part has no conversion: when training should stop cannot be told by conversions.",
     )
 
@@ -174,7 +175,7 @@ def test_a_field_that_is_an_outcome_is_found(columns, found) -> None:
 
 def test_few_positives_do_not_tell() -> None:
     data = leaking(60, item=lambda y, z, rng: y.astype(int))
-    assert warnings_of(data) == ()
+    assert warnings_of(data, Config()) == ()
 
 
 def test_a_field_of_a_side_table_that_is_an_outcome_is_found() -> None:

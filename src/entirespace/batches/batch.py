@@ -13,20 +13,23 @@ from ..core.labels import stage_of
 
 @dataclass(frozen=True)
 class Group:
-    """F_g fields of m rows of one table: either all its fields with one id per row, or all its fields of bags.
+    """F_g fields of m rows of one table: all its fields of one of three kinds.
 
     One id per row: n = m * F_g positions, row-major. Those of row i are `position[i * F_g:(i + 1) * F_g]`.
+    Pairs: numbers, if network.numbers is "interpolate". As before, but two ids in place of one, so n = 2 * m * F_g: a
+    number at k + t reads the rows k and k + 1 with weights 1 - t and t.
     Bags: field-major. The bag of field f and row i is `position[offsets[b]:offsets[b + 1]]` with b = f * m + i; it may
     be empty.
     """
 
-    fields: tuple[int, ...]  # F_g indices into Dataset.fields
+    fields: tuple[int, ...]  # F_g indices into the fields that the network reads
     position: Tensor  # int64 (n,): for each id, the index of its embedding row in Batch.rows
-    offsets: Tensor | None  # int64 (F_g * m + 1,), offsets[0] == 0; None: one id per row
+    offsets: Tensor | None  # int64 (F_g * m + 1,), offsets[0] == 0; None: one id per row, or pairs
     weights: Tensor | None  # float32 (n,); None: every weight is 1
     expand: Tensor | None  # int64 (B,): which of the m rows each impression has; None: m == B, row i is impression i
     size: int  # m
-    table: str  # the table's name; the two groups of one side table have equal `expand`
+    table: str  # the table's name; all groups of one side table have equal `expand`
+    pairs: bool = False  # each row has two ids of a field
 
     def to(self, device: torch.device | str) -> Group:
         """The same group on a device."""

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..config import NetworkConfig
 from ..core.labels import Labels, Samples
 from ..core.rows import IMPRESSIONS, PlacedField, Ragged, Rows
 from ..dataset.dataset import Dataset, Part
-from ..features.encoders import buckets_of
+from ..features.chosen import ChosenFields
+from ..features.encoders import buckets_of, pairs_of
+from ..features.frames import FrameEncoder
 from ..kernels.compact import Compactor
 from .batch import Batch, Group
 
 Sampling = Callable[[Labels, np.random.Generator], np.ndarray | Samples]
 """(labels of n impressions, rng) -> int (n,), how often each occurs in this epoch; or samples with other labels."""
+
+Source = Dataset | FrameEncoder
+"""What encodes impressions: it knows their fields, and holds the side tables."""
 
 
 class Feed:
@@ -27,33 +34,38 @@ class Feed:
     Only one thread at a time may use a feed.
 
     Args:
-        fields: all fields, in the layout's order.
-        tables: side table -> field -> the bags of all its rows. Row 0 is the empty row.
-        rows: the number of rows of the embedding table.
+        source: of the impressions.
+        chosen: the fields that the network reads.
     """
 
-    def __init__(self, fields: Sequence[PlacedField], tables: Mapping[str, Mapping[str, Ragged]], rows: int) -> None:
+    def __init__(self, source: Source, chosen: ChosenFields) -> None:
+        fields, interpolate = chosen.placed(source.fields), chosen.numbers == "interpolate"
         self._tables = {
-            table: _TableFields(fields, table, content)
-            for table, content in ((IMPRESSIONS, None), *tables.items())
+            table: _TableFields(fields, table, content, interpolate)
+            for table, content in ((IMPRESSIONS, None), *source.tables.items())
             if any(f.table == table for f in fields)
         }
-        self._compactor = Compactor(rows)
+        self._compactor = Compactor(chosen.rows)
         self._used = {name: Compactor(table.rows) for name, table in self._tables.items() if name != IMPRESSIONS}
         self._widest = max(self._used, key=lambda name: self._tables[name].ids_a_row, default=None)
 
     @staticmethod
-    def of(dataset: Dataset) -> Feed:
-        """The feed of a dataset. It is made once, and kept in memory as long as the dataset object."""
-        if dataset not in _feeds:
-            _feeds[dataset] = Feed(dataset.fields, dataset.tables, dataset.rows)
-        return _feeds[dataset]
+    def of(source: Source, chosen: ChosenFields | None = None) -> Feed:
+        """The feed of a dataset or an encoder. It is made once, and kept in memory as long as the source object.
+
+        Args:
+            source: of the impressions.
+            chosen: the fields that the network reads. Absent: all, with numbers as buckets.
+        """
+        chosen = chosen or ChosenFields.of(source.fields, NetworkConfig())
+        feeds = _feeds.setdefault(source, {})
+        if chosen not in feeds:
+            feeds[chosen] = Feed(source, chosen)
+        return feeds[chosen]
 
     def batch(self, rows: Rows) -> Batch:
         """The batch of the given impressions. Shape: Rows of B -> Batch of B."""
-        ids: list[np.ndarray] = []
-        groups: list[Callable[[Tensor], Group]] = []
-        taken = 0
+        found: list[tuple[_Ids, Tensor | None, int, str]] = []
         for name, table in self._tables.items():
             if name == IMPRESSIONS:
                 content, used, expand = rows.fields, None, None
@@ -61,14 +73,14 @@ class Feed:
             else:
                 used, inverse = self._used[name](rows.links[name])
                 content, expand, size = table.content, torch.from_numpy(inverse), len(used)
-            for fields, flat, offsets, weights in table.groups(content, used, size):
-                ids.append(flat)
-                place = slice(taken, taken + len(flat))
-                taken += len(flat)
-                groups.append(_group(fields, place, offsets, weights, expand, size, name))
-        distinct, position = self._compactor(np.concatenate(ids) if ids else np.zeros(0, np.int64))
-        positions, labels = torch.from_numpy(position), rows.labels
-        made = Batch(len(rows), torch.from_numpy(distinct), tuple(group(positions) for group in groups))
+            found += [(ids, expand, size, name) for ids in table.ids(content, used, size)]
+        distinct, position = self._compactor(np.concatenate([ids.rows for ids, *_ in found]))
+        positions = torch.from_numpy(position).split([len(ids.rows) for ids, *_ in found])
+        groups = tuple(
+            ids.group(part, expand, size, name)
+            for part, (ids, expand, size, name) in zip(positions, found, strict=True)
+        )
+        made, labels = Batch(len(rows), torch.from_numpy(distinct), groups), rows.labels
         if labels is None:
             return made
         return replace(
@@ -95,7 +107,21 @@ class Feed:
         block: int = 1,
         rng: np.random.Generator,
     ) -> Iterator[Batch]:
-        """The batches of one epoch of a part: each impression as often as `samples` says, in random order.
+        """The batches of one epoch of a part. Arguments: as `shuffled`."""
+        how: dict[str, Any] = {"batch_size": batch_size, "shuffle_rows": shuffle_rows, "block": block, "rng": rng}
+        return map(self.batch, self.shuffled(part, samples, **how))
+
+    def shuffled(
+        self,
+        part: Part,
+        samples: Sampling,
+        *,
+        batch_size: int,
+        shuffle_rows: int,
+        block: int = 1,
+        rng: np.random.Generator,
+    ) -> Iterator[Rows]:
+        """The impressions of each batch of one epoch: each as often as `samples` says, in random order.
 
         Row groups are read in random order. Then about `shuffle_rows` sampled impressions at a time are shuffled.
 
@@ -126,11 +152,11 @@ class Feed:
                 order = rng.permutation(len(mixed))
             stop = len(order) // batch_size * batch_size if more else len(order)
             for start in range(0, stop, batch_size):
-                yield self.batch(mixed.take(order[start : min(start + batch_size, stop)]))
+                yield mixed.take(order[start : min(start + batch_size, stop)])
             held = [mixed.take(order[stop:])]
 
 
-_feeds: WeakKeyDictionary[Dataset, Feed] = WeakKeyDictionary()
+_feeds: WeakKeyDictionary[Source, dict[ChosenFields, Feed]] = WeakKeyDictionary()
 
 
 def _sample(chunk: Rows, samples: Sampling, rng: np.random.Generator) -> Rows:
@@ -174,51 +200,92 @@ def blocks(link: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
     return together[np.arange(len(key)) + np.repeat(starts[shuffled] - (ends - lengths), lengths)]
 
 
+@dataclass(frozen=True)
+class _Ids:
+    """A group of a batch, with the embedding rows of its ids in place of their positions in `Batch.rows`."""
+
+    fields: tuple[int, ...]
+    rows: np.ndarray  # int64 (n,)
+    offsets: np.ndarray | None = None
+    weights: np.ndarray | None = None
+    pairs: bool = False
+
+    def group(self, position: Tensor, expand: Tensor | None, size: int, table: str) -> Group:
+        """The group. Shape: position int64 (n,)."""
+        offsets, weights = (None if x is None else torch.from_numpy(x) for x in (self.offsets, self.weights))
+        return Group(self.fields, position, offsets, weights, expand, size, table, self.pairs)
+
+
 class _TableFields:
-    """The fields of one table: those with one id per row, and those of bags.
+    """The fields of one table: those with one id per row, the numbers that are interpolated, and those of bags.
 
     Args:
+        fields: all fields that the network reads.
         content: field -> the bags of all rows of a side table; None for the impressions.
+        interpolate: read numbers as pairs; otherwise each has the id of its bucket.
     """
 
-    def __init__(self, fields: Sequence[PlacedField], table: str, content: Mapping[str, Ragged] | None) -> None:
-        index = {f.name: i for i, f in enumerate(fields)}
-        mine = [f for f in fields if f.table == table]
-        self._single = [f for f in mine if f.single]
-        self._bags = [f for f in mine if not f.single]
-        self._indices = [tuple(index[f.name] for f in some) for some in (self._single, self._bags)]
+    def __init__(
+        self, fields: Sequence[PlacedField], table: str, content: Mapping[str, Ragged] | None, interpolate: bool
+    ) -> None:
+        mine = [(i, f) for i, f in enumerate(fields) if f.table == table]
+        self._single = _Fields.of((i, f) for i, f in mine if f.single and not (interpolate and f.is_position))
+        self._numbers = _Fields.of((i, f) for i, f in mine if interpolate and f.is_position)
+        self._bags = _Fields.of((i, f) for i, f in mine if not f.single)
         self.content = content or {}
         self.rows = len(next(iter(self.content.values()))) if self.content else 0
-        self.ids_a_row = sum(len(bags.values) for bags in self.content.values()) / max(1, self.rows)
-        self._matrix = self._stack(self.content) if content is not None and self._single else None
+        self.ids_a_row = sum(len(self.content[f.name].values) for _, f in mine if self.content) / max(1, self.rows)
+        if content is not None:  # of all rows, computed once
+            self._rows_of_single = self._single.rows_in(content)
+            self._pairs_of_numbers = self._numbers.pairs_in(content)
 
-    def _stack(self, content: Mapping[str, Ragged]) -> np.ndarray:
-        """The embedding rows of the fields with one id per row. Shape: int64 (n, F_g)."""
-        matrix = np.empty((len(content[self._single[0].name]), len(self._single)), np.int64)
-        for i, f in enumerate(self._single):
-            values = content[f.name].values
-            np.add(buckets_of(values) if f.kind == "number" else values, f.offset, out=matrix[:, i])
-        return matrix
-
-    def groups(
-        self, content: Mapping[str, Ragged], rows: np.ndarray | None, size: int
-    ) -> Iterator[tuple[tuple[int, ...], np.ndarray, np.ndarray | None, np.ndarray | None]]:
-        """(fields, embedding rows, offsets, weights) of the fields with one id per row, then of the fields of bags.
+    def ids(self, content: Mapping[str, Ragged], rows: np.ndarray | None, size: int) -> Iterator[_Ids]:
+        """The groups of these fields.
 
         Args:
             content: field -> bags.
             rows: the rows of the table that the batch uses; None: all rows of `content`, in order.
             size: the number of these rows.
         """
-        if self._single:
-            if rows is None:
-                yield self._indices[0], self._stack(content).ravel(), None, None
-            else:
-                assert self._matrix is not None
-                yield self._indices[0], self._matrix[rows].ravel(), None, None
-        if self._bags:
-            bags = [content[f.name] if rows is None else content[f.name].take(rows) for f in self._bags]
-            yield self._indices[1], *_joined(self._bags, bags, size)
+        if self._single.fields:
+            single = self._single.rows_in(content) if rows is None else self._rows_of_single[rows]
+            yield _Ids(self._single.indices, single.ravel())
+        if self._numbers.fields:
+            pairs = self._numbers.pairs_in(content) if rows is None else [x[rows] for x in self._pairs_of_numbers]
+            yield _Ids(self._numbers.indices, pairs[0].ravel(), None, pairs[1].ravel(), pairs=True)
+        if self._bags.fields:
+            bags = [content[f.name] if rows is None else content[f.name].take(rows) for f in self._bags.fields]
+            yield _Ids(self._bags.indices, *_joined(self._bags.fields, bags, size))
+
+
+@dataclass(frozen=True)
+class _Fields:
+    """Some fields of one table, which become one group."""
+
+    indices: tuple[int, ...]  # F_g indices into all fields
+    fields: list[PlacedField]  # F_g
+
+    @staticmethod
+    def of(fields: Iterable[tuple[int, PlacedField]]) -> _Fields:
+        fields = list(fields)
+        return _Fields(tuple(i for i, _ in fields), [f for _, f in fields])
+
+    def rows_in(self, content: Mapping[str, Ragged]) -> np.ndarray:
+        """The embedding rows of fields with one id per row. Shape: -> int64 (n, F_g)."""
+        rows = np.empty((len(content[self.fields[0].name]) if self.fields else 0, len(self.fields)), np.int64)
+        for i, f in enumerate(self.fields):
+            values = content[f.name].values
+            np.add(buckets_of(values) if f.is_position else values, f.offset, out=rows[:, i])
+        return rows
+
+    def pairs_in(self, content: Mapping[str, Ragged]) -> tuple[np.ndarray, np.ndarray]:
+        """The two embedding rows of each number, and their weights. Shape: -> int64 and float32 (n, F_g, 2)."""
+        positions = np.empty((len(content[self.fields[0].name]) if self.fields else 0, len(self.fields)), np.float32)
+        for i, f in enumerate(self.fields):
+            positions[:, i] = content[f.name].values
+        rows, weights = pairs_of(positions, np.array([f.size for f in self.fields]))
+        rows += np.array([f.offset for f in self.fields], np.int64)[:, None]
+        return rows, weights
 
 
 def _joined(
@@ -241,25 +308,4 @@ def _joined(
         ids,
         offsets,
         np.concatenate([np.ones(len(b.values), np.float32) if b.weights is None else b.weights for b in bags]),
-    )
-
-
-def _group(
-    fields: tuple[int, ...],
-    place: slice,
-    offsets: np.ndarray | None,
-    weights: np.ndarray | None,
-    expand: Tensor | None,
-    size: int,
-    table: str,
-) -> Callable[[Tensor], Group]:
-    """A function that makes the group when the positions of all ids of the batch are known."""
-    return lambda positions: Group(
-        fields,
-        positions[place],
-        None if offsets is None else torch.from_numpy(offsets),
-        None if weights is None else torch.from_numpy(weights),
-        expand,
-        size,
-        table,
     )

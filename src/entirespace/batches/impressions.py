@@ -10,10 +10,10 @@ from typing import Any
 
 from ..core.rows import Rows
 from ..dataset.dataset import Dataset, Part
+from ..features.chosen import ChosenFields
 from ..features.frames import FrameEncoder, Unseen
-from ..features.layout import Encoders
 from .batch import Batch
-from .feed import Feed
+from .feed import Feed, Source
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Impressions:
         layout: the digest of the layout that encoded them.
         where: the dataset's folder, or "a data frame", for errors.
         size: N.
-        feed: makes batches of them.
+        source: the dataset or the encoder, which makes batches of them.
         chunks: reads them from the start, in order.
         unseen: field -> how many ids it has, and how many of them the layout does not know.
     """
@@ -34,28 +34,27 @@ class Impressions:
     layout: str
     where: str
     size: int
-    feed: Feed
+    source: Source
     chunks: Callable[[], Iterable[Rows]]
     unseen: Mapping[str, Unseen]
 
     def __len__(self) -> int:
         return self.size
 
-    def batches(self, batch_size: int) -> Iterator[Batch]:
-        """Batches of all N impressions, in order."""
-        return self.feed.in_order(self.chunks(), batch_size)
+    def batches(self, chosen: ChosenFields, batch_size: int) -> Iterator[Batch]:
+        """Batches of all N impressions, in order, for a network that reads these fields.
+
+        Raises: DataError if the impressions lack one of these fields.
+        """
+        return Feed.of(self.source, chosen).in_order(self.chunks(), batch_size)
 
     @staticmethod
-    def of(
-        data: Impressions | Part | Dataset | Any, encoders: Callable[[], Encoders], tables: Mapping[str, Any] | None
-    ) -> Impressions:
+    def of(data: Impressions | Part | Dataset | Any, encoder: Callable[[], FrameEncoder]) -> Impressions:
         """The impressions of a part, of all parts of a dataset one after the other, or of a data frame of raw rows.
 
         Args:
             data: the part, dataset or data frame.
-            encoders: opens the encoders of the run; called only for a data frame.
-            tables: side tables as data frames, by name. The columns of a side table that is not given must be columns
-                of the frame.
+            encoder: makes the encoder of data frames; called only for a data frame.
 
         Raises: DataError if a frame lacks a column or one of its rows cannot be encoded.
         """
@@ -66,7 +65,7 @@ class Impressions:
         elif isinstance(data, Dataset):
             dataset, parts, name = data, data.parts, "all parts"
         else:
-            return Impressions.of_frame(FrameEncoder(encoders(), tables), data)
+            return Impressions.of_frame(encoder(), data)
 
         def chunks() -> Iterator[Rows]:
             for part in parts:
@@ -77,7 +76,7 @@ class Impressions:
             dataset.layout.digest,
             str(dataset.path),
             sum(map(len, parts)),
-            Feed.of(dataset),
+            dataset,
             chunks,
             {f.name: reduce(add, (part.unseen[f.name] for part in parts)) for f in dataset.fields},
         )
@@ -91,11 +90,6 @@ class Impressions:
         return encoded(encoder, rows, unseen)
 
 
-def encoded(encoder: FrameEncoder, rows: Rows, unseen: Mapping[str, Unseen], feed: Feed | None = None) -> Impressions:
-    """Rows that an encoder made, as impressions.
-
-    Args:
-        feed: the feed to use, so that it is made only once for several frames of one encoder.
-    """
-    feed = feed or Feed(encoder.fields, encoder.tables, encoder.rows)
-    return Impressions("a data frame", encoder.layout, "a data frame", len(rows), feed, lambda: [rows], unseen)
+def encoded(encoder: FrameEncoder, rows: Rows, unseen: Mapping[str, Unseen]) -> Impressions:
+    """Rows that an encoder made, as impressions."""
+    return Impressions("a data frame", encoder.layout, "a data frame", len(rows), encoder, lambda: [rows], unseen)

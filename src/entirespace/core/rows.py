@@ -13,6 +13,9 @@ from .labels import Labels
 IMPRESSIONS = "impressions"
 """The name of the impressions table, for fields that are columns of the impressions themselves."""
 
+RATE = "rate"
+"""The kind of a field that the history makes: a click or conversion rate of an id."""
+
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 PARTS = (TRAIN, VALIDATION, TEST)
 
@@ -101,15 +104,20 @@ class Field:
 
 @dataclass(frozen=True)
 class PlacedField:
-    """A field as a network reads it. All fields share one embedding table, in which each has its own range of rows."""
+    """A field in an embedding table, which all fields of a network share. Each field has its own range of rows."""
 
     name: str
     table: str
     kind: str
     size: int  # its embedding rows, row 0 ("unseen") included
-    offset: int  # its first row in the embedding table of all fields
+    offset: int  # its first row in the embedding table
     single: bool  # every row of the table has exactly one id
     weighted: bool  # its ids have weights
+
+    @property
+    def is_position(self) -> bool:
+        """Whether its values are positions among knots, float32, instead of embedding rows."""
+        return self.kind in ("number", RATE)
 
 
 @dataclass(frozen=True)

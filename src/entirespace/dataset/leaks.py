@@ -121,7 +121,7 @@ def _auc(
 
 
 def _ids(f: PlacedField, bags: Ragged) -> np.ndarray:
-    return buckets_of(bags.values) if f.kind == "number" else bags.values
+    return buckets_of(bags.values) if f.is_position else bags.values
 
 
 def _rates(

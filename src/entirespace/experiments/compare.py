@@ -16,6 +16,7 @@ from ..dataset.dataset import Dataset
 from ..dataset.describe import describe, few_conversions
 from ..dataset.describe import text as description_text
 from ..errors import ConfigError, RunError
+from ..features.chosen import ChosenFields
 from ..methods import CTR, Family, Method
 from ..metrics.evaluation import Truths
 from ..metrics.segments import Segments, by_field
@@ -132,7 +133,7 @@ def _compare(
     for method in (CTR(), *methods):
         check_labels(method, data.train)
         check_memory(method, data, config)
-    warnings = list(warnings_of(data))
+    warnings = list(warnings_of(data, config))
     few = few_conversions(data.test.counts["conversion"])
     for warning in (*warnings, *([few] if few else [])):  # the report makes the latter from its counts
         progress.warn(warning)
@@ -199,7 +200,8 @@ def _of_trainings(runs: Runs, methods: Sequence[Method], seeds: Sequence[int], k
 
 def _jobs(data: Dataset, config: Config) -> int:
     """One job per core that this process may use, or fewer if they would need more than half of the memory."""
-    table = 4 * data.rows * config.network.embedding_size  # bytes
+    chosen = ChosenFields.of(data.layout.fields, config.network)
+    table = 4 * chosen.rows * config.network.embedding_size  # bytes
     # bytes of one job: two tables with Adam's two moments and a saved copy each, rows held for shuffling, libraries
     one = 2 * 4 * table + 8 * config.training.shuffle_rows * len(data.fields) + (1 << 29)
     return max(1, min(cpu_count(), memory() // 2 // one))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 METHOD = "method."  # prefix of the names of the method's own parameters
 
-Value = bool | int | float | str | tuple[int, ...]
+Value = bool | int | float | str | tuple[int, ...] | tuple[str, ...]
 
 
 class Searched(Model):
@@ -108,9 +108,8 @@ class Space:
     where: str = "the search space"
 
     def __post_init__(self) -> None:
-        for name, searched in self.settings.items():
-            for value in searched.ends:
-                self.at({name: value})
+        for _ in self.ends():
+            pass
 
     def at(self, values: Mapping[str, Any]) -> tuple[Method, Config]:
         """The method and the configuration with these values. Raises: ConfigError for an unknown name or bad value."""
@@ -119,6 +118,12 @@ class Space:
         config = with_settings(self.config.model_dump(mode="json"), others)
         method = with_parameters(self.method, own, self.method.name, self.where)
         return method, parse(Config, config, self.where)
+
+    def ends(self) -> Iterator[Config]:
+        """The configuration as given, and with each choice or end of a range in turn."""
+        yield self.config
+        for name, searched in self.settings.items():
+            yield from (self.at({name: value})[1] for value in searched.ends)
 
     def start(self) -> dict[str, Any]:
         """The values of the given configuration, for the settings whose search space contains them."""

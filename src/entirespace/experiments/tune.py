@@ -27,6 +27,7 @@ from ..config import Config, digest, dump
 from ..dataset.dataset import Dataset
 from ..dotted import flat
 from ..errors import ConfigError, DataError, RunError
+from ..features.chosen import ChosenFields
 from ..folders import remove_own
 from ..methods import Method
 from ..metrics.auc import auc
@@ -38,6 +39,7 @@ from ..records import read_json, save_json
 from ..reports.study import OBJECTIVES, Objective, Trial, Tuned, in_one_line, markdown, plot
 from ..runs.record import METRICS, REFERENCE, is_of_a_run
 from ..training import Run, fit, reference_ctr
+from ..training.folder import completed
 from .space import Space
 
 if TYPE_CHECKING:
@@ -95,6 +97,8 @@ class _Study:
         self._out, self._progress = out, progress
         self._up = OBJECTIVES[objective].up
         self._sign = -1 if self._up else 1  # makes a loss point in the same direction as the objective
+        for config in space.ends():  # before a study is begun
+            ChosenFields.of(data.layout.fields, config.network, str(data.path))
         part = data.validation
         if not 0 < part.counts["conversion"] < part.counts["click"]:
             came = str(part.counts)
@@ -124,7 +128,9 @@ class _Study:
         }
         file = self._out / STUDY
         if file.exists():
-            self._same(flat(_read(file)), flat(json.loads(json.dumps(about))))
+            there = _read(file)
+            there["config"] = completed(there.get("config", {}), self._space.config)
+            self._same(flat(there), flat(json.loads(json.dumps(about))))
         else:
             save_json(file, about)
         self._about = about

@@ -25,6 +25,9 @@ from ..core.rows import Field
 from .codes import hash_buckets
 from .values import text
 
+ONE_KNOT = 3
+"""The rows of a number with one knot: a missing number, below the knot, and above it."""
+
 
 class Encoder(Protocol):
     """Turns the raw values of one field into rows of the field's range of the embedding table."""
@@ -127,7 +130,7 @@ class Knots:
     Bucket k = 1 .. E + 1 holds the numbers above knot k - 1, up to and including knot k. A number's position is k + t:
     its bucket k, and the share t of the way from knot k - 1 to knot k, in [0, 1). The first and the last bucket have a
     knot at one end only. There t is fixed: just below 1 in the first, 0 in the last. So linear interpolation between
-    the embedding rows k and k + 1 is continuous at every knot.
+    the embedding rows k and k + 1 is continuous at every knot. `pairs_of` gives these rows and their weights.
 
     >>> Knots(np.array([0.0, 10.0])).encode(np.array([5.0, 11.0, np.nan]))
     array([2.5, 3. , 0. ], dtype=float32)
@@ -167,6 +170,26 @@ class Knots:
 def buckets_of(positions: np.ndarray) -> np.ndarray:
     """The bucket of each position, its integer part. Shape: float32 (n,) -> int32 (n,)."""
     return positions.astype(np.int32)
+
+
+def pairs_of(positions: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The two rows that each position k + t lies between, and their weights: rows k and k + 1, 1 - t and t.
+
+    Where t is 0 (a missing number, or one above the last knot) both are row k, so no row beyond the field is read. A
+    field with one knot would be constant, for its buckets have that one end in common: it is read by its bucket.
+
+    Shape: positions float32 (n, F), sizes int (F,): rows of each field -> int64 (n, F, 2), float32 (n, F, 2).
+
+    >>> rows, weights = pairs_of(np.array([[2.25, 0.0, 3.0]], np.float32), np.array([4, 4, 4]))
+    >>> rows.tolist(), weights.tolist()
+    ([[[2, 3], [0, 0], [3, 3]]], [[[0.75, 0.25], [1.0, 0.0], [1.0, 0.0]]])
+    """
+    rows, weights = np.empty((*positions.shape, 2), np.int64), np.empty((*positions.shape, 2), np.float32)
+    low = np.floor(positions)
+    share = np.where(sizes > ONE_KNOT, positions - low, np.float32(0))
+    rows[..., 0], weights[..., 0] = low, 1 - share
+    rows[..., 1], weights[..., 1] = low + (share > 0), share
+    return rows, weights
 
 
 def fit_ids(

@@ -92,41 +92,48 @@ class FrameEncoder:
     Args:
         encoders: the encoders of the layout.
         tables: side tables as frames, by name. The columns of a side table that is not given must be columns of the
-            impressions.
+            impressions. A side table without any of the fields is not read.
+        names: the fields to encode; other fields need no columns. Absent: all.
 
     Attributes:
         fields: the fields in the layout's order; fields of side tables that are not given belong to the impressions.
         layout: the layout's digest.
-        rows: the number of rows of the embedding table.
         tables: side table -> field -> one bag per row. Row 0 is the empty row, for keys without a row.
 
     Raises: DataError if a column is missing, a side table is unknown, or a row of a side table cannot be encoded.
     """
 
-    def __init__(self, encoders: Encoders, tables: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        encoders: Encoders,
+        tables: Mapping[str, Any] | None = None,
+        names: Collection[str] | None = None,
+    ) -> None:
         self._encoders = encoders
+        self._read = tuple(f for f in encoders.fields if names is None or f.name in names)
         given = {name: as_frame(frame) for name, frame in (tables or {}).items()}
         for name in given:
             if name not in encoders.keys:
                 known = ", ".join(encoders.keys) or "none"
                 raise DataError("a side table must be one of the layout's", f"'{name}'; the layout has {known}")
+        given = {name: frame for name, frame in given.items() if any(f.table == name for f in self._read)}
         self._keys: dict[str, Lookup] = {}
         self.tables: dict[str, dict[str, Ragged]] = {}
         self._counts: dict[str, dict[str, np.ndarray]] = {}  # table -> field -> int64 (rows, 2): ids, unseen
-        self.layout, self.rows = encoders.digest, encoders.rows
+        self.layout = encoders.digest
         offset, fields = 0, []
-        for f in encoders.fields:
+        for f in self._read:
             size = encoders[f.name].size
             table = f.table if f.table in given else IMPRESSIONS
             fields.append(PlacedField(f.name, table, f.kind, size, offset, f.kind != "ids", f.weights is not None))
             offset += size
         self.fields: tuple[PlacedField, ...] = tuple(fields)
-        self._own = tuple(f for f in encoders.fields if f.table not in given)
+        self._own = tuple(f for f in self._read if f.table not in given)
         for name, frame in given.items():
             self._add_table(name, frame)
 
     def _add_table(self, name: str, frame: pl.DataFrame) -> None:
-        fields = tuple(f for f in self._encoders.fields if f.table == name)
+        fields = tuple(f for f in self._read if f.table == name)
         key = self._encoders.keys[name]
         column = key.key
         _must_have(frame, [column, *_columns(fields)], f"side table '{name}'")

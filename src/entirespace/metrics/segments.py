@@ -147,8 +147,8 @@ def _one(bags: Ragged, name: str) -> np.ndarray:
 def _names(part: Part, field: PlacedField, rows: np.ndarray) -> list[str]:
     """The names of vocabulary rows or buckets. Row -1 is "no value", row 0 "unseen" (of a number: "missing")."""
     table = part.dataset.vocabulary(field.name)
-    special = {-1: "no value", 0: "missing" if field.kind == "number" else "unseen"}
-    if field.kind == "number":
+    special = {-1: "no value", 0: "missing" if field.is_position else "unseen"}
+    if field.is_position:
         edges = table["edge"].to_pylist()
         ends = [float("-inf"), *edges, float("inf")]
         return [special.get(i) or f"({ends[i - 1]:g}, {ends[i]:g}]" for i in rows.tolist()]

@@ -70,6 +70,9 @@ def pool(rows: Tensor, group: Group, lookups: Lookups = TORCH) -> Tensor:
     """
     width = len(group.fields) * rows.shape[1]
     weights = None if group.weights is None else group.weights.to(rows.dtype)
+    if group.pairs:  # bags of two ids: as fast as one gather of torch's
+        twos = torch.arange(0, len(group.position) + 1, 2, device=group.position.device)
+        return lookups.pool(rows, group.position, twos, weights).view(group.size, width)
     if group.offsets is None:
         values = lookups.lookup(rows, group.position)  # (m * F_g, D)
         if weights is not None:
@@ -77,4 +80,4 @@ def pool(rows: Tensor, group: Group, lookups: Lookups = TORCH) -> Tensor:
         return values.view(group.size, width)
     # NOTE[UNSAID]: Figure 2 says "pooling". A sum depends on how many ids there are and on their weights.
     bags = lookups.pool(rows, group.position, group.offsets, weights)  # (F_g * m, D), field-major
-    return bags.view(len(group.fields), group.size, -1).transpose(0, 1).reshape(group.size, width)
+    return bags.view(len(group.fields), group.size, rows.shape[1]).transpose(0, 1).reshape(group.size, width)

@@ -102,7 +102,9 @@ class Fields(ABC):
 
     @abstractmethod
     def bag(self, field: int) -> Bag:
-        """The ids of the field with this index, not pooled. A field with one id per row gives bags of one.
+        """The ids of the field with this index, not pooled.
+
+        A field with one id per row gives bags of one, and a number that is interpolated bags of two, with weights.
 
         Raises: ConfigError if there are only vectors, because a trunk made these fields.
         """
@@ -204,15 +206,19 @@ class BatchFields(Fields):
         group = next(group for group in self._batch.groups if field in group.fields)
         k, m = group.fields.index(field), group.size
         if group.offsets is None:  # row-major
-            here = slice(k, None, len(group.fields))
-            offsets = torch.arange(m + 1, device=group.position.device)
+            each = 2 if group.pairs else 1
+            offsets = torch.arange(0, each * m + 1, each, device=group.position.device)
+            shape = m, len(group.fields), each
+            position = group.position.view(shape)[:, k].flatten()
+            weights = None if group.weights is None else group.weights.view(shape)[:, k].flatten()
         else:  # field-major
             offsets = group.offsets[k * m : (k + 1) * m + 1]
             here = slice(int(offsets[0]), int(offsets[-1]))
             offsets = offsets - offsets[0]
-        values = self._lookups.lookup(self._rows, group.position[here].contiguous())
-        weights = None if group.weights is None else group.weights[here].to(values.dtype)
-        return Bag(values, offsets, weights, group.expand)
+            position = group.position[here]
+            weights = None if group.weights is None else group.weights[here]
+        values = self._lookups.lookup(self._rows, position.contiguous())
+        return Bag(values, offsets, None if weights is None else weights.to(values.dtype), group.expand)
 
 
 def _of_fields(weight: Tensor, fields: tuple[int, ...], size: int) -> Tensor:

@@ -119,7 +119,9 @@ def _percent(events: int, trials: int) -> str:
 
 
 def _unseen(comparison: Comparison) -> Iterator[str]:
-    found = sorted(comparison.dataset.unseen.items(), key=lambda pair: -pair[1])
+    excluded = comparison.config.get("network", {}).get("exclude", ())
+    read = {name: share for name, share in comparison.dataset.unseen.items() if name not in excluded}
+    found = sorted(read.items(), key=lambda pair: -pair[1])
     many = [f"{100 * share:.0f} % of the ids of {name!r}" for name, share in found if share > UNSEEN]
     if many:
         yield (

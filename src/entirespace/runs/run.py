@@ -29,6 +29,8 @@ from ..core.calibrators import Kind
 from ..core.labels import Counts
 from ..dataset.dataset import Dataset, Part
 from ..errors import RunError
+from ..features.chosen import ChosenFields
+from ..features.frames import FrameEncoder
 from ..features.layout import Encoders, Layout
 from ..methods import from_spec
 from ..methods._method import Method
@@ -109,6 +111,28 @@ class Run:
         """The encoders, which turn raw values into embedding rows."""
         return Encoders.open(self.folder)
 
+    @cached_property
+    def chosen(self) -> ChosenFields:
+        """The fields that the run's own network reads."""
+        return ChosenFields.of(self.layout.fields, self.config.network, str(self.folder))
+
+    @cached_property
+    def read(self) -> frozenset[str]:
+        """The fields that `predict` reads: its network's, and the reference CTR network's if that gives the pCTR."""
+        if self.reference is None or "pctr" in self.method.predicts:
+            return frozenset(self.chosen.names)
+        return frozenset(self.chosen.names) | self.reference.read
+
+    def encoder(self, tables: Mapping[str, Any] | None = None) -> FrameEncoder:
+        """The encoder of data frames of raw rows. A frame needs no columns of fields that `predict` does not read.
+
+        Args:
+            tables: side tables as data frames, by name. The columns of one that is not given must be in each frame.
+
+        Raises: DataError if a side table is unknown, or a row of it cannot be encoded.
+        """
+        return FrameEncoder(self.encoders, tables, self.read)
+
     def predict(
         self, data: Data, *, tables: Mapping[str, Any] | None = None, progress: Progress = SILENT
     ) -> Predictions:
@@ -132,11 +156,12 @@ class Run:
         assert outputs.pctr is not None
         assert outputs.pcvr is not None
         assert outputs.pctcvr is not None
-        return Predictions(outputs.pctr, outputs.pcvr, outputs.pctcvr, impressions.unseen)
+        unseen = {name: found for name, found in impressions.unseen.items() if name in self.read}
+        return Predictions(outputs.pctr, outputs.pcvr, outputs.pctcvr, unseen)
 
     def impressions(self, data: Data, tables: Mapping[str, Any] | None = None) -> Impressions:
         """Encode data as rows of the run's layout. Raises: as `predict`."""
-        found = Impressions.of(data, lambda: self.encoders, tables)
+        found = Impressions.of(data, lambda: self.encoder(tables))
         if found.layout != self.layout.digest:
             raise RunError(
                 "the data must be prepared with the layout of the run",
@@ -199,13 +224,13 @@ class Run:
 
     @torch.inference_mode()
     def pctr(self, batch: Batch) -> Tensor:
-        """The method's own pCTR of a batch, uncalibrated. Shape: float32 (B,)."""
+        """The method's own pCTR of a batch of the fields `chosen`, uncalibrated. Shape: float32 (B,)."""
         return value_of(self.method.predict(self.network(batch))["pctr"])
 
     @torch.inference_mode()
     def _heads(self, impressions: Impressions) -> Iterator[Heads]:
         device = next(self.network.parameters()).device
-        for batch in impressions.batches(PREDICT_ROWS):
+        for batch in impressions.batches(self.chosen, PREDICT_ROWS):
             yield self.network(batch.to(device))
 
     def evaluate(self, part: Part, by: Sequence[str] = ()) -> Evaluation:
@@ -282,14 +307,18 @@ def weights_of(run: Run) -> list[str]:
 
 
 def build_network(method: Method, layout: Layout, counts: Counts, config: Config, seed: int) -> Network:
-    """The untrained network of a method. Its intercepts start at the base rates of `counts`, the training part's."""
+    """The untrained network of a method. Its intercepts start at the base rates of `counts`, the training part's.
+
+    Raises: ConfigError as `ChosenFields.of`.
+    """
+    chosen = ChosenFields.of(layout.fields, config.network)
     return Network(
         method.heads,
-        layout.offsets,
-        layout.rows,
+        chosen.offsets,
+        chosen.rows,
         config.network,
         share_embedding=method.share_embedding,
         base_rates=method.base_rates(counts),
         seed=seed,
-        names=[f.name for f in layout.fields],
+        names=chosen.names,
     )

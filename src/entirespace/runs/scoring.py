@@ -10,7 +10,6 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from ..batches.feed import Feed
 from ..batches.impressions import encoded
 from ..errors import DataError
 from ..features.frames import FrameEncoder, Unseen
@@ -80,21 +79,18 @@ def score(
     done, total = Scored(), _bytes(files)
     kind = out_format or (format if out == STDIN else None)
     with RowWriter(out, kind, replace=force, inputs=inputs) as writer:
-        encoder = FrameEncoder(run.encoders, {name: _table(file, delimiter) for name, file in tables.items()})
-        feed = Feed(encoder.fields, encoder.tables, encoder.rows)
+        encoder = run.encoder({name: _table(file, delimiter) for name, file in tables.items()})
         progress.start(f"scoring with {run.method.label}", total, "B")
         for name in files:
             for batch in read_rows(name, format, delimiter=delimiter, columns=columns):
-                scores = _scores(run, encoder, feed, batch, bad_rows, done)
+                scores = _scores(run, encoder, batch, bad_rows, done)
                 writer.write(batch.rows.with_columns(scores), batch.where(0))
                 progress.advance(batch.bytes, f"{done.rows:,} rows")
     progress.done(f"{done.rows:,} rows")
     return done
 
 
-def _scores(
-    run: Run, encoder: FrameEncoder, feed: Feed, batch: RowBatch, bad_rows: BadRows, done: Scored
-) -> list[pl.Series]:
+def _scores(run: Run, encoder: FrameEncoder, batch: RowBatch, bad_rows: BadRows, done: Scored) -> list[pl.Series]:
     """The columns that are added to some rows; NaN becomes null."""
     for name in ADDED:
         if name in batch.rows.columns:
@@ -118,7 +114,7 @@ def _scores(
     done.bad += len(faults)
     done.examples += [faults[place] for place in sorted(faults)][: EXAMPLES - len(done.examples)]
     done.unseen = {name: done.unseen.get(name, Unseen(0, 0)) + found for name, found in unseen.items()}
-    p = run.predict(encoded(encoder, rows, unseen, feed))
+    p = run.predict(encoded(encoder, rows, unseen))
     columns = []
     for name in ADDED:
         values = np.full(n, np.nan, np.float32)

@@ -15,12 +15,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..batches.batch import Batch
 from ..batches.feed import Feed, sampled
 from ..config import Config
 from ..dataset.dataset import Dataset, Part
 from ..errors import ConfigError, RunError
+from ..features.chosen import ChosenFields
 from ..features.layout import Layout, link_layout
 from ..kernels.threads import use_threads
 from ..methods._method import Method
@@ -42,7 +44,7 @@ from ..runs.record import (
 )
 from ..runs.run import Run
 from .baseline import base_rate_loss, judge, lower
-from .folder import FOLDER, cut_metrics, difference, is_finished, refuse_foreign
+from .folder import FOLDER, completed, cut_metrics, difference, is_finished, refuse_foreign
 from .learner import Learner
 from .needs import check_labels, check_memory, warnings_of
 from .tracking import UNTRACKED, Tracker
@@ -179,8 +181,10 @@ class _Trainer:
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
             use_threads(settings.threads)
-        self._warnings = list(warnings_of(self._train.dataset))
-        self._feed = Feed.of(self._train.dataset)
+        self._warnings = list(warnings_of(self._train.dataset, self._config))
+        data = self._train.dataset
+        self._feed = Feed.of(data, ChosenFields.of(data.layout.fields, self._config.network))
+        self._feeds_of_given = {name: Feed.of(data, run.chosen) for name, run in self._given.items()}
         self._learner = Learner(self._method, self._train.dataset, self._config, self._seed, self._start)
         if self._last is not None:
             self._learner.load(load_tensors(self._out / self._last.file, self._last.sha256))
@@ -248,7 +252,7 @@ class _Trainer:
 
     def _batches(self, part: Part, rng: np.random.Generator) -> Iterator[Batch]:
         settings = self._config.training
-        for batch in self._feed.epoch(
+        for rows in self._feed.shuffled(
             part,
             self._method.samples,
             batch_size=settings.batch_size,
@@ -256,10 +260,13 @@ class _Trainer:
             block=settings.block,
             rng=rng,
         ):
-            batch = batch.to(settings.device)
-            if self._given:
-                batch = replace(batch, given={name: run.pctr(batch).clone() for name, run in self._given.items()})
-            yield batch
+            batch = self._feed.batch(rows).to(settings.device)
+            given: dict[str, Tensor] = {}
+            for name, run in self._given.items():
+                feed = self._feeds_of_given[name]  # the run may read other fields than the network that is trained
+                read = batch if feed is self._feed else feed.batch(rows).to(settings.device)
+                given[name] = run.pctr(read).clone()
+            yield replace(batch, given=given) if given else batch
 
     def _expected(self) -> int:
         """About how many impressions an epoch has, after the method's sampling."""
@@ -376,6 +383,7 @@ class _Trainer:
                 link_run(self._reference.folder, self._out / REFERENCE)
             return True
         mine, theirs = self._record.plain(), there.plain()
+        theirs["config"] = completed(theirs["config"], self._config)
         finished = there.status == "finished"  # a finished run may be opened with another reference
         for key in ("method", "seed", "config", "dataset", "start", *(() if finished else ("reference",))):
             one, other = mine[key], theirs[key]

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ..config import Config
+from ..dotted import merged
 from ..errors import RunError
 from ..places import Rule
 from ..runs.record import REFERENCE, RUN, RunRecord, is_of_a_run
@@ -32,6 +34,11 @@ def refuse_foreign(out: Path, inputs: Iterable[Path] = ()) -> None:
 def is_finished(out: Path) -> bool:
     """Whether a folder holds a finished run, which is only opened."""
     return (out / RUN).exists() and RunRecord.open(out).status == "finished"
+
+
+def completed(config: dict[str, Any], like: Config) -> dict[str, Any]:
+    """A recorded configuration, with the defaults of the settings that were added since it was recorded."""
+    return merged(type(like)().model_dump(mode="json"), config)
 
 
 def difference(theirs: Any, mine: Any, path: str = "") -> str:

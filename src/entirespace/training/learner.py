@@ -11,6 +11,7 @@ from ..batches.batch import Batch
 from ..config import Config
 from ..dataset.dataset import Dataset
 from ..errors import ConfigError
+from ..features.chosen import ChosenFields
 from ..methods._method import Method
 from ..network import Heads
 from ..runs.checkpoint import prefixed, unprefixed
@@ -44,7 +45,8 @@ class Learner:
             )
         network = build_network(method, dataset.layout, dataset.train.counts, config, seed)
         if start is not None:
-            start_from(network, dataset, start)
+            chosen = ChosenFields.of(dataset.layout.fields, config.network)
+            start_from(network, chosen, dataset, start)
         self.network = network.to(self.device)
         if self.device == "cpu":
             self.network.lookups = KernelLookups()

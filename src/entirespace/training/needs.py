@@ -9,6 +9,7 @@ from ..config import Config
 from ..dataset.dataset import Dataset, Part
 from ..dataset.leaks import leaks
 from ..errors import ConfigError, DataError
+from ..features.chosen import ChosenFields
 from ..methods._method import Method
 
 DO = "Check the labels of the schema and the split with `entirespace describe`, or use a longer log"
@@ -43,21 +44,24 @@ def check_labels(method: Method, train: Part) -> None:
 def check_memory(method: Method, data: Dataset, config: Config) -> None:
     """Check that the embedding tables of a method, with Adam's two moments, fit into the memory of this machine.
 
-    Raises: ConfigError with the rows of the largest fields.
+    Raises: ConfigError with the rows of the largest fields. ConfigError as `ChosenFields.of`.
     """
+    chosen = ChosenFields.of(data.layout.fields, config.network, str(data.path))
     size, tables = config.network.embedding_size, 1 if method.share_embedding else len(method.heads)
-    needed, there = 3 * 4 * size * tables * data.rows, memory()
+    needed, there = 3 * 4 * size * tables * chosen.rows, memory()
     if needed <= there:
         return
-    largest = sorted(data.fields, key=lambda f: -f.size)[:LARGEST]
-    fields = ", ".join(f"{f.name} {f.size:,}" for f in largest) + (" and others" if len(data.fields) > LARGEST else "")
-    of = f"{tables} x {data.rows:,} rows x {size} numbers"
+    sizes = sorted(zip(chosen.names, chosen.sizes, strict=True), key=lambda pair: -pair[1])
+    others = " and others" if len(sizes) > LARGEST else ""
+    fields = ", ".join(f"{name} {rows:,}" for name, rows in sizes[:LARGEST]) + others
+    of = f"{tables} x {chosen.rows:,} rows x {size} numbers"
     raise ConfigError(
         "the embedding and its optimizer must fit into memory",
         f"{method.label} needs {needed / 2**30:,.3g} GiB ({of}), and there are {there / 2**30:,.3g} GiB. "
         f"Rows of the largest fields: {fields}",
         where=str(data.path),
-        do="Lower hash or raise min_count of these fields in the schema, or lower network.embedding_size",
+        do="Lower hash or raise min_count of these fields in the schema, leave some out with network.exclude, or lower "
+        "network.embedding_size",
     )
 
 
@@ -66,14 +70,15 @@ def memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def warnings_of(data: Dataset) -> tuple[str, ...]:
-    """What is suspicious in a dataset to be trained on: plain sentences, each a warning."""
-    return tuple(_warnings(data))
+def warnings_of(data: Dataset, config: Config) -> tuple[str, ...]:
+    """What is suspicious in a dataset to be trained on with this configuration: plain sentences, each a warning."""
+    return tuple(_warnings(data, ChosenFields.of(data.layout.fields, config.network, str(data.path))))
 
 
-def _warnings(data: Dataset) -> Iterator[str]:
+def _warnings(data: Dataset, chosen: ChosenFields) -> Iterator[str]:
     for leak in leaks(data):
-        yield str(leak)
+        if leak.field in chosen.names:
+            yield str(leak)
     if len(data.validation):
         for stage, reached in data.validation.counts.reached.items():
             if not reached:

@@ -8,13 +8,14 @@ from torch import Tensor
 
 from ..dataset.dataset import Dataset
 from ..errors import RunError
+from ..features.chosen import ChosenFields
 from ..features.encoders import Encoder, Hashed, Knots, Vocabulary
 from ..network import Network
 from ..runs.run import Run
 
 
-def start_from(network: Network, data: Dataset, run: Run) -> None:
-    """Copy a run's weights into a network, in place.
+def start_from(network: Network, chosen: ChosenFields, data: Dataset, run: Run) -> None:
+    """Copy a run's weights into a network, which reads the chosen fields of the data, in place.
 
     The row of an id is copied to the row of the same id. An id that the run does not know keeps its initial row, and so
     do the rows of a number whose knots changed and of a hashed field whose size changed. All other weights are copied.
@@ -22,11 +23,11 @@ def start_from(network: Network, data: Dataset, run: Run) -> None:
     Raises: RunError if the run has other fields, or a network of another shape.
     """
     mine, theirs = network.state_dict(), run.network.state_dict()
-    names = [f.name for f in data.layout.fields]
     must = "the run to start from must have the same fields and the same network as this training"
-    if names != [f.name for f in run.layout.fields]:
-        came = f"its fields are {', '.join(f.name for f in run.layout.fields)}, not {', '.join(names)}"
-        raise RunError(must, came, where=str(run.folder))
+    if chosen.names != run.chosen.names:
+        came = f"its fields are {', '.join(run.chosen.names)}, not {', '.join(chosen.names)}"
+        do = "Use the network.exclude and network.history of that run, and a dataset of the same fields"
+        raise RunError(must, came, where=str(run.folder), do=do)
     tables = {f"embeddings.{name}.weight" for name in network.embeddings}
     for key in sorted({*mine, *theirs}):
         shapes = [tuple(state[key].shape[1 if key in tables else 0 :]) for state in (mine, theirs) if key in state]
@@ -37,19 +38,18 @@ def start_from(network: Network, data: Dataset, run: Run) -> None:
     with torch.no_grad():
         for key, weight in mine.items():
             if key in tables:
-                _take_rows(weight, theirs[key], data, run)
+                _take_rows(weight, theirs[key], chosen, data, run)
             else:
                 weight.copy_(theirs[key])
 
 
-def _take_rows(weight: Tensor, earlier: Tensor, data: Dataset, run: Run) -> None:
+def _take_rows(weight: Tensor, earlier: Tensor, chosen: ChosenFields, data: Dataset, run: Run) -> None:
     """Copy the rows of the ids that both layouts know. Shape: weight (rows, D), earlier (rows of the run, D)."""
     if data.layout.digest == run.layout.digest:
         weight.copy_(earlier)
         return
-    places = zip(data.layout.fields, data.layout.offsets, run.layout.offsets, strict=True)
-    for field, mine, theirs in places:
-        rows = earlier_rows(data.encoders[field.name], run.encoders[field.name])
+    for name, mine, theirs in zip(chosen.names, chosen.offsets, run.chosen.offsets, strict=True):
+        rows = earlier_rows(data.encoders[name], run.encoders[name])
         known = torch.from_numpy(np.flatnonzero(rows >= 0))
         weight[mine + known] = earlier[theirs + torch.from_numpy(rows[rows >= 0])].to(weight.device)
 
