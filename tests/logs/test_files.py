@@ -17,18 +17,18 @@ from hypothesis import strategies as st
 
 from entirespace.errors import DataError
 from entirespace.logs import files, lines
+from entirespace.logs.csvform import CsvForm
 from entirespace.logs.find import find
 
 Bad = list[tuple[int, str]]
 
 
-def read(path: Path, columns: tuple[str, ...] = ("a", "b"), **how) -> tuple[list[tuple], list[int], Bad]:
+def read(path: Path, wanted: tuple[str, ...] = ("a", "b"), **how) -> tuple[list[tuple], list[int], Bad]:
     """(rows, the line of each, bad lines) of one file."""
     bad: Bad = []
-    how = {"delimiter": ",", "names": None, **how}
     (file,) = find((path.name,), path.parent)
-    frames = list(files.frames(file, list(columns), bad_line=lambda line, text: bad.append((line, text)), **how))
-    rows = [row for frame in frames for row in frame.rows.select(columns).rows()]
+    frames = list(files.frames(file, list(wanted), CsvForm(**how), lambda line, fault: bad.append((line, fault.text))))
+    rows = [row for frame in frames for row in frame.rows.select(wanted).rows()]
     lines = [int(line) for frame in frames for line in frame.lines]
     assert sum(f.raw_rows for f in frames) == len(rows) + len(bad)
     return rows, lines, bad
@@ -153,7 +153,7 @@ def test_a_header_of_two_megabytes(log):
     names = [f"column_{i}_{'x' * 50}" for i in range(30_000)]
     path = log.write("log.csv", ",".join(["a", *names, "b"]) + "\n" + "1," + "," * len(names) + "2\n")
     (file,) = find((path.name,), log.raw)
-    assert files.columns_of(file, ",", None) == ["a", *names, "b"]
+    assert files.columns_of(file) == ["a", *names, "b"]
 
 
 @pytest.mark.parametrize("ending", ["", ".gz"])
@@ -217,7 +217,7 @@ def test_a_file_that_changes_while_it_is_read_is_an_error(log, monkeypatch, chan
     rows = {"a": [str(i) for i in range(900)], "b": ["1"] * 900}
     path = log.write("log" + ending, rows if ending == ".parquet" else pl.DataFrame(rows))
     (file,) = find((path.name,), log.raw)
-    frames = files.frames(file, ["a", "b"], delimiter=",", names=None, bad_line=lambda *_: None)
+    frames = files.frames(file, ["a", "b"], CsvForm(), lambda *_: None)
     next(frames)
     change(path)
     with pytest.raises(DataError, match=f"^log{ending}: (a file must not change|the file must be readable)"):
@@ -236,12 +236,12 @@ def test_a_compressed_file_cut_anywhere_is_an_error(log, ending, members):
             continue  # the first member is whole
         path.write_bytes(data[:end])
         with pytest.raises(DataError):
-            read(path, names=("a", "b"))
+            read(path, columns=("a", "b"))
 
 
 def test_without_a_header_the_first_line_is_a_row(log):
     path = log.write("log.csv", "2,x,1\n4,x,3\n5\n")
-    assert read(path, names=("b", "c", "a")) == (GOOD, [1, 2], [(3, "5")])
+    assert read(path, columns=("b", "c", "a")) == (GOOD, [1, 2], [(3, "5")])
 
 
 def test_another_delimiter(log):
@@ -252,10 +252,10 @@ def test_another_delimiter(log):
 def test_a_block_holds_whole_lines_and_has_their_numbers(log, monkeypatch):
     monkeypatch.setattr(files, "BLOCK_BYTES", 10)
     (file,) = find((log.write("log.csv", "a,b\n" + "".join(f"{i},{i}\n" for i in range(20))).name,), log.raw)
-    frames = list(files.frames(file, ["a"], delimiter=",", names=None, bad_line=lambda *_: None))
+    frames = list(files.frames(file, ["a"], CsvForm(), lambda *_: None))
     assert len(frames) > 5
-    assert [f.lines[0] for f in frames[1:]] == [f.start + f.raw_rows for f in frames[:-1]]
-    assert [f.start for f in frames] == [2, *(f.start + f.raw_rows for f in frames[:-1])]
+    assert [line for f in frames for line in f.lines] == list(range(2, 22))
+    assert [place for f in frames for place in f.places] == [i for f in frames for i in range(f.raw_rows)]
     assert sum(f.bytes for f in frames) == pytest.approx(file.size, abs=10)
 
 
@@ -318,9 +318,9 @@ def test_a_damaged_parquet_file_is_named(log, rng):
 def test_columns_of(log):
     def columns(path: Path, **how) -> list[str]:
         (file,) = find((path.name,), log.raw)
-        return files.columns_of(file, **{"delimiter": ",", "names": None, **how})
+        return files.columns_of(file, CsvForm(**how))
 
     assert columns(log.write("a.csv", '\ufeffx,"y,z",\n')) == ["x", "y,z", ""]
     assert columns(log.write("a.tsv", "x\ty\n"), delimiter="\t") == ["x", "y"]
-    assert columns(log.write("b.csv", "1,2\n"), names=("x", "y")) == ["x", "y"]
+    assert columns(log.write("b.csv", "1,2\n"), columns=("x", "y")) == ["x", "y"]
     assert columns(log.write("c.parquet", {"p": np.arange(2), "q": [1, 2]})) == ["p", "q"]

@@ -44,7 +44,7 @@ def test_a_remote_address(tmp_path):
     (tmp_path / "other.csv").write_text("a,b\n")
     (file,) = find((f"file://{tmp_path}/log_*.csv",), Path("/nowhere"), allow_outside=True)
     assert (file.name, file.size) == (f"{tmp_path}/log_1.csv", 8)
-    frames = files.frames(file, ["b"], delimiter=",", names=None, bad_line=lambda *_: None)
+    frames = files.frames(file, ["b"], files.CsvForm(), lambda *_: None)
     assert [f.rows.rows() for f in frames] == [[("2",)]]
 
 

@@ -49,6 +49,11 @@ def command(
     columns: Annotated[
         str | None, typer.Option(help="CSV without a header: the names of its columns, separated by commas.")
     ] = None,
+    skip: Annotated[int, typer.Option(min=0, help="CSV: how many lines to leave out at the beginning.")] = 0,
+    encoding: Annotated[str, typer.Option(help="CSV, JSON lines: latin-1, windows-1252, utf-16, ...")] = "utf-8",
+    multiline: Annotated[
+        bool, typer.Option("--multiline", help="CSV: values in quotes may contain line ends.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace OUT if it is there.")] = False,
     reference: ReferenceRun = None,
     method: RunMethod = None,
@@ -65,6 +70,7 @@ def command(
     entirespace score runs/esmm tomorrow.csv --side user=users.csv -o scored.csv
     cat tomorrow.jsonl | entirespace score runs/esmm - --format jsonl -o -
     """
+    from ..logs.csvform import CsvForm, is_encoding
     from ..runs.run import Run
     from ..runs.scoring import score
 
@@ -78,6 +84,8 @@ def command(
         raise typer.BadParameter("standard input (-) can be read once")
     if len(delimiter.encode()) != 1:
         raise typer.BadParameter(f"--delimiter must be one ASCII character, however: '{delimiter}'")
+    if not is_encoding(encoding):
+        raise typer.BadParameter(f"--encoding must be the name of an encoding, such as latin-1, however: '{encoding}'")
     if out != "-" and Path(out).is_file() and not force:
         raise typer.BadParameter(f"OUT must not exist: {out}. --force replaces it")
     ctr = None if reference is None else Run.open(reference)
@@ -91,8 +99,7 @@ def command(
             bad_rows=bad_rows,
             format=format,
             out_format=out_format,
-            delimiter=delimiter,
-            columns=None if columns is None else columns.split(","),
+            form=CsvForm(delimiter, None if columns is None else tuple(columns.split(",")), skip, encoding, multiline),
             force=force,
             progress=progress,
         )

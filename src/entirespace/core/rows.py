@@ -74,6 +74,7 @@ class ValueFormat:
     missing: tuple[str, ...] = ()  # raw ids that stand for a missing value, such as "NULL" or "-1"
     decimal: str = "."  # of a number as text: the decimal point
     thousands: str | None = None  # of a number as text: a separator that is left out
+    symbols: tuple[str, ...] = ()  # of a number as text: what may stand before or after it and is left out
     time_format: str | None = None  # of a time as text, such as "%d.%m.%Y"; None: ISO 8601
     time_zone: str | None = None  # of a time that does not state one; None: UTC
     time_unit: Literal["s", "ms", "us", "ns"] | None = None  # of a time as a number since 1970; None: unknown

@@ -17,6 +17,7 @@ This is the only code that reads raw values of fields; `prepare`, predictions on
 from __future__ import annotations
 
 import datetime
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -207,7 +208,10 @@ def number(column: pl.Series, form: ValueFormat = ValueFormat()) -> tuple[np.nda
 
 
 def _plain_number(column: pl.Series, form: ValueFormat) -> pl.Series:
-    """Numbers as text with a decimal point and without separators of thousands; null where they stand wrongly."""
+    """Numbers as text with a decimal point, without symbols and separators of thousands; null where these are wrong."""
+    if form.symbols:
+        symbols = "|".join(re.escape(symbol) for symbol in sorted(form.symbols, key=len, reverse=True))
+        column = column.str.replace(rf"^([+-]?)\s*(?:{symbols})\s*", "${1}").str.replace(rf"\s*(?:{symbols})$", "")
     if form.thousands is None and form.decimal == ".":
         return column
     point = "\\" + form.decimal

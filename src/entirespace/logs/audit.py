@@ -70,6 +70,7 @@ class Count:
     rows: int = 0
     first: list[tuple[int, int, str]] = field(default_factory=list)  # the first rows: number of the file, line, text
     values: dict[str, int] = field(default_factory=dict)  # "column = 'value'" -> rows
+    do: str = ""  # what to do about the first of them
 
     @property
     def examples(self) -> list[str]:
@@ -135,6 +136,7 @@ class Audit:
         line: int | None = None,
         text: str = "",
         why: str = "",
+        do: str = "",
     ) -> None:
         """Count rows with this reason, a key of `REASONS`. Call `read` as well: it alone counts rows as read.
 
@@ -143,6 +145,7 @@ class Audit:
             file, line, text: an example. The examples that come first in the log are reported, in whatever order the
                 rows of one file are counted. Files must be counted in the order of the log.
             why: what is wrong with the example: "is_click = '7'".
+            do: what to do about it.
 
         Raises: KeyError if the reason is not in `REASONS`.
         """
@@ -152,6 +155,7 @@ class Audit:
         here = self._counts.setdefault(table, {})
         found = here.setdefault(reason, Count(outcome or REASONS[reason].outcome))
         found.rows += rows
+        found.do = found.do or do
         if file is None:
             return
         at = (self._files.setdefault(file, len(self._files)), line or 0)
@@ -240,9 +244,7 @@ class Audit:
             f"at most {100 * self.max_bad:.4g} % of the rows of table '{table}' may be bad",
             f"{bad:,} of {read:,}{so_far} ({100 * bad / read:.3g} %) are: {reasons}"
             + (f". First: {first}" if first else ""),
-            do="Is it the right file, in the format that the schema describes?"
-            if bad > read / 2
-            else f"Correct the file, or allow this share of bad rows: --max-bad {_enough(bad / read)}",
+            do=_advice([c for _, c in _by_rows(bad_counts)], bad / read),
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -260,6 +262,7 @@ class Audit:
                         "sentence": REASONS[slug].sentence,
                         "examples": c.examples,
                         **({"values": dict(c.values)} if c.values else {}),
+                        **({"do": c.do} if c.do else {}),
                     }
                     for slug, c in _by_rows(counts)
                 },
@@ -284,6 +287,8 @@ def report(audit: dict[str, Any]) -> str:
             if "values" in r:
                 lines.append(f"    {values_of(r)}")
             lines.extend(f"    {example}" for example in r["examples"])
+            if "do" in r:
+                lines.append(f"    {r['do']}{'' if r['do'].endswith('?') else '.'}")
     lines.extend(f"note: {note}" for note in audit["notes"])
     lines.extend(f"warning: {warning}" for warning in audit.get("warnings", ()))
     return "\n".join(printable(line, keep="") for line in lines)
@@ -313,6 +318,15 @@ def _by_rows(counts: dict[str, Count]) -> list[tuple[str, Count]]:
     return sorted(counts.items(), key=lambda item: -item[1].rows)
 
 
+def _advice(counts: list[Count], share: float) -> str:
+    """What to do about bad rows, the most frequent first; `share`: how many of all rows they are."""
+    do = next((c.do for c in counts if c.do), "")
+    if share > 0.5:
+        return do or "Is it the right file, in the format that the schema describes?"
+    allow = f"allow this share of bad rows: --max-bad {_enough(share)}"
+    return f"{do}{'' if do.endswith('?') else '.'} Or {allow}" if do else f"Correct the file, or {allow}"
+
+
 def _enough(share: float) -> str:
     """The share rounded up to a short number, as a value for `--max-bad`: 0.0312 -> '0.04'."""
     step = 10 ** len(f"{1 / share:.0f}")
@@ -339,15 +353,16 @@ class Quarantine:
         self._file: Any = None
         self._writer: Any = None
 
-    def add(self, file: str, line: int, table: str, reason: str, text: str, why: str = "") -> None:
+    def add(self, file: str, line: int, table: str, reason: str, text: str, why: str = "", do: str = "") -> None:
         """Write one bad row.
 
         Args:
             line: its line, or row of a Parquet file, from 1.
             text: the raw line, with unreadable bytes escaped.
             why: what is wrong with it: "is_click = '7'". It is written before the text.
+            do: what to do about it, for the error that too many rows are bad.
         """
-        self._audit.count(table, reason, file=file, line=line, text=text, why=why)
+        self._audit.count(table, reason, file=file, line=line, text=text, why=why, do=do)
         if self._writer is None:
             self._file = self.path.open("w", encoding="utf-8", newline="")
             self._writer = csv.writer(self._file, lineterminator="\n")

@@ -16,6 +16,7 @@ from ..errors import DataError
 from ..features import times
 from ..features.values import without_missing
 from .files import Frame
+from .hints import of_time
 
 _SORTS = {
     times.NUMBER: "a number",
@@ -145,8 +146,9 @@ class Clock:
         row = int(unread.argmax())
         form = self._form
         if form.time_format is not None:
-            must, do = f"the times of '{name}' must have the format {form.time_format}", "Correct the format"
+            must = f"the times of '{name}' must have the format {form.time_format}"
+            do = of_time(column[row]) or "Correct the format"
         else:
             must = f"the times of '{name}' must be numbers or ISO 8601, such as 2024-05-31 18:00:00"
-            do = 'Declare their format, such as time = { format = "%m/%d/%Y" }'
+            do = of_time(column[row]) or 'Declare their format, such as time = { format = "%m/%d/%Y" }'
         raise DataError(must, f"'{column[row]}'", where=frame.where(row), do=do)

@@ -12,6 +12,7 @@ from ..core.rows import Field, Ragged
 from ..features.codes import Codes, HashedCodes
 from ..features.values import Content, read
 from .files import Frame
+from .hints import no_hint, of_number, of_time
 from .reading import Check, TableReader, among
 from .sorts import Sorts
 
@@ -42,11 +43,12 @@ class Coding:
         self.fields = tuple(self._sorts.decided(f, frame) if f.table == table else f for f in self.fields)
         mine = [f for f in self.fields if f.table == table]
         columns = {f.name: (f.source,) if f.weights is None else (f.source, f.weights) for f in mine}
+        hints = {f.name: of_number if f.part is None else of_time for f in mine}
         while True:
             rows = frame.rows.filter(pl.Series(~bad)) if bad.any() else frame.rows
             found = {f.name: read(rows, f) for f in mine}
             checks = [
-                Check(reason, among(~bad, failed), columns[name])
+                Check(reason, among(~bad, failed), columns[name], hints[name] if reason == "bad_value" else no_hint)
                 for name, (_, some) in found.items()
                 for reason, failed in some
             ]

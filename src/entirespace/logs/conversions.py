@@ -17,6 +17,7 @@ from ..features.values import inexact, text, without_missing
 from .audit import Audit
 from .clock import Clock
 from .files import Frame
+from .hints import of_time
 from .reading import Check, TableReader
 from .schema import ConversionsSchema
 
@@ -51,7 +52,7 @@ class Conversions:
             time = np.zeros(len(frame.rows), np.int64)
             if schema.time:
                 time, missing = clock.read(frame, schema.time)
-                checks.append(Check("bad_time", missing, (schema.time,)))
+                checks.append(Check("bad_time", missing, (schema.time,), of_time))
             good = ~reader.quarantine(frame, TABLE, checks)
             keys.append(fingerprints(frame.rows, keyed)[good])
             times.append(time[good])

@@ -6,7 +6,7 @@ Every CSV column is read as text, so ids such as 007 stay as written. Parquet co
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,18 +20,17 @@ import pyarrow.parquet as pq
 from ..errors import DataError, no_file
 from ..features.arrow import frame_of
 from ..kernels.threads import ahead
-from .lines import blocks, first_line, header, parse
+from .csvform import CsvForm, Utf8
+from .lines import BadLine, blocks, first_lines, header, parse
 
 BLOCK_BYTES = 16 * 1024 * 1024
 PARQUET_ROWS = 131_072
+RENAME = "Give all columns new names: columns = [...], and skip = 1 to leave the header out"
 CODECS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".lz4": "lz4"}
 """Ending of a compressed file -> how it is compressed. Endings may be written in capitals."""
 _TEXT, _PARQUET = (".csv", ".tsv", ".txt"), (".parquet", ".pq")
 _MAGIC = {b"PAR1": "parquet", b"\x1f\x8b": "gzip", b"(\xb5/\xfd": "zstd", b"BZh": "bz2", b"\x04\x22M\x18": "lz4"}
 """How a file begins -> what it is, for a file whose ending does not say it."""
-
-BadLine = Callable[[int, str], None]
-"""Called with (line number from 1, text) for each line that cannot be read as a row."""
 
 
 @dataclass(frozen=True)
@@ -112,10 +111,10 @@ class Frame:
 
     rows: pl.DataFrame
     lines: np.ndarray  # int64 (n,)
+    places: np.ndarray  # int64 (n,): the number of row i among the rows read, from 0, good or bad
     file: str
     bytes: float  # bytes of the raw file that were read, for progress
     raw_rows: int  # rows read, including those that could not be parsed
-    start: int  # the line of the first row read: 2 after a header
     unit: str = "line"  # what `lines` counts: a "line", or a "row" of Parquet
 
     def where(self, row: int) -> str:
@@ -123,16 +122,17 @@ class Frame:
         return f"{self.file}, {self.unit} {self.lines[row]}"
 
 
-def columns_of(file: File, delimiter: str, names: tuple[str, ...] | None) -> list[str]:
+def columns_of(file: File, form: CsvForm = CsvForm()) -> list[str]:
     """The names of a file's columns. Raises: DataError if the file is empty or cannot be read."""
-    if names is not None:
-        return list(names)
+    if form.columns is not None and not file.is_parquet:
+        return list(form.columns)
     try:
         if file.is_parquet:
             with file.filesystem.open_input_file(file.path) as stream:
                 return list(pq.ParquetFile(stream).schema_arrow.names)
         with file.filesystem.open_input_stream(file.path, compression=file.codec) as stream:
-            return header(first_line(stream, file.name), delimiter, file.name)
+            text = Utf8(stream, form.encoding, file.name)
+            return header(first_lines(text, file.name, form.before), form, file.name)
     except (OSError, pa.ArrowException) as error:
         raise DataError("the file must be readable", str(error), where=file.name) from error
 
@@ -142,20 +142,17 @@ def must_be_different(names: Sequence[str], used: Collection[str], file: File) -
     twice = sorted(name for name, n in Counter(names).items() if n > 1 and name in used)
     if twice:
         must = "each column of a file must have a different name"
-        raise DataError(must, f"'{twice[0]}' occurs twice", where=file.name)
+        raise DataError(must, f"'{twice[0]}' occurs twice", where=file.name, do=RENAME)
 
 
-def frames(
-    file: File, columns: list[str], *, delimiter: str, names: tuple[str, ...] | None, bad_line: BadLine
-) -> Iterator[Frame]:
+def frames(file: File, columns: list[str], form: CsvForm, bad_line: BadLine) -> Iterator[Frame]:
     """The rows of a file in order, with only the given columns.
 
     Args:
         columns: the columns to read.
-        delimiter: of a CSV file; ignored for Parquet.
-        names: the names of all columns of a CSV file without a header; None: the first line is the header.
+        form: how a CSV file is written; ignored for Parquet.
         bad_line: called for each CSV line that has the wrong number of columns, is not UTF-8, is blank, or has an
-            unclosed quote.
+            unclosed quote. Lines count from 1.
 
     Raises: DataError if the file cannot be read, or changes while it is read.
     """
@@ -163,7 +160,7 @@ def frames(
         if file.is_parquet:
             yield from _parquet(file, columns)
         else:
-            yield from _csv(file, columns, delimiter, names, bad_line)
+            yield from _csv(file, columns, form, bad_line)
     except (OSError, pa.ArrowException) as error:
         raise DataError("the file must be readable", str(error), where=file.name) from error
 
@@ -176,7 +173,7 @@ def _parquet(file: File, columns: list[str]) -> Iterator[Frame]:
             n = batch.num_rows
             rows = frame_of(pa.table(batch), file.name)
             lines = np.arange(row + 1, row + n + 1)
-            yield Frame(rows, lines, file.name, file.size * n / total, n, row + 1, file.unit)
+            yield Frame(rows, lines, np.arange(n), file.name, file.size * n / total, n, file.unit)
             row += n
         if row != parquet.metadata.num_rows:
             came = f"it says that it has {parquet.metadata.num_rows:,} rows, and {row:,} could be read"
@@ -184,24 +181,20 @@ def _parquet(file: File, columns: list[str]) -> Iterator[Frame]:
     file.check_unchanged()
 
 
-def _csv(
-    file: File, columns: list[str], delimiter: str, names: tuple[str, ...] | None, bad_line: BadLine
-) -> Iterator[Frame]:
+def _csv(file: File, columns: list[str], form: CsvForm, bad_line: BadLine) -> Iterator[Frame]:
     if file.codec and not file.size:
         raise DataError("the file must be readable", "it is empty, as no compressed file is", where=file.name)
-    all_names, read = columns_of(file, delimiter, names), 0
-    first, line = 1 + (names is None), 1
+    names, read, line = columns_of(file, form), 0, 1
     with file.filesystem.open_input_stream(file.path, compression=file.codec) as stream:
-        for block, size, last in blocks(stream, file.name, BLOCK_BYTES):
+        for block, size, last in blocks(Utf8(stream, form.encoding, file.name), file.name, BLOCK_BYTES, form):
             read += size
             if last:  # before the last lines, which may be cut short, are read as rows
                 file.check_unchanged(read if file.codec is None else None)
-            if line < first and block:
-                block, line = block.partition(b"\n")[2], 2
+            while line <= form.before and block:
+                block, line = block.partition(b"\n")[2], line + 1
             if block:
-                rows, numbers, count = parse(
-                    block, all_names, columns, delimiter, lambda i, text, line=line: bad_line(line + i, text)
-                )
+                found = parse(block, names, columns, form, lambda i, fault, line=line: bad_line(line + i, fault))
                 size = min(size, file.size) * (0.25 if file.codec else 1.0)
-                yield Frame(rows, line + numbers, file.name, size, count, line)
-                line += count
+                lines = line + found.lines[found.places]
+                yield Frame(found.rows, lines, found.places, file.name, size, len(found.lines))
+                line += found.height

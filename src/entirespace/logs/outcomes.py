@@ -13,8 +13,10 @@ from ..core.rows import ValueFormat
 from ..features.values import number, text, without_missing
 from .clock import Times
 from .files import Frame
+from .hints import of_label, of_number, of_time
 from .reading import Check
 from .schema import STAGES, ImpressionsSchema, LabelSchema
+from .schema.values import value_format
 
 ONES, ZEROS = ("1", "true", "yes", "y", "t"), ("0", "false", "no", "n", "f")
 
@@ -33,21 +35,21 @@ def read_outcomes(
     """The outcomes of the rows of a frame, and the rows of which they cannot be read."""
     rows, happened, times, checks = frame.rows, dict[str, np.ndarray](), dict[str, np.ndarray](), list[Check]()
     for stage, label in schema.labels.by_stage().items():
-        happened[stage], unread, missing = read_label(rows[label.source], label, form)
+        happened[stage], unread, missing = read_label(rows[label.source], label, value_format(label, schema))
         if label.unclicked is None:
             unread |= missing
         else:
             unread |= missing & happened["click"]
-        checks.append(Check("bad_label", unread, (label.source,)))
+        checks.append(Check("bad_label", unread, (label.source,), of_label(stage, label)))
     for stage in STAGES:  # a stage without a column: its outcomes are joined later
         happened.setdefault(stage, np.zeros(len(rows), bool))
     for stage, column in schema.times.items():
         times[stage], missing = clocked[column]
-        checks.append(Check("bad_time", missing & happened[stage], (column,)))
+        checks.append(Check("bad_time", missing & happened[stage], (column,), of_time))
     weight = None
     if schema.weight is not None:
         weight, unread = number(rows[schema.weight], form)
-        checks.append(Check("bad_weight", unread | ~((weight >= 0) & np.isfinite(weight)), (schema.weight,)))
+        checks.append(Check("bad_weight", unread | ~((weight >= 0) & np.isfinite(weight)), (schema.weight,), of_number))
         weight = weight.astype(np.float32)
     return Outcomes(happened, Labels.of(happened, times, None, weight)), checks
 

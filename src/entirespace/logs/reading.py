@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+import difflib
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from ..core.rows import IMPRESSIONS
 from ..errors import ConfigError
 from ..progress import Progress
 from .audit import Audit, Quarantine
+from .csvform import CsvForm
 from .files import File, Frame, columns_of, frames, must_be_different
 from .find import find
+from .hints import no_hint
 from .schema import FilesSchema
 
 
@@ -25,6 +28,8 @@ class Check:
     reason: str  # a key of `audit.REASONS`
     failed: np.ndarray  # bool (n,)
     columns: tuple[str, ...]
+    do: Callable[[object], str] = no_hint
+    """What to do about a bad row, given the value of its first column."""
 
 
 class TableReader:
@@ -65,16 +70,16 @@ class TableReader:
         files = self.find(table.files)
         total, done = sum(f.size for f in files) or 1, 0.0
         self._progress.start(f"reading {name}", total, "B")
+        form = table.csv()
         for file in files:
             self._audit.begin(file.name, file.unit)
-            self._check_columns(name, file, table, wanted)
+            self._check_columns(name, file, form, wanted)
             for frame in frames(
                 file,
                 list(dict.fromkeys(wanted.values())),
-                delimiter=table.delimiter,
-                names=table.columns,
-                bad_line=lambda line, text, file=file: self._quarantine.add(
-                    file.name, line, name, "unparsable_line", text
+                form,
+                lambda line, fault, file=file: self._quarantine.add(
+                    file.name, line, name, "unparsable_line", fault.text, do=fault.do
                 ),
             ):
                 _check_types(frame, wanted, lists)
@@ -87,8 +92,8 @@ class TableReader:
         self._audit.check(name)
         self._progress.done(f"{self._audit.rows_read(name):,} rows")
 
-    def _check_columns(self, name: str, file: File, table: FilesSchema, wanted: Mapping[str, str]) -> None:
-        there = columns_of(file, table.delimiter, table.columns)
+    def _check_columns(self, name: str, file: File, form: CsvForm, wanted: Mapping[str, str]) -> None:
+        there = columns_of(file, form)
         used = set(wanted.values())
         must_be_different(there, used, file)
         known = set(there)
@@ -97,13 +102,16 @@ class TableReader:
                 place = name if name in (IMPRESSIONS, "conversions") else f"tables.{name}"
                 raise ConfigError(
                     f"the file must have the column that the schema's [{place}] names for {purpose}",
-                    f"no column '{column}'; it has {', '.join(there[:40])}",
+                    f"no column '{column}'; it has {_names(there)}",
                     where=file.name,
-                    do='Correct the schema, or set delimiter = "..." if the columns are separated by another character',
+                    do='Set delimiter = "..." if the columns are separated by another character'
+                    if len(there) == 1
+                    else nearest_name(column, there) or "Correct the schema",
                 )
         unused = [c for c in there if c not in used]
         if unused:
-            self._audit.note(f"{file.name}: columns not used: {', '.join(unused)}")
+            named = ", ".join(name or "''" for name in unused)
+            self._audit.note(f"{file.name}: columns not used: {named}")
 
     def quarantine(
         self, frame: Frame, table: str, checks: Iterable[Check], before: np.ndarray | None = None
@@ -122,7 +130,8 @@ class TableReader:
             row = frame.rows.row(i, named=True)
             text = " ".join(f"{k}={v}" for k, v in row.items())
             why = ", ".join(f"{column} = {row[column]!r}" for column in first[i].columns)
-            self._quarantine.add(frame.file, int(frame.lines[i]), table, first[i].reason, text, why=why)
+            do = first[i].do(row[first[i].columns[0]])
+            self._quarantine.add(frame.file, int(frame.lines[i]), table, first[i].reason, text, why, do)
         return bad
 
 
@@ -131,6 +140,20 @@ def among(good: np.ndarray, which: np.ndarray) -> np.ndarray:
     mask = good.copy()
     mask[good] = which
     return mask
+
+
+def _names(columns: Sequence[str]) -> str:
+    """The first names in quotes where they have blanks, so that a blank is seen."""
+    return ", ".join(repr(name) if name != name.strip() or not name else name for name in columns[:40])
+
+
+def nearest_name(name: str, columns: Sequence[str]) -> str:
+    """Advice that names a column that differs in capitals, blanks or a few letters; empty if there is none."""
+    for column in columns:
+        if column.strip().lower() == name.strip().lower():
+            return f"Did you mean {column!r}?"
+    match = difflib.get_close_matches(name, columns, n=1, cutoff=0.7)
+    return f"Did you mean {match[0]!r}?" if match else ""
 
 
 def _check_types(frame: Frame, wanted: Mapping[str, str], lists: Collection[str]) -> None:

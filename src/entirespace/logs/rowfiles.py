@@ -10,7 +10,7 @@ import io
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +24,9 @@ import pyarrow.parquet as pq
 from ..errors import DataError, no_file
 from ..features.arrow import frame_of
 from ..places import Rule, whole_file
+from .csvform import CsvForm, Utf8
 from .files import CODECS, local
-from .lines import blocks, header, parse
+from .lines import Fault, blocks, header, parse
 
 Format = Literal["csv", "jsonl", "parquet"]
 STDIN = "-"
@@ -45,13 +46,15 @@ class RowBatch:
     rows: pl.DataFrame  # n rows; a line that could not be parsed is a row of nulls
     file: str
     first: int  # the line (CSV, JSON lines) or row (Parquet) of the first of them, from 1
-    broken: dict[int, str]  # index of the row, from 0 -> the text of a line that could not be parsed
+    broken: dict[int, Fault]  # index of the row, from 0 -> why its line could not be parsed
     bytes: float  # bytes of the file that were read, for progress
     unit: str = "line"  # what `first` counts: a "line", or a "row" of Parquet
+    lines: np.ndarray | None = None  # line of each row after `first`, int64 (n,); None: 0, 1, 2, ...
 
     def where(self, row: int) -> str:
         """The file and line of a row, for errors; `row` is its index, from 0."""
-        return f"{self.file}, {self.unit} {self.first + row}"
+        after = row if self.lines is None or not len(self.lines) else int(self.lines[row])
+        return f"{self.file}, {self.unit} {self.first + after}"
 
 
 def format_of(name: str, given: Format | None = None) -> Format:
@@ -67,16 +70,13 @@ def format_of(name: str, given: Format | None = None) -> Format:
     return ENDINGS[ending]
 
 
-def read_rows(
-    name: str, given: Format | None = None, *, delimiter: str = ",", columns: Sequence[str] | None = None
-) -> Iterator[RowBatch]:
+def read_rows(name: str, given: Format | None = None, form: CsvForm = CsvForm()) -> Iterator[RowBatch]:
     """The rows of a file, or of standard input ("-").
 
     Args:
         name: the path of the file, or "-".
         given: the format. Default: by the ending of the file name.
-        delimiter: of a CSV file, the separator between two columns.
-        columns: of a CSV file without a header, the names of its columns.
+        form: how a CSV file is written.
 
     Raises: DataError if the file is missing, empty or cannot be read.
     """
@@ -89,9 +89,9 @@ def read_rows(
             if kind == "parquet":
                 yield from _parquet(stream, name)
             elif kind == "jsonl":
-                yield from _jsonl(stream, name)
+                yield from _jsonl(stream, name, form)
             else:
-                yield from _csv(stream, name, delimiter, columns)
+                yield from _csv(stream, name, form)
     except (OSError, pa.ArrowException) as error:
         raise DataError("the file must be readable", str(error), where=name) from error
 
@@ -116,11 +116,11 @@ def _parquet(stream: Any, name: str) -> Iterator[RowBatch]:
         first += len(rows)
 
 
-def _blocks(stream: Any, name: str) -> Iterator[tuple[bytes, int]]:
+def _blocks(stream: Any, name: str, form: CsvForm) -> Iterator[tuple[bytes, int]]:
     """(whole lines, bytes read), a few megabytes at a time. Raises: DataError if the file changes while it is read."""
     file = None if name == STDIN else local(Path(name))
     read = 0
-    for block, size, last in blocks(stream, name, BLOCK_BYTES):
+    for block, size, last in blocks(Utf8(stream, form.encoding, name), name, BLOCK_BYTES, form):
         read += size
         if last and file is not None:
             file.check_unchanged(read if _codec(name) is None else None)
@@ -128,24 +128,33 @@ def _blocks(stream: Any, name: str) -> Iterator[tuple[bytes, int]]:
             yield block, size
 
 
-def _csv(stream: Any, name: str, delimiter: str, columns: Sequence[str] | None) -> Iterator[RowBatch]:
-    names, first = None if columns is None else list(columns), 1
-    for block, size in _blocks(stream, name):
+def _csv(stream: Any, name: str, form: CsvForm) -> Iterator[RowBatch]:
+    names, line, begin = None if form.columns is None else list(form.columns), 1, b""
+    for block, size in _blocks(stream, name, form):
+        block, begin = begin + block, b""
+        if names is None and block.count(b"\n") < form.before:
+            begin = block  # the header is in the next block
+            continue
         if names is None:
-            names = header(block, delimiter, name)
+            names = header(block, form, name)
             twice = [column for column, n in Counter(names).items() if n > 1]
             if twice:
                 must = "each column of a file must have a different name"
-                raise DataError(must, f"'{min(twice)}' occurs twice", where=name)
-            block, first = block.partition(b"\n")[2], 2
+                do = "Give all columns new names: --columns A,B,..., and --skip 1 to leave the header out"
+                raise DataError(must, f"'{min(twice)}' occurs twice", where=name, do=do)
+        while line <= form.before and block:
+            block, line = block.partition(b"\n")[2], line + 1
         if not block:
             continue
-        broken: dict[int, str] = {}
-        good, places, count = parse(block, names, names, delimiter, broken.__setitem__)
-        yield RowBatch(_in_place(good, places, count), name, first, broken, size)
-        first += count
+        broken: dict[int, Fault] = {}
+        found = parse(block, names, names, form, broken.__setitem__)
+        count = len(found.lines)
+        if count != found.height:  # faults are by line
+            broken = {int(np.searchsorted(found.lines, i)): fault for i, fault in broken.items()}
+        yield RowBatch(_in_place(found.rows, found.places, count), name, line, broken, size, lines=found.lines)
+        line += found.height
     if names is None:
-        header(b"", delimiter, name)  # raises the error that the file is empty
+        header(begin, form, name)  # raises the error that there is no header
 
 
 def _in_place(good: pl.DataFrame, places: np.ndarray, count: int) -> pl.DataFrame:
@@ -158,10 +167,10 @@ def _in_place(good: pl.DataFrame, places: np.ndarray, count: int) -> pl.DataFram
     return pl.concat([good, empty])[rows]
 
 
-def _jsonl(stream: Any, name: str) -> Iterator[RowBatch]:
+def _jsonl(stream: Any, name: str, form: CsvForm) -> Iterator[RowBatch]:
     first = 1
     names: dict[str, None] = {}  # every key so far: all later batches have these columns
-    for block, size in _blocks(stream, name):
+    for block, size in _blocks(stream, name, CsvForm(encoding=form.encoding)):
         lines = block.split(b"\n")[:-1]
         for start in range(0, len(lines), ROWS):
             some = lines[start : start + ROWS]
@@ -169,7 +178,7 @@ def _jsonl(stream: Any, name: str) -> Iterator[RowBatch]:
             for place, line in enumerate(some):
                 found = _object(line)
                 if found is None:
-                    broken[place] = line.decode(errors="backslashreplace")
+                    broken[place] = Fault(line.decode(errors="backslashreplace"))
                 objects.append(found or {})
             share = size * len(some) / len(lines)
             names.update(dict.fromkeys(key for found in objects for key in found))

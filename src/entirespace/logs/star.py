@@ -23,6 +23,7 @@ from .clock import Clock, Times
 from .coding import Coding, columns_of_fields
 from .conversions import Conversions, Late
 from .files import Frame
+from .hints import of_time
 from .outcomes import Outcomes, read_outcomes
 from .parts import part_of_rows
 from .reading import Check, TableReader, among
@@ -132,7 +133,7 @@ class LogSource(Source):
             order = None
             if schema.order is not None:
                 order, missing = times[schema.order]
-                checks.append(Check("bad_order", missing, (schema.order,)))
+                checks.append(Check("bad_order", missing, (schema.order,), of_time))
             bad = self._reader.quarantine(frame, IMPRESSIONS, [*checks, *self._inexact(frame)])
             part, neither = part_of_rows(frame, self._split, self._form)
             self._count_other_part(frame, neither & ~bad)
@@ -157,7 +158,7 @@ class LogSource(Source):
                 order=order,
                 part=None if part is None else part[good],
                 links={side.name: side.rows_of(frame, self._form, good) for side in self._sides},
-                truth=truth.take(frame.raw_rows, (frame.lines - frame.start)[good]) if truth else None,
+                truth=truth.take(frame.raw_rows, frame.places[good]) if truth else None,
                 fingerprint=self._identity(frame, schema.unique, times)[good] if schema.unique else None,
                 lot=self._lot(frame, wanted.values(), times)[good] if self._drawn else None,
                 roles={role: self._role(frame, role)[good] for role in self._role_columns},

@@ -9,6 +9,7 @@ import polars as pl
 
 from ..errors import DataError
 from .files import File, columns_of, frames, must_be_different
+from .lines import Fault
 from .schema import TruthSchema
 
 ONE_EACH = "the truth must have one row for each impression"
@@ -30,7 +31,7 @@ class Truth:
     def __init__(self, schema: TruthSchema, files: list[File]) -> None:
         self._names, self._schema = (schema.pctr, schema.pcvr), schema
         for file in files:
-            columns = columns_of(file, schema.delimiter, schema.columns)
+            columns = columns_of(file, schema.csv())
             must_be_different(columns, self._names, file)
             for name in self._names:
                 if name not in columns:
@@ -69,17 +70,17 @@ class Truth:
     def _read(self, files: list[File]) -> Iterator[pl.DataFrame]:
         for file in files:
 
-            def refuse(line: int, text: str, file: File = file) -> None:
-                must = "the truth must be numbers from 0 to 1"
-                raise DataError(must, f"'{text}'", where=f"{file.name}, {file.unit} {line}")
+            def refuse(line: int, fault: Fault, file: File = file) -> None:
+                must, where = "the truth must be numbers from 0 to 1", f"{file.name}, {file.unit} {line}"
+                raise DataError(must, f"'{fault.text}'", where=where, do=fault.do or None)
 
-            how = self._schema
-            for frame in frames(file, list(self._names), delimiter=how.delimiter, names=how.columns, bad_line=refuse):
+            for frame in frames(file, list(self._names), self._schema.csv(), refuse):
                 rows = frame.rows.select(pl.col(n).cast(pl.Float32, strict=False) for n in self._names)
                 good = rows.select(
                     pl.all_horizontal(pl.all().is_between(0, 1).fill_null(False))
                 ).to_series()  # NaN is not
                 for i in (~good).arg_true()[:1]:
                     named = frame.rows.select(self._names).row(i, named=True)
-                    refuse(int(frame.lines[i]), ", ".join(f"{name} = {value}" for name, value in named.items()))
+                    said = ", ".join(f"{name} = {value}" for name, value in named.items())
+                    refuse(int(frame.lines[i]), Fault(said))
                 yield rows

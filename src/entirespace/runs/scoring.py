@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ import polars as pl
 from ..batches.impressions import encoded
 from ..errors import DataError
 from ..features.frames import FrameEncoder, Unseen
+from ..logs.csvform import CsvForm
 from ..logs.rowfiles import STDIN, Format, RowBatch, RowWriter, read_rows
 from ..progress import SILENT, Progress
 from .outputs import unseen_text
@@ -52,8 +53,7 @@ def score(
     bad_rows: BadRows = "error",
     format: Format | None = None,
     out_format: Format | None = None,
-    delimiter: str = ",",
-    columns: Sequence[str] | None = None,
+    form: CsvForm = CsvForm(),
     force: bool = False,
     progress: Progress = SILENT,
 ) -> Scored:
@@ -65,7 +65,7 @@ def score(
         tables: side table -> its file. The columns of a side table that is not given stand in the rows already joined.
         bad_rows: a row that cannot be read ends the work (error), or gets empty scores (empty).
         format, out_format: of the rows and of `out`, where a file's ending does not say it.
-        delimiter, columns: CSV: what stands between two columns; the names of the columns where there is no header.
+        form: how CSV files are written. The files of side tables have a header.
         force: replace a file that is at `out` already. A file that is read, or is the run's or its reference's,
             is never replaced.
 
@@ -79,10 +79,11 @@ def score(
     done, total = Scored(), _bytes(files)
     kind = out_format or (format if out == STDIN else None)
     with RowWriter(out, kind, replace=force, inputs=inputs) as writer:
-        encoder = run.encoder({name: _table(file, delimiter) for name, file in tables.items()})
+        of_side = replace(form, columns=None, skip=0)
+        encoder = run.encoder({name: _table(file, of_side) for name, file in tables.items()})
         progress.start(f"scoring with {run.method.label}", total, "B")
         for name in files:
-            for batch in read_rows(name, format, delimiter=delimiter, columns=columns):
+            for batch in read_rows(name, format, form):
                 scores = _scores(run, encoder, batch, bad_rows, done)
                 writer.write(batch.rows.with_columns(scores), batch.where(0))
                 progress.advance(batch.bytes, f"{done.rows:,} rows")
@@ -99,7 +100,9 @@ def _scores(run: Run, encoder: FrameEncoder, batch: RowBatch, bad_rows: BadRows,
     n = len(batch.rows)
     good = np.ones(n, bool)
     good[list(batch.broken)] = False
-    faults = {place: (f"{batch.where(place)}: the line is no row: {text[:80]}") for place, text in batch.broken.items()}
+    faults = {
+        place: f"{batch.where(place)}: the line is no row: {fault.text[:80]}" for place, fault in batch.broken.items()
+    }
     if batch.broken and bad_rows == "error":
         raise _broken(batch, min(batch.broken))
     places = np.flatnonzero(good)
@@ -124,13 +127,15 @@ def _scores(run: Run, encoder: FrameEncoder, batch: RowBatch, bad_rows: BadRows,
 
 
 def _broken(batch: RowBatch, place: int) -> DataError:
-    return DataError("each line must be a row of the file", repr(batch.broken[place][:200]), where=batch.where(place))
+    fault = batch.broken[place]
+    must = "each line must be a row of the file"
+    return DataError(must, repr(fault.text[:200]), where=batch.where(place), do=fault.do or None)
 
 
-def _table(file: str, delimiter: str) -> pl.DataFrame:
+def _table(file: str, form: CsvForm) -> pl.DataFrame:
     """A side table, whole. Raises: DataError for a line that is no row."""
     frames = []
-    for batch in read_rows(file, delimiter=delimiter):
+    for batch in read_rows(file, form=form):
         if batch.broken:
             raise _broken(batch, min(batch.broken))
         frames.append(batch.rows)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import polars as pl
@@ -18,7 +18,8 @@ from ...errors import DataError
 from ...features.arrow import frame_of
 from ...features.values import number
 from ..files import File, Frame
-from ..lines import first_line, header, parse
+from ..csvform import BOM, CsvForm, Utf8
+from ..lines import check_is_text, first_lines, header, parse
 from .missing import WORDS
 
 FIRST, MORE = 8 << 20, 4 << 20  # bytes of text: of the beginning, and of the middle and the end
@@ -37,6 +38,7 @@ class Head:
     columns: tuple[str, ...]  # c1, c2, ... if it has no header
     delimiter: str = ","
     headed: bool = True
+    encoding: str = "utf-8"
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Sample:
     rows: int  # of the file, an estimate unless `whole`
     bad: int = 0  # lines that cannot be read
     unreadable: Mapping[str, str] = field(default_factory=dict)  # column -> why `prepare` cannot read it
+    encoding: str = "utf-8"
 
 
 def head(file: File) -> Head | str:
@@ -57,8 +60,12 @@ def head(file: File) -> Head | str:
             with file.filesystem.open_input_file(file.path) as stream:
                 return Head(file, tuple(pq.ParquetFile(stream).schema_arrow.names))
         with file.filesystem.open_input_stream(file.path, compression=file.codec) as stream:
-            data = first_line(stream, file.name)
-        header(data, ",", file.name)  # raises an error for a zip archive, UTF-16 and the like
+            data = first_lines(Utf8(stream, "utf-8", file.name), file.name)
+        check_is_text(data, file.name)
+        encoding = _encoding([data])
+        if encoding not in (None, "utf-8"):
+            data = data.decode(encoding).encode()
+        header(data, CsvForm(), file.name)  # raises an error if the first line names no columns
     except (OSError, pa.ArrowException) as error:
         return f"it cannot be read: {error}"
     except DataError as error:
@@ -67,26 +74,29 @@ def head(file: File) -> Head | str:
         return "it is JSON, which `prepare` does not read; convert it to CSV or Parquet"
     lines = data[: data.rfind(b"\n") + 1] or data + b"\n"
     lines = b"".join(lines.splitlines(keepends=True)[:LINES])
-    if not _is_text(lines):
-        lines = lines.decode("latin-1").encode()
+    fitted = lines if _is_text(lines) else lines.decode("latin-1").encode()
     found = [
-        (names, d, rows) for d in DELIMITERS if (names := header(lines, d, file.name))[1:] for rows in _fit(lines, d)
+        (names, d, rows)
+        for d in DELIMITERS
+        if (names := header(lines, CsvForm(d), file.name))[1:]
+        for rows in _fit(fitted, d)
     ]
     if not found:
         return "it is no table: no character separates columns in every line"
     names, delimiter, rows = max(found, key=lambda f: len(f[0]))
     headed = _is_header(names, rows)
-    return Head(file, tuple(names if headed else (f"c{i + 1}" for i in range(len(names)))), delimiter, headed)
+    columns = tuple(names if headed else (f"c{i + 1}" for i in range(len(names))))
+    return Head(file, columns, delimiter, headed, encoding or "utf-8")
 
 
 def _fit(lines: bytes, delimiter: str) -> list[pl.DataFrame]:
     """The rows after the first line, if nearly all have as many columns as it; else none."""
     first, _, body = lines.partition(b"\n")
-    names = [str(i) for i in range(len(header(first + b"\n", delimiter, "")))]
+    names = [str(i) for i in range(len(header(first + b"\n", CsvForm(delimiter), "")))]
     if not body.strip():
         return [pl.DataFrame({name: pl.Series([], dtype=pl.String) for name in names})]
-    rows, _, count = parse(body, names, names, delimiter, lambda *_: None)
-    return [rows] if len(rows) >= 0.9 * count else []
+    found = parse(body, names, names, CsvForm(delimiter), lambda *_: None)
+    return [found.rows] if len(found.rows) >= 0.9 * found.height else []
 
 
 def _is_header(names: list[str], rows: pl.DataFrame) -> bool:
@@ -135,9 +145,10 @@ def _of_parquet(found: Head) -> Sample:
             batch = next(parquet.iter_batches(most, row_groups=[g], columns=names))
             rows, why = _readable(pa.table(batch), file.name)
             unreadable |= why | _structures(rows)
-            frames.append(Frame(rows, np.arange(start, start + len(rows)) + 1, file.name, 0.0, len(rows), start + 1))
+            places = np.arange(len(rows))
+            frames.append(Frame(rows, start + places + 1, places, file.name, 0.0, len(rows), file.unit))
             start += len(rows)
-    frames = [Frame(f.rows.drop(unreadable, strict=False), f.lines, f.file, 0.0, f.raw_rows, f.start) for f in frames]
+    frames = [replace(f, rows=f.rows.drop(unreadable, strict=False)) for f in frames]
     return Sample(tuple(frames), whole, about.num_rows, 0, unreadable)
 
 
@@ -167,7 +178,7 @@ def _structures(rows: pl.DataFrame) -> dict[str, str]:
 def _of_text(found: Head) -> Sample:
     file = found.file
     with file.filesystem.open_input_stream(file.path, compression=file.codec) as stream:
-        data = _read(stream, FIRST + 2 * MORE)
+        data = _read(stream, FIRST + 2 * MORE).removeprefix(BOM)
         more = len(stream.read(1))
         size = len(data) + more + (_length(stream) if more and file.codec and file.size <= PACKED else 0)
     whole = not more
@@ -184,20 +195,32 @@ def _of_text(found: Head) -> Sample:
     if not whole and (file.codec is None or file.size <= PACKED):
         blocks += _later(file, [size // 2, size - MORE])
     blocks = [_trimmed(block) for block in blocks]
-    unreadable = _twice(found.columns) | _not_utf8(blocks, found)
+    unreadable, encoding = _twice(found.columns), _encoding(blocks)
+    if encoding is None:
+        unreadable |= _not_utf8(blocks, found)
+    elif encoding == "utf-8":
+        encoding = found.encoding
+    else:
+        blocks = [block.decode(encoding).encode() for block in blocks]
     columns = [name for name in found.columns if name not in unreadable]
     frames, bad, start = [], 0, 1 + found.headed
     for block in filter(None, blocks):
-        rows, lines, count = parse(block, list(found.columns), columns, found.delimiter, lambda *_: None)
+        parsed = parse(block, found.columns, columns, CsvForm(found.delimiter), lambda *_: None)
+        rows, places, count = parsed.rows, parsed.places, parsed.height
         bad += count - len(rows)
         if len(rows) > ROWS:
             some = np.r_[: ROWS // 2, len(rows) - ROWS // 2 : len(rows)]
-            rows, lines = rows[some], lines[some]
-        frames.append(Frame(rows, start + lines, file.name, 0.0, count, start))
+            rows, places = rows[some], places[some]
+        frames.append(Frame(rows, start + places, places, file.name, 0.0, count))
         start += count
     read = sum(f.raw_rows for f in frames)
     return Sample(
-        tuple(frames), whole and read <= ROWS, read if whole else int(size / max(1.0, per_row)), bad, unreadable
+        tuple(frames),
+        whole and read <= ROWS,
+        read if whole else int(size / max(1.0, per_row)),
+        bad,
+        unreadable,
+        encoding or "utf-8",
     )
 
 
@@ -248,14 +271,30 @@ def _is_text(data: bytes) -> bool:
     return True
 
 
-def _not_utf8(blocks: list[bytes], found: Head) -> dict[str, str]:
-    """Columns in which many rows are not UTF-8."""
-    lines = [line for block in blocks if not _is_text(block) for line in block.split(b"\n") if not _is_text(line)]
+def _encoding(blocks: list[bytes]) -> str | None:
+    """The encoding of lines of text: UTF-8, also if a few lines are not; None if some lines are UTF-8 and many not."""
+    lines = _lines_not_utf8(blocks)
     if len(lines) <= FEW_BAD * sum(block.count(b"\n") for block in blocks):
-        return {}
+        return "utf-8"
+    if any(not line.isascii() and _is_text(line) for block in blocks for line in block.split(b"\n")):
+        return None
+    try:
+        b"".join(lines).decode("windows-1252")
+    except UnicodeDecodeError:
+        return "latin-1"
+    return "windows-1252" if any(0x80 <= byte < 0xA0 for byte in b"".join(lines)) else "latin-1"
+
+
+def _lines_not_utf8(blocks: list[bytes]) -> list[bytes]:
+    return [line for block in blocks if not _is_text(block) for line in block.split(b"\n") if not _is_text(line)]
+
+
+def _not_utf8(blocks: list[bytes], found: Head) -> dict[str, str]:
+    """Columns in which rows are not UTF-8."""
+    lines = _lines_not_utf8(blocks)
     as_latin = "".join(line.decode("latin-1") + "\n" for line in lines).encode()
     names = [str(i) for i in range(len(found.columns))]
-    rows, _, _ = parse(as_latin, names, names, found.delimiter, lambda *_: None)
+    rows = parse(as_latin, names, names, CsvForm(found.delimiter), lambda *_: None).rows
     return {
         found.columns[i]: "its text is not UTF-8, and rows with it would be bad; to use it, convert the file to UTF-8"
         for i, column in enumerate(rows.iter_columns())

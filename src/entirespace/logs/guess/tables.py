@@ -60,6 +60,11 @@ class Table:
         """Column -> why it cannot be read."""
         return {name: why for s in self.samples for name, why in s.unreadable.items()}
 
+    @property
+    def encoding(self) -> str:
+        """How the text of its files is encoded."""
+        return next((s.encoding for s in self.samples if s.encoding != "utf-8"), "utf-8")
+
     @cached_property
     def columns(self) -> dict[str, Column]:
         """The columns that can be read."""

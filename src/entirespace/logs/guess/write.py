@@ -108,7 +108,7 @@ def _impressions(out: Writer, plan: Plan) -> None:
     out.begin("impressions")
     size = _size(table)
     out.add(f"files = {value(table.files)}", f"{len(table.heads):,} file{'s' if len(table.heads) > 1 else ''}, {size}")
-    _format(out, table.first.delimiter, table.first.headed, table.first.columns, plan.missing)
+    _format(out, table, plan.missing)
     if plan.decimal not in (None, "."):
         out.add(f"decimal = {value(plan.decimal)}")
     if plan.order is not None and plan.order.time is not None:
@@ -166,12 +166,16 @@ def _size(table: Table) -> str:
     return f"{table.rows:,} rows" if table.whole else f"about {int(float(f'{table.rows:.2g}')):,} rows"
 
 
-def _format(out: Writer, delimiter: str, headed: bool, columns: tuple[str, ...], missing: tuple[str, ...]) -> None:
-    if delimiter != ",":
-        out.add(f"delimiter = {value(delimiter)}")
-    if not headed:
+def _format(out: Writer, table: Table, missing: tuple[str, ...]) -> None:
+    first = table.first
+    if table.encoding != "utf-8":
+        out.doubt("encoding", "the text is not UTF-8; look whether its letters come out right")
+        out.add(f"encoding = {value(table.encoding)}")
+    if first.delimiter != ",":
+        out.add(f"delimiter = {value(first.delimiter)}")
+    if not first.headed:
         out.doubt("columns", "the first line seems to be no header; give the columns their names, in order")
-        out.add(f"columns = {value(columns)}")
+        out.add(f"columns = {value(first.columns)}")
     if missing:
         out.add(f"missing = {value(missing)}", "these words stand for a missing value")
 
@@ -259,7 +263,7 @@ def _side(out: Writer, side: SidePlan) -> None:
     out.begin(place)
     size = _size(table)
     out.add(f"files = {value(table.files)}", size)
-    _format(out, table.first.delimiter, table.first.headed, table.first.columns, side.missing)
+    _format(out, table, side.missing)
     for doubt in join.doubts:
         out.doubt("key", doubt)
     share = f"{100 * join.share:.3g} % of the ids of the impressions are here" if join.share is not None else ""
@@ -282,6 +286,8 @@ def _conversions(out: Writer, plan: Plan) -> None:
     lines: list[tuple[str, object]] = [("files", late.table.files), ("key", _one_or_more(late.keys))]
     if late.ons != late.keys:
         lines.append(("on", _one_or_more(late.ons)))
+    if late.table.encoding != "utf-8":
+        lines.append(("encoding", late.table.encoding))
     if late.table.first.delimiter != ",":
         lines.append(("delimiter", late.table.first.delimiter))
     if not late.table.first.headed:

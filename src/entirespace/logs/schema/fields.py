@@ -35,7 +35,7 @@ class FieldSchema(ValuesSchema):
 
     kind: Literal["id", "ids", "number"] = "id"
     """id: one raw id per row; ids: any number of raw ids per row; number: a quantity, cut into quantile buckets."""
-    source: str | None = Value(default=None, alias="from")
+    source: str | None = Value(default=None, alias="from", min_length=1)
     """The column that holds it. Default: the column with the field's name."""
     part: TimePart | None = None
     """The column holds times, and the field is this part of them: hour (0-23), weekday (1 = Monday), day of the month,

@@ -8,10 +8,10 @@ from pydantic import Field as Value
 from pydantic import model_validator
 
 from ...config import Model
-from .values import Level
+from .values import Level, ValuesSchema
 
 
-class LabelSchema(Model):
+class LabelSchema(ValuesSchema):
     """How a label is read from a column. Without `values`, `at_least` and `present`, the column holds 0/1, false/true,
     no/yes or n/y."""
 

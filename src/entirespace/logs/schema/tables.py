@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import re
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
+from pydantic import AfterValidator, model_validator
 from pydantic import Field as Value
-from pydantic import model_validator
 
 from ...config import Model, nearest
 from ...core.rows import IMPRESSIONS
+from ..csvform import CsvForm, is_encoding
 from .fields import FieldSchema, Name
 from .labels import STAGES, LabelsSchema
 from .values import ValuesSchema
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 """Units of a window -> seconds."""
+
+
+def _encoding(name: str) -> str:
+    if not is_encoding(name):
+        raise ValueError(f"'{name}' is no encoding of text; encodings are named as latin-1, windows-1252 or utf-16")
+    return name
+
+
+Encoding = Annotated[str, AfterValidator(_encoding)]
 
 
 class FilesSchema(Model):
@@ -27,6 +37,16 @@ class FilesSchema(Model):
     """CSV: the separator between two columns, one ASCII character."""
     columns: tuple[str, ...] | None = None
     """For CSV without a header: the names of the columns, in order."""
+    skip: int = Value(default=0, ge=0)
+    """CSV: how many lines to leave out at the beginning. With `columns`, skip = 1 replaces the header."""
+    encoding: Encoding = "utf-8"
+    """CSV: the encoding of the text, such as latin-1, windows-1252, utf-16 or gb18030."""
+    multiline: bool = False
+    """CSV: a value in quotes may contain line ends, so that a row has several lines."""
+
+    def csv(self) -> CsvForm:
+        """How CSV files of the table are written."""
+        return CsvForm(self.delimiter, self.columns, self.skip, self.encoding, self.multiline)
 
     @model_validator(mode="after")
     def _delimiter_is_usable(self) -> Self:
@@ -85,8 +105,9 @@ class SideSchema(TableSchema):
     def _files_or_impressions(self) -> Self:
         if (self.source is None) != bool(self.files):
             raise ValueError(f'a side table needs either files or from = "{IMPRESSIONS}"')
-        if self.source and self.model_fields_set & {"on", "delimiter", "columns"}:
-            raise ValueError(f'on, delimiter and columns cannot be set with from = "{IMPRESSIONS}"')
+        own = [name for name in ("on", *FilesSchema.model_fields) if name != "files" and name in self.model_fields_set]
+        if self.source and own:
+            raise ValueError(f'{own[0]} cannot be set with from = "{IMPRESSIONS}"')
         return self
 
 

@@ -51,6 +51,8 @@ class ValuesSchema(Model):
     """Numbers as text: the decimal point. Default: "."."""
     thousands: str | None = Value(default=None, min_length=1, max_length=1)
     """Numbers as text: the separator of thousands, one character that is left out. Default: none."""
+    symbols: tuple[str, ...] | None = None
+    """Numbers as text: what may stand before or after a number and is left out, such as ["$", "%"]. 12 % is 12."""
     time: TimeSchema | None = None
     """How times are written, such as { format = "%m/%d/%y", zone = "Europe/Berlin" } or { unit = "s" }."""
 
@@ -73,6 +75,7 @@ def value_format(*schemas: ValuesSchema) -> ValueFormat:
         missing=said("missing") or (),  # type: ignore[arg-type]
         decimal=said("decimal") or ".",  # type: ignore[arg-type]
         thousands=said("thousands"),  # type: ignore[arg-type]
+        symbols=said("symbols") or (),  # type: ignore[arg-type]
         time_format=time.format,
         time_zone=time.zone,
         time_unit=time.unit,

@@ -1,0 +1,23 @@
+"""Ratings of films: userId,movieId,rating,timestamp as in MovieLens, with lines for films that were not rated.
+
+Three files say "not rated" in the three customary ways: an empty rating, 0, and 99 (as in Jester).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+
+def write(folder: Path, rows: int, rng: np.random.Generator) -> None:
+    seconds = np.sort(rng.integers(1_100_000_000, 1_500_000_000, rows))
+    users, films = 1 + rng.integers(0, max(5, rows // 12), rows), 1 + rng.integers(0, max(5, rows // 15), rows)
+    ratings = np.clip(np.round(2 * rng.normal(3.2 + 0.8 * np.sin(films), 1.0)) / 2, 0.5, 5)
+    rated = rng.random(rows) < 0.4 + 0.3 * np.sin(users)
+    for name, unrated in (("empty", ""), ("zero", "0"), ("ninety_nine", "99")):
+        (folder / name).mkdir()
+        with (folder / name / "ratings.csv").open("w") as file:
+            file.write("userId,movieId,rating,timestamp\n")
+            for i in range(rows):
+                file.write(f"{users[i]},{films[i]},{ratings[i] if rated[i] else unrated},{seconds[i]}\n")
