@@ -113,7 +113,8 @@ def text(about: dict[str, Any]) -> str:
                 f["kind"] + (", weighted" if f["weighted"] else ""),
                 f"{f['rows']:,}",
                 f"{f['ids_per_impression']:.2f}",
-                f"{100 * f['unseen_in_test']:.2f}",
+                f"{100 * f['unseen_in_test']:.2f}"
+                + (" missing" if f["kind"] == "number" and f["unseen_in_test"] else ""),
             ]
             for f in about["fields"]
         ],

@@ -20,7 +20,7 @@ from ..kernels.pairs import twice_above
 from .dataset import Dataset, Part
 
 SUSPECT = 0.95  # AUC of one field alone
-POSITIVES = 50  # and negatives in the validation part: fewer do not tell
+POSITIVES = 20  # and negatives in the validation part: fewer do not tell
 TRAINING, VALIDATION = 1 << 19, 1 << 18  # impressions that are read, at most, up to whole row groups
 CELLS = 1 << 26  # impressions x fields that are read, at most
 PRIOR = 1.0  # impressions of the base rate that are added to the counts of each id

@@ -226,5 +226,5 @@ def _counts(data: Dataset, about: dict[str, Any]) -> DatasetCounts:
         train=train,
         validation=validation,
         test=test,
-        unseen={field["field"]: field["unseen_in_test"] for field in about["fields"]},
+        unseen={f["field"]: f["unseen_in_test"] for f in about["fields"] if f["kind"] != "number"},
     )

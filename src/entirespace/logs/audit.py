@@ -262,7 +262,6 @@ class Audit:
                         "sentence": REASONS[slug].sentence,
                         "examples": c.examples,
                         **({"values": dict(c.values)} if c.values else {}),
-                        **({"do": c.do} if c.do else {}),
                     }
                     for slug, c in _by_rows(counts)
                 },
@@ -287,8 +286,6 @@ def report(audit: dict[str, Any]) -> str:
             if "values" in r:
                 lines.append(f"    {values_of(r)}")
             lines.extend(f"    {example}" for example in r["examples"])
-            if "do" in r:
-                lines.append(f"    {r['do']}{'' if r['do'].endswith('?') else '.'}")
     lines.extend(f"note: {note}" for note in audit["notes"])
     lines.extend(f"warning: {warning}" for warning in audit.get("warnings", ()))
     return "\n".join(printable(line, keep="") for line in lines)

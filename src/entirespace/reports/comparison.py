@@ -195,7 +195,7 @@ class DatasetCounts(Values):
     validation: PartCounts
     test: PartCounts
     unseen: dict[str, float] = Field(default_factory=dict[str, float])
-    """The share of the test part's ids that are not in the training part, by field."""
+    """The share of the test part's ids that are not in the training part, by field of ids."""
 
     @property
     def parts(self) -> dict[str, PartCounts]:

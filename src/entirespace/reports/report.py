@@ -70,7 +70,9 @@ def tables(comparison: Comparison) -> list[Section]:
     for other in AGAINST:
         if any(other in line.against for line in lines):
             over_seeds = "AUC points, paired by seed (p: of the t test; Holm: corrected for all methods)"
-            over_users = "AUC points (95 % interval, p; Holm: corrected for all methods)"
+            over_users = (
+                "AUC points (95 % interval, p; Holm: corrected for all methods); without users, over impressions"
+            )
             found += [
                 Section(f"against {other}", f"Difference to {other}", _against(lines, other), over_seeds),
                 Section(
