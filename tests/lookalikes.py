@@ -49,8 +49,8 @@ def speed_dating(folder: Path) -> Counts:
         row += [f"{10 + person},{person:03d}", f"{30 + person},{100 + person}.00", "" if person % 4 else "26,908.00"]
         rows.append([*row, *("" if rng.random() < 0.3 else rng.integers(1, 11) for _ in range(40))])
     _write(folder / "Speed Dating Data.csv", header, rows, "latin-1")
-    fields = ("iid", "pid", "gender", "income", "samerace")
-    return Counts(N, clicks, conversions, "column", fields, ("dec_o", "like", "field", "match", "wave"))
+    fields = ("iid", "pid", "gender", "income", "samerace", "field")
+    return Counts(N, clicks, conversions, "column", fields, ("dec_o", "like", "match", "wave"))
 
 
 def ratings(folder: Path) -> Counts:

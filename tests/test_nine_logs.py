@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import documents
-import lookalikes
+import public_logs
 import pytest
 from documents import ROOT
 
@@ -182,14 +182,14 @@ def test_every_schema_of_the_page_is_tried() -> None:
 @pytest.mark.parametrize("name", LOGS)
 def test_a_public_log_is_read_as_it_is(name: str, tmp_path: Path) -> None:
     log, inside, by_hand = LOGS[name]
-    folder = lookalikes.write(log, tmp_path / "raw", 400) / inside
+    folder = public_logs.write(log, tmp_path / "raw", 400) / inside
     (tmp_path / "schema.toml").write_text(SCHEMAS[name])
     check(es.prepare(tmp_path / "schema.toml", folder, tmp_path / "data"), by_hand(folder))
 
 
 @pytest.mark.parametrize(("schema", "by_hand"), [("kuairand", kuairand), ("aliccp", aliccp)])
 def test_a_log_that_needs_no_schema(schema: str, by_hand: Callable[[Path], Hand], tmp_path: Path) -> None:
-    folder = lookalikes.write(schema, tmp_path / "raw", 400)
+    folder = public_logs.write(schema, tmp_path / "raw", 400)
     check(es.prepare(schema, folder, tmp_path / "data"), by_hand(folder))
 
 
@@ -198,7 +198,7 @@ def test_one_schema_trains_and_scores_its_own_files(tmp_path: Path, quick) -> No
     from entirespace.logs.csvform import CsvForm
     from entirespace.runs.scoring import score
 
-    folder = lookalikes.write("speed_dating", tmp_path / "raw", 400)
+    folder = public_logs.write("speed_dating", tmp_path / "raw", 400)
     (tmp_path / "schema.toml").write_text(SCHEMAS["speed_dating"])
     data = es.prepare(tmp_path / "schema.toml", folder, tmp_path / "data")
     run = es.fit(es.ESMM(), data.train, config=quick, out=tmp_path / "run")

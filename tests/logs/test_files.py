@@ -86,12 +86,9 @@ def slow_line(line: bytes, columns: int) -> tuple[str, ...] | None:
         text = line.decode()
     except UnicodeDecodeError:
         return None
-    try:
-        cells = next(csv.reader([text], strict=True))
-    except csv.Error as error:
-        if "unexpected end" in str(error):  # a quote left open
-            return None
-        cells = next(csv.reader([text]))
+    cells, *more = csv.reader([text, "\n"])
+    if not more:  # a quote is left open, so the next line belongs to the row
+        return None
     return tuple(cells) if len(cells) == columns else None
 
 

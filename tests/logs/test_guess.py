@@ -409,3 +409,40 @@ def test_rows_of_one_time_with_different_labels_are_kept(raw: Path) -> None:
     rows = log(ts=[1_650_000_000 + 5 * i for i in range(N)])
     pl.concat([rows, rows.tail(20).with_columns(click=1 - pl.col("click"))]).write_csv(raw / "log.csv")
     assert schema_of(raw).impressions.unique == ()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "city", "declared"),
+    [
+        ("latin-1", "Köln", "latin-1"),
+        ("windows-1252", "Köln – Süd", "windows-1252"),
+        ("utf-8", "Köln", "utf-8"),
+        ("utf-8-sig", "Köln", "utf-8"),
+    ],
+)
+@pytest.mark.parametrize("early", [True, False])
+def test_text_that_is_not_utf8_gets_an_encoding(raw: Path, tmp_path: Path, encoding, city, declared, early) -> None:
+    many = 1 if early else 3  # the first lines say nothing: they are ASCII
+    shown = pl.concat([log(city=np.where(USER % 2, city if early else "Bonn", "Bonn")) for _ in range(many)])
+    last = log(city=np.where(USER % 2, city, "Bonn"))
+    (raw / "log.csv").write_bytes(pl.concat([shown, last]).write_csv().encode(encoding))
+    assert counts(raw, tmp_path)[0] == N * (many + 1)
+    schema = schema_of(raw)
+    assert schema.impressions.encoding == declared
+    assert "city" in {f.source for f in schema.fields()}
+
+
+def test_a_header_that_is_not_utf8(raw: Path, tmp_path: Path) -> None:
+    (raw / "log.csv").write_bytes(log(größe=np.arange(N) % 7).write_csv().encode("latin-1"))
+    assert counts(raw, tmp_path)[0] == N
+    assert "größe" in {f.source for f in schema_of(raw).fields()}
+
+
+def test_a_column_of_which_some_rows_are_utf8_and_some_are_not_is_left_out(raw: Path, tmp_path: Path) -> None:
+    text = log(city=np.where(USER % 2, "Köln", "Bonn")).write_csv().split("\n")
+    halves = "\n".join(text[:150]).encode() + b"\n" + "\n".join(text[150:]).encode("latin-1")
+    (raw / "log.csv").write_bytes(halves)
+    assert counts(raw, tmp_path)[0] == N
+    schema = schema_of(raw)
+    assert schema.impressions.encoding == "utf-8"
+    assert "city" not in {f.source for f in schema.fields()}

@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 from ...errors import DataError
 from ...features.arrow import frame_of
 from ...features.values import number
-from ..files import File, Frame
 from ..csvform import BOM, CsvForm, Utf8
+from ..files import File, Frame
 from ..lines import check_is_text, first_lines, header, parse
 from .missing import WORDS
 

@@ -1,7 +1,7 @@
 """Files in the form of nine public logs: names, quirks and encodings are those of the originals. The seed is fixed.
 
 `write("hotels", folder, rows=300)` makes the files in the folder. With the original's number of rows they are of its
-size, for a trial: python -m lookalikes hotels FOLDER 9917530
+size, for a trial: python -m public_logs hotels FOLDER 9917530
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""python -m lookalikes NAME FOLDER ROWS"""
+"""python -m public_logs NAME FOLDER ROWS"""
 
 import sys
 from pathlib import Path
