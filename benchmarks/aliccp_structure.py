@@ -100,7 +100,9 @@ def _ours(data: Dataset, feed: Feed, batch: int, block: int) -> Callable[[], int
     def batches() -> Iterator[Batch]:
         for epoch in itertools.count():
             how = {"batch_size": batch, "shuffle_rows": 1 << 17, "block": block}
-            yield from feed.epoch(data.train, method.samples, **how, rng=np.random.default_rng(epoch))
+            yield from map(
+                feed.batch, feed.shuffled(data.train, method.samples, **how, rng=np.random.default_rng(epoch))
+            )
 
     source = batches()
 
@@ -115,7 +117,7 @@ def _ours(data: Dataset, feed: Feed, batch: int, block: int) -> Callable[[], int
 def _plain(data: Dataset, feed: Feed, size: int) -> Callable[[], int]:
     """One table, bags copied onto the impressions, dense Adam; the towers and the loss are ours."""
     rng = np.random.default_rng(0)
-    source = feed.epoch(data.train, ESMM().samples, batch_size=size, shuffle_rows=1 << 17, rng=rng)
+    source = map(feed.batch, feed.shuffled(data.train, ESMM().samples, batch_size=size, shuffle_rows=1 << 17, rng=rng))
     batches = [(made, [_exploded(made, g) for g in made.groups]) for made in itertools.islice(source, 4)]
     network = build_network(ESMM(), data.layout, data.train.counts, Config(), 0)
     table = torch.nn.Parameter(network.embedding("shared").weight.clone())

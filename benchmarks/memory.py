@@ -97,7 +97,8 @@ def _case(path: Path) -> dict[str, float]:
     data, method, training = Dataset(path), ESMM(), Config().training
     learner, feed, seen = Learner(method, data, Config(), seed=0), Feed.of(data), 0
     how = {"batch_size": 2048, "shuffle_rows": training.shuffle_rows, "block": training.block}
-    for i, batch in enumerate(feed.epoch(data.train, method.samples, **how, rng=np.random.default_rng(0))):
+    shuffled = feed.shuffled(data.train, method.samples, **how, rng=np.random.default_rng(0))
+    for i, batch in enumerate(map(feed.batch, shuffled)):
         if i % 16 == 0:  # every batch is made; a step of some of them is as large as a step of all
             learner.step(batch)[0].item()
         seen += len(batch)

@@ -25,7 +25,8 @@ def batches(size: int) -> Iterator[Batch]:
     """Epoch after epoch. A row group is read and shuffled at a time: so each turn, which is one long, reads one."""
     for epoch in itertools.count():
         rng = np.random.default_rng([0, epoch])
-        yield from feed.epoch(dataset.train, method.samples, batch_size=size, shuffle_rows=ROW_GROUP, rng=rng)
+        shuffled = feed.shuffled(dataset.train, method.samples, batch_size=size, shuffle_rows=ROW_GROUP, rng=rng)
+        yield from map(feed.batch, shuffled)
 
 
 def way(precision: Literal["fp32", "bf16"]) -> Train:

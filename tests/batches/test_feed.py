@@ -211,8 +211,9 @@ def once(labels: Labels, rng: np.random.Generator) -> np.ndarray:
 
 def epoch(dataset: Dataset, samples: Any, seed: int = 0, **how: int) -> list[list[Impression]]:
     how = {"batch_size": 7, "shuffle_rows": 1000, **how}
-    batches = Feed.of(dataset).epoch(dataset.train, samples, rng=np.random.default_rng(seed), **how)
-    return [read(batch, len(dataset.fields)) for batch in batches]
+    feed = Feed.of(dataset)
+    shuffled = feed.shuffled(dataset.train, samples, rng=np.random.default_rng(seed), **how)
+    return [read(feed.batch(rows), len(dataset.fields)) for rows in shuffled]
 
 
 @pytest.mark.parametrize("shuffle_rows", [1, 5, 20, 33, 1000])
@@ -266,8 +267,8 @@ def test_a_shuffle_of_all_rows_is_uniform(star, plain, monkeypatch):
     for e in range(100):
         order = [
             i
-            for b in feed.epoch(star.train, once, batch_size=50, shuffle_rows=1000, rng=rng)
-            for i in read(b, len(star.fields))
+            for rows in feed.shuffled(star.train, once, batch_size=50, shuffle_rows=1000, rng=rng)
+            for i in read(feed.batch(rows), len(star.fields))
         ]
         for place, impression in enumerate(order):
             places[e, number[impression]] = place
@@ -283,9 +284,10 @@ def test_blocks_share_a_row_of_the_widest_side_table(star):
     """Users have more ids than shops; in blocks of 4, neighbours share their user much more often than by chance."""
 
     def same(block: int) -> float:
-        users = []
+        users, feed = [], Feed.of(star)
         rng = np.random.default_rng(1)
-        for b in Feed.of(star).epoch(star.train, once, batch_size=500, shuffle_rows=1000, block=block, rng=rng):
+        shuffled = feed.shuffled(star.train, once, batch_size=500, shuffle_rows=1000, block=block, rng=rng)
+        for b in map(feed.batch, shuffled):
             users += next(g.expand for g in b.groups if g.expand is not None).tolist()
         return float(np.mean(np.diff(users) == 0))
 

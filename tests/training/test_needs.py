@@ -103,7 +103,9 @@ def test_the_loss_of_base_rates_is_the_entropy(method, dataset) -> None:
 
     rates = method.base_rates(dataset.train.counts)
     rng = np.random.default_rng(0)
-    batches = Feed.of(dataset).epoch(dataset.train, method.samples, batch_size=100, shuffle_rows=1000, rng=rng)
+    feed = Feed.of(dataset)
+    shuffled = feed.shuffled(dataset.train, method.samples, batch_size=100, shuffle_rows=1000, rng=rng)
+    batches = map(feed.batch, shuffled)
 
     def entropy(p: float) -> float:
         return -p * math.log(p) - (1 - p) * math.log(1 - p)

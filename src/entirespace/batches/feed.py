@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -96,20 +95,6 @@ class Feed:
         for chunk in chunks:
             for start in range(0, len(chunk), batch_size):
                 yield self.batch(chunk.take(np.arange(start, min(start + batch_size, len(chunk)))))
-
-    def epoch(
-        self,
-        part: Part,
-        samples: Sampling,
-        *,
-        batch_size: int,
-        shuffle_rows: int,
-        block: int = 1,
-        rng: np.random.Generator,
-    ) -> Iterator[Batch]:
-        """The batches of one epoch of a part. Arguments: as `shuffled`."""
-        how: dict[str, Any] = {"batch_size": batch_size, "shuffle_rows": shuffle_rows, "block": block, "rng": rng}
-        return map(self.batch, self.shuffled(part, samples, **how))
 
     def shuffled(
         self,

@@ -140,7 +140,7 @@ def header(data: bytes, form: CsvForm, file: str) -> list[str]:
     line = without_lines(data, form.skip).split(b"\n", 1)[0].rstrip(b"\r")
     if not line.strip():
         raise DataError(must, f"its {place} is empty" if data.strip() else "the file is empty", where=file)
-    if not _is_text(line):
+    if not is_text(line):
         came = f"its {place} is not: {_bad_byte(line)} in '{_readable(line)[:100]}'"
         raise DataError(_UTF8, came, where=file, do=DECLARE)
     if b"\r" in line:
@@ -263,11 +263,11 @@ def _needs_line_check(block: bytes, delimiter: str) -> bool:
         or b"\n\r\n" in block
         or block.count(b"\r") != block.count(b"\r\n")
         or not _cells(last, delimiter.encode())
-        or not _is_text(block)
+        or not is_text(block)
     )
 
 
-def _is_text(data: bytes) -> bool:
+def is_text(data: bytes) -> bool:
     """Whether the bytes are UTF-8."""
     try:
         data.decode()
@@ -281,7 +281,7 @@ def _not_text(column: pa.ChunkedArray) -> list[int]:
     try:
         column.cast(pa.string())
     except pa.ArrowInvalid:
-        return [i for i, value in enumerate(column.to_pylist()) if not _is_text(value)]
+        return [i for i, value in enumerate(column.to_pylist()) if not is_text(value)]
     return []
 
 
@@ -314,7 +314,7 @@ def _fault(line: bytes, form: CsvForm, columns: int) -> Fault | None:
     if not cells:
         do = "A quote is not closed. If quoted values contain line ends, set multiline = true (`score --multiline`)"
         return Fault(_readable(line), do)
-    if cells != columns and not _is_text(line):
+    if cells != columns and not is_text(line):
         return _wrong_width(_readable(line), cells, columns, form)
     return None
 

@@ -71,7 +71,7 @@ def guess(raw: Path | str, *, allow_outside: bool = False) -> FirstSchema:
     said = ["A first schema, guessed from the files. Edit it, then: entirespace prepare SCHEMA RAW DATASET"]
     if not made.impressions.whole:
         said.append("Numbers in comments are of a sample of the rows.")
-    said.append(f"{DOUBTFUL} marks a guess to check, {FILL_IN} what was not found. docs/formats.md explains every key.")
+    said.append(f"{DOUBTFUL} marks a guess to check, {FILL_IN} what was not found. docs/schema.md explains every key.")
     if recipe is not None:
         said.append(f"The package has a schema for these files: entirespace prepare {recipe} RAW DATASET")
         notes.append(said[-1])

@@ -19,7 +19,7 @@ from ...features.arrow import frame_of
 from ...features.values import number
 from ..csvform import BOM, CsvForm, Utf8
 from ..files import File, Frame
-from ..lines import check_is_text, first_lines, header, parse
+from ..lines import check_is_text, first_lines, header, is_text, parse
 from .missing import WORDS
 
 FIRST, MORE = 8 << 20, 4 << 20  # bytes of text: of the beginning, and of the middle and the end
@@ -74,7 +74,7 @@ def head(file: File) -> Head | str:
         return "it is JSON, which `prepare` does not read; convert it to CSV or Parquet"
     lines = data[: data.rfind(b"\n") + 1] or data + b"\n"
     lines = b"".join(lines.splitlines(keepends=True)[:LINES])
-    fitted = lines if _is_text(lines) else lines.decode("latin-1").encode()
+    fitted = lines if is_text(lines) else lines.decode("latin-1").encode()
     found = [
         (names, d, rows)
         for d in DELIMITERS
@@ -263,20 +263,12 @@ def _read(stream: pa.NativeFile, size: int) -> bytes:
     return bytes(data)
 
 
-def _is_text(data: bytes) -> bool:
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
 def _encoding(blocks: list[bytes]) -> str | None:
     """The encoding of lines of text: UTF-8, also if a few lines are not; None if some lines are UTF-8 and many not."""
     lines = _lines_not_utf8(blocks)
     if len(lines) <= FEW_BAD * sum(block.count(b"\n") for block in blocks):
         return "utf-8"
-    if any(not line.isascii() and _is_text(line) for block in blocks for line in block.split(b"\n")):
+    if any(not line.isascii() and is_text(line) for block in blocks for line in block.split(b"\n")):
         return None
     try:
         b"".join(lines).decode("windows-1252")
@@ -286,7 +278,7 @@ def _encoding(blocks: list[bytes]) -> str | None:
 
 
 def _lines_not_utf8(blocks: list[bytes]) -> list[bytes]:
-    return [line for block in blocks if not _is_text(block) for line in block.split(b"\n") if not _is_text(line)]
+    return [line for block in blocks if not is_text(block) for line in block.split(b"\n") if not is_text(line)]
 
 
 def _not_utf8(blocks: list[bytes], found: Head) -> dict[str, str]:
