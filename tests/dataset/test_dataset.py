@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from entirespace.config import digest
 from entirespace.core.rows import Ragged
-from entirespace.dataset.dataset import Dataset, from_arrow, open_dataset, to_arrow
+from entirespace.dataset.bags import from_arrow, to_arrow
+from entirespace.dataset.dataset import Dataset, open_dataset
 from entirespace.errors import DataError
 
 SCHEMA = """

@@ -86,10 +86,10 @@ class Field:
 
     name: str
     table: str = IMPRESSIONS
-    kind: Literal["id", "ids", "number"] = "id"
+    kind: Literal["id", "ids", "number", "rate"] = "id"  # "rate": made of the history of an id, not read from a column
     min_count: int = 1  # a raw id in fewer training impressions shares row 0
     hash: int | None = None  # hash raw ids into this many rows; None: a vocabulary
-    buckets: int | None = None  # kind "number": the number of quantile buckets
+    buckets: int | None = None  # kinds "number" and "rate": the number of quantile buckets
     column: str | None = None  # the raw column; None: the column with the field's name
     separator: str | None = None  # kind "ids" as text: the separator between two ids
     weights: str | None = None  # kind "ids": the raw column with a weight for each id
@@ -131,6 +131,8 @@ class Rows:
     links: dict[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
     """Side table -> the row in it of each impression; 0: its empty row. Shape: int32 (n,)."""
     labels: Labels | None = None  # None: outcomes are not known yet
+    numbers: np.ndarray | None = None
+    """The log odds of the rates of a history, in the layout's order; None: there is none. Shape: float32 (n, R)."""
 
     def __len__(self) -> int:
         return self.count
@@ -142,6 +144,7 @@ class Rows:
             {name: f.take(rows) for name, f in self.fields.items()},
             {name: link[rows] for name, link in self.links.items()},
             None if self.labels is None else self.labels.take(rows),
+            None if self.numbers is None else self.numbers[rows],
         )
 
     @staticmethod
@@ -156,4 +159,5 @@ class Rows:
             {name: Ragged.concatenate([p.fields[name] for p in pieces]) for name in first.fields},
             {name: np.concatenate([p.links[name] for p in pieces]) for name in first.links},
             Labels.concatenate(labels) if labels else None,
+            None if first.numbers is None else np.concatenate([p.numbers for p in pieces if p.numbers is not None]),
         )

@@ -27,35 +27,12 @@ from ..errors import DataError
 from ..features.frames import Unseen
 from ..features.layout import LAYOUT, Encoders, Layout
 from ..records import sha256
+from .bags import from_arrow
 from .manifest import LINK, TIME, TRUTH, WEIGHT, WEIGHTS, Manifest, PartRecord, damaged
+from .stored_history import StoredHistory
 
 ROW_GROUP = 131_072  # rows of a row group
 SAMPLING = 1807  # seed of `Part.sampled`
-
-
-def to_arrow(bags: Ragged) -> pa.Array:
-    """The values of a field as an Arrow array, list<...> for bags. Weights need a column of their own."""
-    values = pa.array(bags.values)
-    if bags.offsets is None:
-        return values
-    return pa.ListArray.from_arrays(pa.array(bags.offsets, pa.int32()), values, bags_of(values.type))
-
-
-def bags_of(kind: pa.DataType) -> pa.DataType:
-    """The type of a column of bags whose elements are never null."""
-    return pa.list_(pa.field("element", kind, nullable=False))
-
-
-def from_arrow(ids: pa.Array, weights: pa.Array | None = None) -> Ragged:
-    """The reverse of `to_arrow`, without copying the values."""
-    if not pa.types.is_list(ids.type):
-        return Ragged(ids.to_numpy(zero_copy_only=False))
-    offsets = ids.offsets.to_numpy().astype(np.int64)
-    return Ragged(
-        ids.flatten().to_numpy(zero_copy_only=False),
-        offsets - offsets[0],
-        None if weights is None else weights.flatten().to_numpy(zero_copy_only=False),
-    )
 
 
 class Part:
@@ -126,17 +103,20 @@ class Part:
 
     def chunks(self, rng: np.random.Generator | None = None) -> Iterator[Rows]:
         """The impressions, one chunk per row group; with `rng`, chunks in random order."""
-        fields = [f for f in self.dataset.fields if f.table == IMPRESSIONS]
+        fields = [f for f in self.dataset.fields if f.table == IMPRESSIONS and f.kind != "rate"]
+        history = self.dataset.history
         columns = [*self._label_columns(), *(LINK + table for table in self.dataset.side_tables)]
         for f in fields:
             columns += [f.name, f.name + WEIGHTS] if f.weighted else [f.name]
+        columns += [] if history is None else history.columns
         for batch in self.batches(columns, rng):
-            yield Rows(
+            rows = Rows(
                 batch.num_rows,
                 read_fields(batch, fields),
                 {table: batch[LINK + table].to_numpy() for table in self.dataset.side_tables},
                 self._labels(batch) if self.dataset.manifest.labelled else None,
             )
+            yield rows if history is None else history.with_rates(rows, batch, self.name)
 
     def _label_columns(self) -> list[str]:
         manifest = self.dataset.manifest
@@ -230,6 +210,11 @@ class Dataset:
         return Encoders.open(self.path)
 
     @cached_property
+    def history(self) -> StoredHistory | None:
+        """What makes the rates of the stored impressions; None: the layout has no history."""
+        return None if self.layout.history is None else StoredHistory(self)
+
+    @cached_property
     def tables(self) -> dict[str, dict[str, Ragged]]:
         """Side table -> field -> the bags of all its rows, in memory. Row 0 is the empty row."""
         loaded: dict[str, dict[str, Ragged]] = {}
@@ -240,6 +225,13 @@ class Dataset:
                 content = pq.read_table(path, page_checksum_verification=True).combine_chunks()
             loaded[table] = read_fields(content.to_batches(max_chunksize=None)[0], fields)
         return loaded
+
+    def side_column(self, table: str, column: str) -> Ragged:
+        """One column of a side table, in memory. Row 0 is the empty row."""
+        path = self.checked(self.manifest.tables[table].file)
+        with _damage(path):
+            content = pq.read_table(path, columns=[column], page_checksum_verification=True).combine_chunks()
+        return from_arrow(content.to_batches(max_chunksize=None)[0][column])
 
     def vocabulary(self, field: str) -> pa.Table:
         """The stored encoder of a field: columns id and count, where entry i is row i + 1; or edge, for a number.

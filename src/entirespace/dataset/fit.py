@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from ..features.layout import Encoders
 from ..kernels.recode import count, recode, refer
 from ..logs.source import Source
 from .assign import TRAINING
+from .history import StagedHistory
 from .jobs import Jobs
 from .manifest import LINK
 from .stage import Stage
@@ -48,6 +49,18 @@ class Fitted:
             return recode(bags, self.rows[f.name], times)
         positions = self.encoders[f.name].encode(bags.values)
         return Ragged(positions), np.stack([times.sum(axis=1), times @ (positions < 1)], axis=1)
+
+    def with_history(self, history: StagedHistory, known: Encoders | None) -> Fitted:
+        """The same with the fields of the history's rates, which come last."""
+        rates = history.history.spec.fields()
+        knots = history.fit_knots() if known is None else {f.name: known[f.name] for f in rates}
+        encoders = replace(
+            self.encoders,
+            fields=(*self.encoders.fields, *rates),
+            encoders={**self.encoders.encoders, **knots},
+            history=history.history,
+        )
+        return replace(self, encoders=encoders)
 
 
 def fit(

@@ -21,7 +21,8 @@ WEIGHTS = ".weights"  # field + WEIGHTS: list<float32>, the weights of the field
 TIME = "time."  # TIME + stage: int64, when it was reached
 SEGMENT = "segment."  # SEGMENT + column: int32, the code of its value, for `evaluate --by`
 ROLE = "role."  # ROLE + "user", "item" or "segment.X": staged codes of a column that is no field
-ORDER, USER, WEIGHT = "order", "user", "weight"
+HISTORY = "history."  # HISTORY + key: int32 or list<int32>, the codes of its ids among those of the history
+ORDER, USER, WEIGHT, FOLD = "order", "user", "weight", "fold"
 TRUTH = ("true_pctr", "true_pcvr")
 
 

@@ -34,6 +34,7 @@ from .assign import assign
 from .copies import complete
 from .dataset import Dataset
 from .fit import fit
+from .history import StagedHistory
 from .jobs import Jobs
 from .manifest import MANIFEST, own_files
 from .stage import Stage
@@ -198,8 +199,12 @@ def prepare_source(
         assign(impressions, split, parts, work / "stage", progress)
         jobs = Jobs(progress)
         fitted = fit(source, stages, parts, jobs, known, grow)
+        history, earlier = None, None if known is None else known.history
+        if source.history is not None:
+            history = StagedHistory(source, stages, parts, work / "stage", earlier)
+            fitted = fitted.with_history(history, known)
         progress.done(f"{fitted.encoders.rows:,} rows of the embedding")
-        Writer(source, stages, parts, fitted, work, jobs).write(schema, audit, progress)
+        Writer(source, stages, parts, fitted, work, jobs, history).write(schema, audit, progress)
         shutil.rmtree(work / "stage")
     for warning in audit.warnings:
         progress.warn(warning)

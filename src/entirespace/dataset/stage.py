@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from ..core.rows import Field, Ragged
 from ..logs.source import Block
-from .dataset import bags_of, from_arrow, to_arrow
+from .bags import bags_of, from_arrow, to_arrow
 from .manifest import LINK, ORDER, ROLE, TIME, TRUTH, WEIGHT, WEIGHTS
 
 

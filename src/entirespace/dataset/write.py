@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..core.rows import IMPRESSIONS, Field, Ragged
-from .dataset import ROW_GROUP, from_arrow, to_arrow
+from .bags import from_arrow, to_arrow
+from .dataset import ROW_GROUP
 from .manifest import LINK, USER, WEIGHTS, PartRecord
 from .stage import Stage
 
@@ -83,7 +84,7 @@ class TableFile:
         columns = {name: pa.array(values) for name, values in (flat or {}).items()}
         for name, bags in fields.items():
             columns[name] = to_arrow(bags)
-            if self._stage.weighted[name]:
+            if self._stage.weighted.get(name):
                 weights = np.ones(len(bags.values), np.float32) if bags.weights is None else bags.weights
                 columns[name + WEIGHTS] = to_arrow(Ragged(weights, bags.offsets))
         schema = pa.schema([pa.field(name, column.type, nullable=False) for name, column in columns.items()])

@@ -21,8 +21,11 @@ from ..logs.source import Source
 from ..progress import Progress
 from ..records import FileRecord
 from .fit import Fitted
+from .history import StagedHistory
 from .jobs import Jobs
 from .manifest import (
+    FOLD,
+    HISTORY,
     LINK,
     MANIFEST,
     ORDER,
@@ -54,19 +57,28 @@ class Writer:
         fitted: the encoders.
         out: the folder.
         jobs: runs the work on all cores.
+        history: the codes and folds of the impressions; None: there is no history.
     """
 
     def __init__(
-        self, source: Source, stages: Mapping[str, Stage], parts: np.ndarray, fitted: Fitted, out: Path, jobs: Jobs
+        self,
+        source: Source,
+        stages: Mapping[str, Stage],
+        parts: np.ndarray,
+        fitted: Fitted,
+        out: Path,
+        jobs: Jobs,
+        history: StagedHistory | None = None,
     ) -> None:
         self._source, self._stages, self._parts, self._fitted = source, stages, parts, fitted
+        self._history = history
         self._out, self._jobs = out, jobs
         self._impressions = stages[IMPRESSIONS]
         self._tables = {name: stage for name, stage in stages.items() if name != IMPRESSIONS}
         self._fields = {name: tuple(f for f in source.fields if f.table == name) for name in stages}
         self._labelled = source.stages[0] in self._impressions.columns
         # field -> int64 (parts, 2): the numbers of ids and of unseen ids in each part
-        self._statistics = {f.name: np.zeros((len(PARTS), 2), np.int64) for f in source.fields}
+        self._statistics = {f.name: np.zeros((len(PARTS), 2), np.int64) for f in fitted.encoders.fields}
 
     def write(self, schema: dict[str, Any], audit: Audit, progress: Progress) -> None:
         """Write all files, the manifest last.
@@ -101,7 +113,7 @@ class Writer:
         columns = self._impressions.columns
         Manifest(
             made_by=f"entirespace {__version__}",
-            digest=digest([content, [f.name for f in self._source.fields]]),
+            digest=digest([content, [f.name for f in self._fitted.encoders.fields]]),
             layout=layout.digest,
             schema=json.loads(json.dumps(schema)),
             stages=self._source.stages,
@@ -114,9 +126,9 @@ class Writer:
             users=distinct(parts, "users"),
             items=distinct(parts, "items"),
             parts={part: files_.record() for part, files_ in zip(PARTS, parts, strict=True)},
-            fields=tuple(self._field_record(f) for f in self._source.fields),
+            fields=tuple(self._field_record(f) for f in self._fitted.encoders.fields),
             tables={t: TableRecord(file=_table_file(t), rows=stage.rows + 1) for t, stage in self._tables.items()},
-            vocabularies={f.name: vocabulary_file(f.name) for f in self._source.fields},
+            vocabularies={f.name: vocabulary_file(f.name) for f in self._fitted.encoders.fields},
             segments=segments,
             audit=audit.as_dict(),
             files=files,
@@ -129,8 +141,8 @@ class Writer:
             table=f.table,
             kind=f.kind,
             size=self._fitted.encoders[f.name].size,
-            single=stage.single[f.name],
-            weighted=stage.weighted[f.name],
+            single=stage.single.get(f.name, True),
+            weighted=stage.weighted.get(f.name, False),
             ids=dict(zip(PARTS, counts[:, 0].tolist(), strict=True)),
             unseen=dict(zip(PARTS, counts[:, 1].tolist(), strict=True)),
         )
@@ -146,6 +158,8 @@ class Writer:
                 self._statistics[f.name] += links[:, :1]
             else:
                 empty[f.name] = Ragged(np.zeros(0, kind), np.zeros(2, np.int64))
+        keys = [] if self._history is None else [(HISTORY + k, codes) for k, codes in self._history.of_table(table)]
+        empty |= {name: codes.take(np.zeros(1, np.int64)) for name, codes in keys}
         with TableFile(self._out / _table_file(table), stage, self._small(table), TABLE_GROUP) as file:
             file.write(empty)
             for start, batch in stage.batches():
@@ -153,6 +167,7 @@ class Writer:
                 for f in fields:
                     content[f.name], totals = self._fitted.encode(f, stage.field(batch, f.name), times)
                     self._statistics[f.name] += totals
+                content |= {name: codes.take(np.arange(1 + start, 1 + start + batch.num_rows)) for name, codes in keys}
                 file.write(content)
                 self._jobs.advance(batch.num_rows)
 
@@ -172,6 +187,9 @@ class Writer:
                 content[f.name], totals = self._fitted.encode(f, bags, times)
                 self._statistics[f.name][part] += totals[0]
             flat: dict[str, np.ndarray] = {}
+            if self._history is not None:
+                content |= self._keys(batch, rows, part, slice(start, start + batch.num_rows))
+                flat[FOLD] = self._history.folds[start : start + batch.num_rows]
             for stage_name in self._source.stages:
                 unknown = np.zeros(batch.num_rows, bool)
                 flat[stage_name] = batch[stage_name].to_numpy(zero_copy_only=False) if self._labelled else unknown
@@ -185,6 +203,19 @@ class Writer:
             files.write(content, flat, item)
             self._jobs.advance(len(rows))
         files.finish()
+
+    def _keys(self, batch: pa.RecordBatch, rows: np.ndarray, part: int, here: slice) -> dict[str, Ragged]:
+        """The codes of the history's keys to store with the chosen rows of a batch, which are of one part."""
+        assert self._history is not None
+        history = self._history.history
+        codes = {name: bags.take(rows) for name, bags in self._history.codes(batch).items()}
+        variant = self._history.variant(np.full(len(rows), part), self._history.folds[here][rows])
+        missing = history.without_history(codes, variant)
+        width = len(history.spec.names) // len(history.spec.rated)
+        for i, key in enumerate(history.spec.rated):
+            for name in history.spec.names[i * width : (i + 1) * width]:
+                self._statistics[name][part] += len(rows), int(missing[key.name].sum())
+        return {HISTORY + name: bags for name, bags in self._history.own(codes).items()}
 
     def _small(self, table: str) -> list[str]:
         """The fields with so few ids that dictionary encoding makes the file smaller."""
@@ -206,7 +237,7 @@ class Writer:
         files = {name: f"segments/{name}.parquet" for name in self._source.segments}
         for name, file in files.items():
             (self._out / file).parent.mkdir(exist_ok=True)
-            ids = self._source.segment_ids(name).cast(pa.string()).fill_null("")
+            ids = self._source.role_ids(SEGMENT + name).cast(pa.string()).fill_null("")
             pq.write_table(pa.table({"id": ids}), self._out / file, compression="zstd", write_page_checksum=True)
         return files
 

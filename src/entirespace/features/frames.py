@@ -17,6 +17,7 @@ from ..core.rows import IMPRESSIONS, Field, PlacedField, Ragged, Rows, ValueForm
 from ..errors import DataError
 from .arrow import frame_of
 from .encoders import Lookup
+from .history.frames import FrameKeys
 from .layout import Encoders, Key
 from .values import Bags, Content, inexact, raw_ids, read, text, without_missing
 
@@ -129,6 +130,7 @@ class FrameEncoder:
             offset += size
         self.fields: tuple[PlacedField, ...] = tuple(fields)
         self._own = tuple(f for f in self._read if f.table not in given)
+        self._history = None if encoders.history is None else FrameKeys(encoders.history, given)
         for name, frame in given.items():
             self._add_table(name, frame)
 
@@ -156,7 +158,8 @@ class FrameEncoder:
         """
         frame = as_frame(data)
         on = [self._encoders.keys[name].on for name in self.tables]
-        _must_have(frame, [*on, *_columns(self._own)], "the impressions")
+        history = self._history
+        _must_have(frame, [*on, *_columns(self._own), *(history.columns if history else ())], "the impressions")
         bad, contents = _read(frame, self._own, set(on))
         if bad:
             good = np.ones(len(frame), bool)
@@ -171,8 +174,13 @@ class FrameEncoder:
             keys = _keys(frame[key.on], key)
             links[name] = np.where((keys != "").to_numpy(), self._keys[name].find(keys) + 1, 0).astype(np.int32)
             counts.update({f: by_row[links[name]].sum(axis=0) for f, by_row in self._counts[name].items()})
+        encoded = Rows(len(frame), fields, links)
+        if history is not None:
+            numbers, without = history.numbers(frame, links)
+            encoded = self._encoders.with_rates(encoded, numbers)
+            counts |= {name: np.array([len(frame), n]) for name, n in without.items()}
         unseen = {f.name: Unseen(*map(int, counts[f.name])) for f in self.fields}
-        return Rows(len(frame), fields, links), bad, unseen
+        return encoded, bad, unseen
 
     def _encode(self, field: Field, content: Content) -> Ragged:
         encoder = self._encoders[field.name]

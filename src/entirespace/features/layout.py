@@ -25,10 +25,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..config import Model, nearest
-from ..core.rows import Field, Quantity, TimePart, ValueFormat
+from ..core.rows import Field, Quantity, Ragged, Rows, TimePart, ValueFormat
 from ..errors import ConfigError, DataError
+from ..kernels.threads import each
 from ..records import FileRecord, Record, link_or_copy
 from .encoders import Encoder, Hashed, Knots, Vocabulary
+from .history.history import History
+from .history.keys import HistorySpec
+from .history.store import link_history, open_history
+from .history.store import save as save_history
 
 LAYOUT, VOCABULARY = "layout.json", "vocabulary"
 IDENTITY = "value"
@@ -51,7 +56,7 @@ class FieldRecord(Model):
 
     name: str
     table: str
-    kind: Literal["id", "ids", "number"]
+    kind: Literal["id", "ids", "number", "rate"]
     min_count: int
     hash: int | None
     buckets: int | None
@@ -85,6 +90,8 @@ class Layout(Record):
     """The field that identifies a user."""
     item: str | None
     """The field that identifies an item."""
+    history: HistorySpec | None = None
+    """Whose ids impressions are counted by, and which rates are fields; None: there is no history."""
     files: dict[str, FileRecord]
     """The files of the encoders."""
 
@@ -111,6 +118,11 @@ class Layout(Record):
         """The number of rows of the embedding table."""
         return sum(f.size for f in self.fields)
 
+    @property
+    def rates(self) -> tuple[str, ...]:
+        """The names of the R rates of the history, which are the names of their fields; () if there is none."""
+        return () if self.history is None else self.history.names
+
     def vocabulary(self, folder: Path, field: str) -> pa.Table:
         """The stored encoder of a field. Raises: DataError if its file is missing or damaged."""
         path = folder / vocabulary_file(field)
@@ -124,7 +136,12 @@ class Layout(Record):
 
 _MUST = "the files of a layout must not change after they are written"
 _DO = "Prepare the dataset again, or copy the file from a dataset or a run of the same layout"
-KINDS: dict[str, type[Vocabulary] | type[Knots]] = {"id": Vocabulary, "ids": Vocabulary, "number": Knots}
+KINDS: dict[str, type[Vocabulary] | type[Knots]] = {
+    "id": Vocabulary,
+    "ids": Vocabulary,
+    "number": Knots,
+    "rate": Knots,
+}
 """Kind of a field -> the class of its encoder, unless it is hashed."""
 
 
@@ -144,6 +161,7 @@ class Encoders:
     keys: Mapping[str, Key]  # side table -> the columns that join it to the impressions
     user: str | None = None  # the field that identifies a user
     item: str | None = None  # the field that identifies an item
+    history: History | None = None  # the counts that rates are made of; the fields of kind "rate" come last
 
     @staticmethod
     def open(folder: Path) -> Encoders:
@@ -154,12 +172,27 @@ class Encoders:
             kind = Hashed if about.hash is not None else KINDS[about.kind]
             encoders[about.name] = kind.from_table(about.field(), layout.vocabulary(folder, about.name))
         fields = tuple(about.field() for about in layout.fields)
-        return Encoders(fields, encoders, layout.keys, layout.user, layout.item)
+        history = None if layout.history is None else open_history(folder, layout.history)
+        return Encoders(fields, encoders, layout.keys, layout.user, layout.item, history)
 
     @property
     def rows(self) -> int:
         """The number of rows of the embedding table."""
         return sum(encoder.size for encoder in self.encoders.values())
+
+    def with_rates(self, rows: Rows, numbers: np.ndarray) -> Rows:
+        """The rows with the log odds of their rates, and with the positions of these among the knots.
+
+        Shape: rows of n impressions, numbers float32 (n, R) as `History.numbers` gives them.
+        """
+        names = [f.name for f in self.fields if f.kind == "rate"]
+        found = each(lambda i: Ragged(self[names[i]].encode(numbers[:, i])), len(names))
+        return replace(rows, fields={**rows.fields, **dict(zip(names, found, strict=True))}, numbers=numbers)
+
+    @property
+    def read_fields(self) -> tuple[Field, ...]:
+        """The fields that are read from columns: all but the rates of the history."""
+        return tuple(f for f in self.fields if f.kind != "rate")
 
     def __getitem__(self, field: str) -> Encoder:
         return self.encoders[field]
@@ -172,6 +205,8 @@ class Encoders:
             found.update(json.dumps([f.name, f.table, f.kind, f.part, f.hash, self[f.name].size]).encode())
             for buffer in _content(self[f.name].to_table()):
                 found.update(buffer)
+        if self.history is not None:
+            found.update(json.dumps(asdict(self.history.spec), sort_keys=True).encode())
         return found.hexdigest()
 
     def save(self, folder: Path, run: Callable[[Iterable[Job]], list[FileRecord]] = _one_by_one) -> Layout:
@@ -190,6 +225,8 @@ class Encoders:
 
         written = run(partial(write, f.name) for f in self.fields)
         files = {vocabulary_file(f.name): record for f, record in zip(self.fields, written, strict=True)}
+        if self.history is not None:
+            save_history(self.history, folder)
         layout = Layout(
             identity=IDENTITY,
             digest=self.digest,
@@ -197,6 +234,7 @@ class Encoders:
             keys=dict(self.keys),
             user=self.user,
             item=self.item,
+            history=None if self.history is None else self.history.spec,
             files=files,
         )
         layout.write(folder / LAYOUT)
@@ -212,12 +250,13 @@ class Encoders:
         Raises: ConfigError if a field is missing, is not in the layout, or has another table or kind.
         """
         theirs = {f.name: f for f in fields}
+        mine_ = self.read_fields
         must = "the schema must have the fields of the layout that it is prepared with"
         for name in theirs:
             if name not in self.encoders:
-                do = nearest(name, list(self.encoders))
+                do = nearest(name, [f.name for f in mine_])
                 raise ConfigError(must, f"the layout has no field '{name}'", where=where, do=do)
-        for mine in self.fields:
+        for mine in mine_:
             other = theirs.get(mine.name)
             if other is None:
                 raise ConfigError(must, f"field '{mine.name}' is missing", where=where)
@@ -231,7 +270,7 @@ class Encoders:
                 raise ConfigError(must, came, where=where, do=f'Set time = {{ zone = "{zones[1]}" }}')
         return tuple(
             replace(mine, column=other.column, separator=other.separator, weights=other.weights, format=other.format)
-            for mine in self.fields
+            for mine in mine_
             for other in [theirs[mine.name]]
         )
 
@@ -268,6 +307,8 @@ def link_layout(source: Path, out: Path) -> Layout:
             link_or_copy(source / name, path)
         except FileNotFoundError as error:
             raise DataError(_MUST, "the file is missing", where=str(source / name), do=_DO) from error
+    if layout.history is not None:
+        link_history(source, out)
     return layout
 
 

@@ -12,11 +12,12 @@ import numpy as np
 import polars as pl
 
 from ..core.rows import ValueFormat
-from ..errors import DataError
+from ..errors import ConfigError, DataError
 from ..features import times
 from ..features.values import without_missing
 from .files import Frame
 from .hints import of_time
+from .schema.durations import seconds
 
 _SORTS = {
     times.NUMBER: "a number",
@@ -51,15 +52,17 @@ class Clock:
         self._ticks: int | None = None  # of numbers: integer steps per unit
         self._first = self._first_of_unit = ""  # the first time, and the first positive one, and their places
 
-    @property
-    def a_second(self) -> int | None:
-        """How many steps of this clock a second has; None if times are numbers of an unknown unit."""
-        return None if self._sort == times.NUMBER else 10**6
+    def steps(self, duration: int | str, name: str) -> int:
+        """A duration, such as "7d" or a number in the unit of the log's times, in steps of this clock.
 
-    @property
-    def a_unit(self) -> int:
-        """How many steps of this clock a unit of the log's numbers has."""
-        return self._ticks or 1
+        Raises: ConfigError for a text if times are numbers of an unknown unit; `name` is the setting.
+        """
+        if isinstance(duration, int):
+            return duration * (self._ticks or 1)
+        if self._sort == times.NUMBER:
+            must = f"{name} must be a number in the unit of `order`, because times are numbers of an unknown unit"
+            raise ConfigError(must, f"'{duration}'", do='Declare the unit: time = { unit = "s" } in [impressions]')
+        return seconds(duration) * 10**6
 
     def read(self, frame: Frame, name: str) -> tuple[np.ndarray, np.ndarray]:
         """(the times of a column, 0 where there is none; rows without a time). Shape: int64 (n,), bool (n,).

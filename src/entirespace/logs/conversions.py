@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..core.rows import ValueFormat
-from ..errors import ConfigError
 from ..features.fingerprints import fingerprints
 from ..features.values import inexact, text, without_missing
 from .audit import Audit
@@ -110,23 +109,11 @@ class Conversions:
         place = np.searchsorted(mine, theirs, side="right") - 1
         hit = place >= 0
         hit[hit] = clicks[place[hit], 0] == self._codes[hit]
-        window = self._window()
+        window = self._schema.window
         if window is not None:
-            hit[hit] = at[hit] - clicks[place[hit], 1] <= window
+            hit[hit] = at[hit] - clicks[place[hit], 1] <= self._clock.steps(window, "window")
         audit.count(TABLE, "no_click", int((found[self._codes] & ~hit).sum()))
         rows, times = clicks[place[hit], 2], at[hit]
         order = np.lexsort((times, rows))
         rows, first = np.unique(rows[order], return_index=True)
         return Late(rows, times[order][first] if timed else None)
-
-    def _window(self) -> int | None:
-        """The window in steps of the clock; None: there is none."""
-        window, seconds = self._schema.window, self._schema.window_seconds()
-        if window is None:
-            return None
-        if seconds is None:
-            return int(window) * self._clock.a_unit
-        if self._clock.a_second is None:
-            must = "window must be a number in the unit of `order`, because times are numbers of an unknown unit"
-            raise ConfigError(must, f"'{window}'", do='Declare the unit: time = { unit = "s" } in [impressions]')
-        return seconds * self._clock.a_second

@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # the command line imports this file for `OnOrphan`
 
     from ..core.labels import Labels
     from ..core.rows import Field, Ragged
+    from ..features.history.keys import HistorySpec
     from ..features.layout import Key
     from .conversions import Late
     from .joins import Join
@@ -42,10 +43,10 @@ class Block:
     links: dict[str, np.ndarray] = field(default_factory=dict)  # side table -> int32 row in it; -1: no such row
     truth: tuple[np.ndarray, np.ndarray] | None = None  # float32 (rows,) each: true pCTR and pCVR, if known
     fingerprint: np.ndarray | None = None  # uint64 (rows, 2), equal for exact repeats; None: repeats are kept
-    lot: np.ndarray | None = None  # uint64 (rows, 2): what decides the part by chance; None: it is not made by chance
+    lot: np.ndarray | None = None  # uint64 (rows, 2): what decides the part and the fold by chance; None: not needed
     roles: dict[str, np.ndarray] = field(
         default_factory=dict
-    )  # "user", "item", "segment.X" -> int32 codes, for columns that are no fields
+    )  # "user", "item", "segment.X", "history.X" -> int32 codes, for columns that are no fields
 
 
 class Source(Protocol):
@@ -68,6 +69,9 @@ class Source(Protocol):
     """Of several rows with one fingerprint: the one that is kept, or "any": the first, with the labels of all."""
     segments: tuple[str, ...] = ()
     """Columns of the impressions to measure by, which are no fields."""
+    history: HistorySpec | None = None
+    """Whose ids impressions are counted by. Keys that are no fields are roles "history.X" of the blocks. It is read
+    after all impressions."""
     joins: Mapping[str, Join] = MappingProxyType({})
     """Side table -> how many impressions found their row in it, once all impressions were read."""
 
@@ -83,9 +87,9 @@ class Source(Protocol):
         """The raw ids of a field: entry c is the raw id of code c. Shape: text or int64 (C,), null: the empty id."""
         ...
 
-    def segment_ids(self, segment: str) -> pa.Array:
-        """The raw ids of a segment's column: entry c is the raw id of code c. Shape: as `ids`."""
-        raise KeyError(segment)
+    def role_ids(self, role: str) -> pa.Array:
+        """The raw ids of a role of the blocks: entry c is the raw id of code c. Shape: as `ids`."""
+        raise KeyError(role)
 
     def late(self, clicked: np.ndarray) -> Late | None:
         """Conversions that are only known after all impressions were read, or None.

@@ -15,6 +15,7 @@ from ..errors import ConfigError
 from ..features.codes import Codes
 from ..features.columns import where
 from ..features.fingerprints import fingerprints
+from ..features.history.keys import HistorySpec
 from ..features.layout import Encoders, format_changes
 from ..features.values import inexact, raw_ids, text, without_missing
 from ..progress import SILENT, Progress
@@ -24,6 +25,7 @@ from .coding import Coding, columns_of_fields
 from .conversions import Conversions, Late
 from .files import Frame
 from .hints import of_time
+from .keys import Keys
 from .outcomes import Outcomes, read_outcomes
 from .parts import part_of_rows
 from .reading import Check, TableReader, among
@@ -85,6 +87,9 @@ class LogSource(Source):
         self._role_columns = {role: name for role, name in roles.items() if name is not None and name not in named}
         self.segments = tuple(name for name in schema.roles.segments if name not in named)
         self._role_columns |= {f"segment.{name}": name for name in self.segments}
+        self._history = None if schema.history is None else Keys(schema, self.fields)
+        if self._history is not None:
+            self._role_columns |= {f"history.{name}": name for name in self._history.columns}
         self._role_codes = {role: Codes() for role in self._role_columns}
         self._form = value_format(schema.impressions)
         self._clock = Clock(self._form)
@@ -103,9 +108,14 @@ class LogSource(Source):
         """The raw ids of a field by code. Shape: text or int64 (C,); a null int64 is the empty id."""
         return self._coding.ids(field)
 
-    def segment_ids(self, segment: str) -> pa.Array:
-        """The raw ids of a segment's column by code. Shape: as `ids`."""
-        return self._role_codes[f"segment.{segment}"].ids()
+    def role_ids(self, role: str) -> pa.Array:
+        """The raw ids of the column of a role by code. Shape: as `ids`."""
+        return self._role_codes[role].ids()
+
+    @property
+    def history(self) -> HistorySpec | None:  # type: ignore[override]
+        """What is counted by id; call after `impressions` was read."""
+        return None if self._history is None else self._history.spec(self._clock)
 
     def late(self, clicked: np.ndarray) -> Late | None:
         """The conversions of a table of their own, joined to impressions; call after `impressions` was read."""
@@ -172,7 +182,7 @@ class LogSource(Source):
 
     @property
     def _drawn(self) -> bool:
-        return self._split.by in ("random", "user")
+        return self._split.by in ("random", "user") or self._history is not None
 
     def _columns(self) -> dict[str, str]:
         """Purpose -> column, for the columns of the impressions that are not fields."""

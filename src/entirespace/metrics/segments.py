@@ -15,7 +15,8 @@ from pydantic import Field
 
 from ..config import nearest
 from ..core.rows import IMPRESSIONS, PlacedField, Ragged
-from ..dataset.dataset import Part, from_arrow
+from ..dataset.bags import from_arrow
+from ..dataset.dataset import Part
 from ..dataset.manifest import LINK, SEGMENT
 from ..errors import ConfigError
 from .calibration import chance, coded, equal_mass_codes, pcoc_interval, sums_by_code

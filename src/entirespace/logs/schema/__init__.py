@@ -4,10 +4,12 @@ log      the whole file: impressions, side tables, conversions, split, roles, tr
 tables   the tables and their files
 fields   fields of x
 labels   the labels of the funnel's stages
+history  rates of clicks and conversions by id
 split    the parts
 values   how values are written, and the levels that labels and splits list
 """
 
+from .history import HistorySchema
 from .labels import STAGES, LabelSchema, LabelsSchema
 from .log import Roles, Schema, read_schema
 from .split import SplitSchema
@@ -18,6 +20,7 @@ __all__ = [
     "STAGES",
     "ConversionsSchema",
     "FilesSchema",
+    "HistorySchema",
     "ImpressionsSchema",
     "LabelSchema",
     "LabelsSchema",

@@ -17,13 +17,13 @@ def _usable(name: str) -> str:
         raise ValueError(
             "the name of a field or a table is used as a file name: it cannot contain a slash or begin with a dot"
         )
-    if name.startswith(("link.", "fingerprint.", "time.", "segment.")) or name.endswith(".weights"):
-        raise ValueError(
-            "link.X, fingerprint.X, time.X, segment.X and X.weights are reserved for columns that `prepare` writes"
-        )
+    if name.startswith(RESERVED) or name.endswith(".weights"):
+        listed = ", ".join(f"{start}X" for start in RESERVED)
+        raise ValueError(f"{listed} and X.weights are reserved for columns that `prepare` writes")
     return name
 
 
+RESERVED = ("link.", "fingerprint.", "time.", "segment.", "rate.", "history.")
 MOST_HASHED = 2**27  # rows; with an embedding of 18 numbers and Adam's moments they are 29 GB
 MOST_BUCKETS = 2**16  # more would have the same quantiles, and float32 positions would be inexact
 

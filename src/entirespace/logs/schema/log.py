@@ -14,12 +14,13 @@ from ...core.rows import IMPRESSIONS, Field
 from ...features.layout import Key
 from ...toml import read_toml
 from .fields import Name
+from .history import HistorySchema
 from .labels import STAGES
 from .split import SplitSchema
 from .tables import ConversionsSchema, ImpressionsSchema, SideSchema, TableSchema, TruthSchema
 from .values import ValuesSchema
 
-TAKEN = ("order", "user", "part", "weight", "true_pctr", "true_pcvr")
+TAKEN = ("order", "user", "part", "fold", "weight", "true_pctr", "true_pcvr")
 """Columns that `prepare` writes to the impressions beside their stages and fields: no field may have these names."""
 
 
@@ -38,11 +39,12 @@ class Roles(Model):
 
 
 class Schema(Model):
-    """The content of a schema file: impressions, side tables, conversions, split, roles, and truth."""
+    """The content of a schema file: impressions, side tables, conversions, history, split, roles, and truth."""
 
     impressions: ImpressionsSchema
     tables: dict[Name, SideSchema] = Value(default_factory=dict)
     conversions: ConversionsSchema | None = None
+    history: HistorySchema | None = None
     split: SplitSchema = SplitSchema()
     roles: Roles = Roles()
     truth: TruthSchema | None = None
@@ -82,6 +84,9 @@ class Schema(Model):
             raise ValueError("time in [conversions] is compared with the time of the impressions: set order")
         if conversions is not None and "conversion" in impressions.times:
             raise ValueError("the time of a conversion is set twice: in [impressions.times] and in [conversions]")
+        history = self.history
+        if history is not None and impressions.order is None and (history.half_life or history.delay):
+            raise ValueError("half_life and delay in [history] need the times of the impressions: set order")
         if self.split.by == "user" and self.roles.user is None:
             raise ValueError("by = 'user' in [split] needs user in [roles]")
         return self

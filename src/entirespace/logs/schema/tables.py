@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, model_validator
@@ -11,12 +10,10 @@ from pydantic import Field as Value
 from ...config import Model, nearest
 from ...core.rows import IMPRESSIONS
 from ..csvform import CsvForm, is_encoding
+from .durations import Duration
 from .fields import FieldSchema, Name
 from .labels import STAGES, LabelsSchema
 from .values import ValuesSchema
-
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-"""Units of a window -> seconds."""
 
 
 def _encoding(name: str) -> str:
@@ -121,7 +118,7 @@ class ConversionsSchema(FilesSchema):
     """The key's columns in the impressions. Default: the same names."""
     time: str | None = None
     """The column of the conversion's time, written as the times of the impressions. It needs `order`."""
-    window: int | str | None = None
+    window: Duration | None = None
     """The longest time from the impression to its conversion, such as "7d", "12h" or "30m", or a number in the unit of
     `order`. Default: any time."""
 
@@ -131,8 +128,6 @@ class ConversionsSchema(FilesSchema):
             raise ValueError("key and on must name equally many columns")
         if self.window is not None and self.time is None:
             raise ValueError("window needs time, the column of the conversion's time")
-        if isinstance(self.window, str) and not re.fullmatch(r"\d+ ?[smhd]", self.window):
-            raise ValueError(f"window must be a number with a unit, such as 7d, 12h, 30m or 90s, not '{self.window}'")
         return self
 
     def keys(self) -> tuple[str, ...]:
@@ -143,10 +138,6 @@ class ConversionsSchema(FilesSchema):
         """The columns of the key in the impressions."""
         on = self.key if self.on is None else self.on
         return (on,) if isinstance(on, str) else on
-
-    def window_seconds(self) -> int | None:
-        """The window in seconds; None if it is not set, or is a number in the unit of `order`."""
-        return int(self.window[:-1]) * UNITS[self.window[-1]] if isinstance(self.window, str) else None
 
 
 class TruthSchema(FilesSchema):

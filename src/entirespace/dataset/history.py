@@ -1,0 +1,310 @@
+"""Counts staged impressions by the keys of a history, and gives each impression the codes of its ids and its fold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from ..core.rows import IMPRESSIONS, Field, Ragged
+from ..features.encoders import Encoder, fit_knots
+from ..features.history.history import History, groups, pair_text
+from ..features.history.keys import HistoryKey, HistorySpec
+from ..kernels.hashing import mix_numbers
+from ..kernels.intcodes import IntCodes
+from ..kernels.tally import tally
+from ..kernels.threads import each
+from ..logs.source import Source
+from .assign import TESTING, TRAINING, VALIDATING
+from .copies import DROPPED, copy_numbers
+from .manifest import LINK, ORDER, ROLE
+from .stage import Stage
+
+SAMPLE = 400_000  # impressions by whose ids strengths are fitted, and of whose rates quantile knots are fitted
+_ONE_EACH, _EVEN = np.zeros(0, np.int64), np.zeros(0)
+_HIGH = np.int64(32)
+
+
+class StagedHistory:
+    """The history of a staged log.
+
+    Args:
+        source: the reader; it was read to the end.
+        stages: the staged tables, including the impressions.
+        parts: the part of each impression, an index into PARTS or DROPPED. Shape: uint8 (n,).
+        folder: for temporary files.
+        known: the history of an earlier layout, on whose counts this one builds.
+
+    Attributes:
+        history: the counts.
+        folds: the fold of each impression. Shape: uint8 (n,).
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        stages: Mapping[str, Stage],
+        parts: np.ndarray,
+        folder: Path,
+        known: History | None = None,
+    ) -> None:
+        spec = source.history if known is None else known.spec
+        assert spec is not None
+        self._spec, self._source, self._stages, self._parts = spec, source, stages, parts
+        self._impressions = stages[IMPRESSIONS]
+        self._codes = _Codes(source, stages, spec)
+        self.folds = self._drawn(folder)
+        self.history = self._counted(known)
+        if known is None:
+            self.history = self.history.with_strengths(*self._sample(None))
+        else:
+            self.history = History(spec, self.history.ids, self.history.counts, self.history.overall, known.strengths)
+
+    # Counting
+
+    def _drawn(self, folder: Path) -> np.ndarray:
+        """The fold of each impression, by a seeded hash of its content and of its number among equal rows."""
+        stage, folds = self._impressions, np.zeros(self._impressions.rows, np.uint8)
+        drawn = "lot.0" in stage.columns
+        copies = copy_numbers(stage, "lot", self._parts != DROPPED, folder / "folds") if drawn else None
+        for start, batch in stage.batches():
+            here = slice(start, start + batch.num_rows)
+            chance = np.full(batch.num_rows, self._spec.seed, np.uint64)
+            mix_numbers(np.full(batch.num_rows, len("folds"), np.uint64), chance)  # independent of the split
+            if copies is None:  # the reader gives no content: the place of the row decides
+                mix_numbers(np.arange(here.start, here.stop, dtype=np.uint64), chance)
+            else:
+                for numbers in (batch["lot.0"].to_numpy(), batch["lot.1"].to_numpy(), copies[here].view(np.uint64)):
+                    mix_numbers(numbers, chance)
+            folds[here] = (chance >> np.uint64(11)) % np.uint64(self._spec.folds)
+        return folds
+
+    def _counted(self, known: History | None) -> History:
+        """The counts of the labelled impressions, added to those of an earlier history."""
+        spec, width = self._spec, len(self._spec.stages) + 1
+        kind = np.uint32 if spec.half_life is None else np.float64
+        counts = {key.name: np.zeros((0, groups(spec), width), kind) for key in spec.keys}
+        overall = np.zeros((1, groups(spec), width), np.float64)
+        for start, batch in self._impressions.batches():
+            here, codes = slice(start, start + batch.num_rows), self._codes.staged(batch)
+            group, weights = self._group(batch, here)
+            reached = np.zeros((batch.num_rows, width - 1), bool)
+            for i, stage in enumerate(spec.stages):
+                if stage in batch.schema.names:
+                    reached[:, i] = batch[stage].to_numpy(zero_copy_only=False)
+            for key in spec.keys:
+                counts[key.name] = _with_rows(counts[key.name], self._codes.size(key))
+            _tally(list(codes.values()), group, reached, weights, list(counts.values()))
+            tally(np.zeros(batch.num_rows, np.int32), _ONE_EACH, group, reached, weights, overall)
+        counts = {key.name: counts[key.name][: self._codes.size(key)] for key in spec.keys}
+        ids = {key.name: self._codes.texts(key) for key in spec.keys}
+        if known is None:
+            return History(spec, ids, counts, overall[0], {})
+        return self._added(known, ids, counts, overall[0])
+
+    def _group(self, batch: pa.RecordBatch, here: slice) -> tuple[np.ndarray, np.ndarray]:
+        """(the group of each impression; -1 if it is not counted; its weight). Shape: int8 (n,), float64 (n,) or (0,).
+
+        Outcomes that were not known yet at the end of their part are not counted.
+        """
+        spec, part = self._spec, self._parts[here]
+        group = np.full(batch.num_rows, -1, np.int8)
+        if self._source.stages[0] not in batch.schema.names:
+            return group, _EVEN
+        group[part == TRAINING] = 1 + self.folds[here][part == TRAINING]
+        group[part == VALIDATING] = 1 + spec.folds
+        group[part == TESTING] = 2 + spec.folds
+        if not spec.delay and spec.half_life is None:
+            return group, _EVEN
+        time = batch[ORDER].to_numpy()
+        ends = self._ends
+        if spec.delay:
+            group[(part < DROPPED) & (time > ends[np.minimum(part, TESTING)] - spec.delay)] = -1
+        if spec.half_life is None:
+            return group, _EVEN
+        return group, np.exp2((time - ends[TRAINING]) / spec.half_life)
+
+    @property
+    def _ends(self) -> np.ndarray:
+        """The latest time of each part. Shape: int64 (3,)."""
+        if not hasattr(self, "_latest"):
+            self._latest = np.full(3, np.iinfo(np.int64).min)
+            for start, batch in self._impressions.batches():
+                part, time = self._parts[start : start + batch.num_rows], batch[ORDER].to_numpy()
+                for i in range(3):
+                    self._latest[i] = max(self._latest[i], time[part == i].max(initial=np.iinfo(np.int64).min))
+        return self._latest
+
+    def _added(
+        self, known: History, ids: dict[str, pl.Series], counts: dict[str, np.ndarray], overall: np.ndarray
+    ) -> History:
+        """The counts on top of those of an earlier history, which become its group "earlier"."""
+        all_ids: dict[str, pl.Series] = {}
+        all_counts: dict[str, np.ndarray] = {}
+        for key in self._spec.keys:
+            mine, before = counts[key.name], known.counts[key.name]
+            place = self._codes.place(key, known, ids[key.name])
+            together = np.zeros((int(max(len(before) - 1, place.max(initial=-1))) + 1, *mine.shape[1:]), before.dtype)
+            together[: len(before), 0] = before.sum(axis=1)
+            together[place, 1:] = mine[:, 1:]
+            new = ids[key.name].filter(pl.Series(place >= len(before))) if len(ids[key.name]) else ids[key.name]
+            all_ids[key.name], all_counts[key.name] = pl.concat([known.ids[key.name], new]), together
+        overall = overall.copy()
+        overall[0] = known.overall.sum(axis=0)
+        return History(self._spec, all_ids, all_counts, overall, {})
+
+    # Rates
+
+    def variant(self, part: np.ndarray, folds: np.ndarray) -> np.ndarray:
+        """What impressions of these parts and folds know. Shape: (n,) each -> uint8 (n,)."""
+        return np.where(part == TRAINING, folds, self._spec.folds - 1 + part).astype(np.uint8)
+
+    def _sample(self, part: int | None) -> tuple[dict[str, Ragged], int]:
+        """The codes of a random sample of the impressions of a part, or of all parts; and their number."""
+        chosen = self._parts != DROPPED if part is None else self._parts == part
+        share = SAMPLE / max(1, int(np.count_nonzero(chosen)))
+        rng, pieces, rows = np.random.default_rng(0), [], 0
+        for start, batch in self._impressions.batches():
+            mine = np.flatnonzero(chosen[start : start + batch.num_rows])
+            mine = mine if share >= 1 else mine[rng.random(len(mine)) < share]
+            pieces.append({name: bags.take(mine) for name, bags in self.codes(batch).items()})
+            rows += len(mine)
+        return {key.name: Ragged.concatenate([p[key.name] for p in pieces]) for key in self._spec.keys}, rows
+
+    def fit_knots(self) -> dict[str, Encoder]:
+        """The knots of each rate's field, fitted on training impressions."""
+        chosen, pieces = self._parts == TRAINING, list[np.ndarray]()
+        share, rng = SAMPLE / max(1, int(np.count_nonzero(chosen))), np.random.default_rng(0)
+        for start, batch in self._impressions.batches():
+            here = slice(start, start + batch.num_rows)
+            mine = np.flatnonzero(chosen[here])
+            mine = mine if share >= 1 else mine[rng.random(len(mine)) < share]
+            codes = {name: bags.take(mine) for name, bags in self.codes(batch).items()}
+            pieces.append(self.history.numbers(codes, self.folds[here][mine]))
+        numbers = np.concatenate(pieces)
+        fields = self._spec.fields()
+        knots = each(lambda i: fit_knots(fields[i], numbers[:, i].astype(np.float64)), len(fields))
+        return {f.name: found for f, found in zip(fields, knots, strict=True)}
+
+    def codes(self, batch: pa.RecordBatch) -> dict[str, Ragged]:
+        """Key -> the codes of the ids of each staged impression, in the order of the history's ids."""
+        staged = self._codes.staged(batch)
+        return {name: self._codes.placed(name, bags) for name, bags in staged.items()}
+
+    def own(self, codes: Mapping[str, Ragged]) -> dict[str, Ragged]:
+        """Those codes that are stored with the impressions, because their key is not in a side table."""
+        return {key.name: codes[key.name] for key in self._spec.keys if key.table == IMPRESSIONS}
+
+    def of_table(self, table: str) -> Iterator[tuple[str, Ragged]]:
+        """(key, codes of all rows of a side table, the empty row first) for each key in the table."""
+        for key in self._spec.keys:
+            if key.table == table:
+                yield key.name, self._codes.placed(key.name, self._codes.of_table(key))
+
+
+class _Codes:
+    """The staged codes of the keys, and their places among the ids of the history."""
+
+    def __init__(self, source: Source, stages: Mapping[str, Stage], spec: HistorySpec) -> None:
+        self._source, self._stages, self._spec = source, stages, spec
+        self._pairs = {key.name: IntCodes() for key in spec.keys if len(key.fields) == 2}
+        self._tables: dict[str, Ragged] = {}
+        self._places: dict[str, np.ndarray] = {}  # key -> staged code -> code of the history; absent: the same
+        self._named = {f.name for f in source.fields}
+        for f in dict.fromkeys(f for key in spec.keys for f in key.fields if f.table != IMPRESSIONS):
+            stage = stages[f.table]
+            pieces = [stage.field(batch, f.name) for _, batch in stage.batches()]
+            single = all(p.offsets is None for p in pieces)
+            empty = Ragged(np.zeros(1, np.int32)) if single else Ragged(np.zeros(0, np.int32), np.zeros(2, np.int64))
+            whole = Ragged.concatenate([empty, *pieces])
+            self._tables[f.name] = Ragged(whole.values, whole.offsets)
+
+    def staged(self, batch: pa.RecordBatch) -> dict[str, Ragged]:
+        """Key -> the staged codes of a batch of impressions. New pairs get the next codes."""
+        fields = {f.name: self._field(batch, f) for key in self._spec.keys for f in key.fields}
+        found: dict[str, Ragged] = {}
+        for key in self._spec.keys:
+            if len(key.fields) == 1:
+                found[key.name] = fields[key.fields[0].name]
+            else:
+                one, other = (fields[f.name].values.astype(np.int64) for f in key.fields)
+                found[key.name] = Ragged(self._pairs[key.name].encode(one << _HIGH | other))
+        return found
+
+    def _field(self, batch: pa.RecordBatch, f: Field) -> Ragged:
+        if f.name not in self._named:
+            return Ragged(batch[f"{ROLE}history.{f.name}"].to_numpy())
+        if f.table == IMPRESSIONS:
+            bags = self._stages[IMPRESSIONS].field(batch, f.name)
+            return Ragged(bags.values, bags.offsets)
+        return self._tables[f.name].take(batch[LINK + f.table].to_numpy() + 1)
+
+    def of_table(self, key: HistoryKey) -> Ragged:
+        """The staged codes of all rows of the key's side table, the empty row first."""
+        return self._tables[key.fields[0].name]
+
+    def size(self, key: HistoryKey) -> int:
+        """The number of staged codes of a key so far."""
+        if len(key.fields) == 2:
+            return len(self._pairs[key.name])
+        f = key.fields[0]
+        return f.hash or len(self._ids(f))
+
+    def _ids(self, f: Field) -> pa.Array:
+        return self._source.ids(f.name) if f.name in self._named else self._source.role_ids(f"history.{f.name}")
+
+    def texts(self, key: HistoryKey) -> pl.Series:
+        """The ids of a key by staged code; none for a hashed field. Shape: text (C,) or (0,)."""
+        if len(key.fields) == 1:
+            return self._text(key.fields[0])
+        keys = self._pairs[key.name].keys
+        one, other = (
+            pl.Series(np.arange(f.hash)).cast(pl.String) if f.hash is not None else self._text(f) for f in key.fields
+        )
+        return pair_text(one.gather(keys >> _HIGH), other.gather(keys & np.int64(2**32 - 1)))
+
+    def _text(self, f: Field) -> pl.Series:
+        return pl.Series(self._ids(f).cast(pa.string()).fill_null(""), dtype=pl.String)
+
+    def place(self, key: HistoryKey, known: History, ids: pl.Series) -> np.ndarray:
+        """The code of each staged code in an earlier history; ids that are new there come after its own.
+
+        Shape: text (C,) -> int64 (C,).
+        """
+        f = key.fields[0]
+        if len(key.fields) == 1 and f.hash is not None:
+            return np.arange(f.hash)
+        found = known.find_text(key, ids).astype(np.int64)
+        new = found < 0
+        found[new] = len(known.counts[key.name]) + np.arange(int(new.sum()))
+        self._places[key.name] = found.astype(np.int32)
+        return found
+
+    def placed(self, name: str, bags: Ragged) -> Ragged:
+        """Staged codes as codes of the history."""
+        if name not in self._places:
+            return bags
+        return Ragged(self._places[name][bags.values], bags.offsets)
+
+
+def _tally(
+    codes: list[Ragged], group: np.ndarray, reached: np.ndarray, weights: np.ndarray, counts: list[np.ndarray]
+) -> None:
+    """Add a block of impressions to the counts of every key."""
+
+    def one(i: int) -> None:
+        offsets = _ONE_EACH if codes[i].offsets is None else codes[i].offsets
+        tally(codes[i].values, offsets, group, reached, weights, counts[i])
+
+    each(one, len(codes))
+
+
+def _with_rows(counts: np.ndarray, rows: int) -> np.ndarray:
+    """The array, extended with zeros to at least `rows` rows."""
+    if rows <= len(counts):
+        return counts
+    more = np.zeros((max(rows, 2 * len(counts)) - len(counts), *counts.shape[1:]), counts.dtype)
+    return np.concatenate([counts, more])

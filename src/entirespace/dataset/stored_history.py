@@ -1,0 +1,49 @@
+"""The rates of the impressions of a dataset, made when they are read, from stored codes and the counts of the history.
+
+The dataset stores no rates: if counts change, the rates that are read change with them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from ..core.rows import IMPRESSIONS, PARTS, Rows
+from .bags import from_arrow
+from .manifest import FOLD, HISTORY
+
+if TYPE_CHECKING:
+    from .dataset import Dataset
+
+
+class StoredHistory:
+    """Makes the rates of the impressions of a dataset.
+
+    Attributes:
+        columns: the columns of the impressions that it reads.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        encoders = dataset.encoders
+        assert encoders.history is not None
+        self._history, self._encoders = encoders.history, encoders
+        keys = self._history.spec.keys
+        self._own = [key.name for key in keys if key.table == IMPRESSIONS]
+        self._table = {key.name: key.table for key in keys if key.table != IMPRESSIONS}
+        self._codes = {key: dataset.side_column(table, HISTORY + key) for key, table in self._table.items()}
+        self.columns = [FOLD, *(HISTORY + name for name in self._own)]
+
+    def with_rates(self, rows: Rows, batch: pa.RecordBatch, part: str) -> Rows:
+        """The rows with the log odds of their rates, and with the positions of these among the knots.
+
+        Args:
+            rows: n impressions of a part.
+            batch: their columns.
+        """
+        codes = {name: from_arrow(batch[HISTORY + name]) for name in self._own}
+        codes |= {name: self._codes[name].take(rows.links[table]) for name, table in self._table.items()}
+        spec, place = self._history.spec, PARTS.index(part)
+        variant = batch[FOLD].to_numpy() if place == 0 else np.full(len(rows), spec.folds - 1 + place, np.uint8)
+        return self._encoders.with_rates(rows, self._history.numbers(codes, variant))

@@ -1,0 +1,200 @@
+"""The counts of a log by key, and the log odds of the rates of an impression.
+
+Whose outcomes an impression may know is its *variant*: a training impression of fold v knows the training part without
+its own fold (variants 0 .. K - 1); a validation impression knows the training part (K); a test impression knows both
+(K + 1); a later one knows everything (K + 2). All knew what was counted before this log. Means and strengths are fitted
+for each variant from the counts that it knows, so nothing of an impression's rates depends on its own outcome.
+
+    rate = (hits + s * rate of the parent) / (trials + s)     the last parent leans on the mean of all impressions
+"""
+
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false
+# (numba has no types)
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+
+from ...core.rows import Field, Ragged
+from ...kernels.tally import lean, log_odds, pooled
+from ...kernels.threads import each
+from ..codes import hash_buckets
+from ..encoders import Lookup
+from ..values import text
+from .keys import HistoryKey, HistorySpec
+from .strength import MOST, fit_strength
+
+_ONE_EACH = np.zeros(0, np.int64)
+SEPARATOR = "\x1f"
+"""Between the two ids of a pair."""
+Chain = tuple[str, ...]
+"""A key and its parents, the nearest first."""
+Strengths = Mapping[Chain, np.ndarray]
+"""Chain -> how strongly its first key leans on the second, or on the mean. Shape: float64 (V, R)."""
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """Counts, and how to make rates of them."""
+
+    spec: HistorySpec
+    ids: Mapping[str, pl.Series]  # key -> text (C,): the raw id of each code; (0,) for a hashed field
+    counts: Mapping[str, np.ndarray]  # key -> (C, G, W); groups: earlier, the folds, validation, test
+    overall: np.ndarray  # (G, W): the counts of all impressions
+    strengths: Strengths
+
+    @property
+    def variants(self) -> int:
+        """V."""
+        return self.spec.folds + 3
+
+    @cached_property
+    def means(self) -> np.ndarray:
+        """The rates of all impressions, for each variant. Shape: float64 (V, R), in (0, 1)."""
+        variants = np.arange(self.variants, dtype=np.uint8)
+        known = self._known(Ragged(np.zeros(self.variants, np.int32)), variants, self.overall[None])
+        hits, trials = (known[:, columns] for columns in self._columns)
+        return (hits + 0.5) / (trials + 1)
+
+    @cached_property
+    def _columns(self) -> tuple[np.ndarray, np.ndarray]:
+        hits, trials = np.array(self.spec.columns, np.int64).T
+        return np.ascontiguousarray(hits), np.ascontiguousarray(trials)
+
+    def chain(self, key: HistoryKey) -> Chain:
+        """The key and its parents."""
+        return (key.name, *key.parents)
+
+    def numbers(self, codes: Mapping[str, Ragged], variant: np.ndarray) -> np.ndarray:
+        """The log odds of the rates of n impressions, in the order of `spec.names`.
+
+        Args:
+            codes: key -> the codes of the impressions' ids; -1: an id that was never counted. Shape: n rows each.
+            variant: what each impression knows. Shape: uint8 (n,).
+
+        Returns: float32 (n, R of all keys).
+        """
+        out = np.empty((len(variant), len(self.spec.names)), np.float32)
+        counted = {name: self._known(found, variant, self.counts[name]) for name, found in codes.items()}
+        width = len(self.spec.rates) + self.spec.counts
+
+        def fill(place: int) -> None:
+            key = self.spec.rated[place]
+            here = out[:, place * width : (place + 1) * width]
+            rates = self._rates(self.chain(key), counted, variant)
+            odds = np.empty(rates.shape, np.float32)
+            log_odds(rates, odds)
+            here[:, : len(self.spec.rates)] = odds
+            if self.spec.counts:
+                here[:, -1] = np.log1p(counted[key.name][:, 0])
+
+        each(fill, len(self.spec.rated))
+        return out
+
+    def without_history(self, codes: Mapping[str, Ragged], variant: np.ndarray) -> dict[str, np.ndarray]:
+        """Key -> the impressions of whose ids nothing is counted. Shape: as `numbers` -> bool (n,) each."""
+        return {
+            key.name: self._known(codes[key.name], variant, self.counts[key.name])[:, 0] == 0 for key in self.spec.rated
+        }
+
+    def _rates(self, chain: Chain, counted: Mapping[str, np.ndarray], variant: np.ndarray) -> np.ndarray:
+        """The rates of the chain's first key, or the means for an empty chain. Shape: -> float64 (n, R)."""
+        rates = self.means[variant]
+        for level in range(len(chain) - 1, -1, -1):
+            strength = self.strengths[chain[level:]]
+            lean(counted[chain[level]], *self._columns, variant, strength, rates)
+        return rates
+
+    def _known(self, codes: Ragged, variant: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        known = np.empty((len(variant), counts.shape[2]))
+        offsets = _ONE_EACH if codes.offsets is None else codes.offsets
+        pooled(codes.values, offsets, variant, self.spec.folds, counts, known)
+        return known
+
+    def with_strengths(self, sample: Mapping[str, Ragged], rows: int) -> History:
+        """This history with strengths for its counts: the prior of the schema, or fitted.
+
+        Args:
+            sample: key -> codes of impressions that were chosen whatever their outcomes, by whose ids strengths are
+                fitted. Shape: n rows each.
+            rows: n.
+        """
+        strengths: dict[Chain, np.ndarray] = {}
+        found = History(self.spec, self.ids, self.counts, self.overall, strengths)
+        for chain in chains(self.spec):
+            if self.spec.prior is not None:
+                strengths[chain] = np.full((self.variants, len(self.spec.rates)), float(self.spec.prior))
+            else:
+                strengths[chain] = found._fitted(chain, sample, rows)
+        return found
+
+    def _fitted(self, chain: Chain, sample: Mapping[str, Ragged], rows: int) -> np.ndarray:
+        """The strengths of the first key of a chain; those of the shorter chains are known. Shape: float64 (V, R)."""
+        bags = sample[chain[0]]
+        owner = np.arange(rows) if bags.offsets is None else np.repeat(np.arange(rows), np.diff(bags.offsets))
+        ids, first = np.unique(bags.values, return_index=True)
+        chosen = np.random.default_rng(0).permutation(np.flatnonzero(ids >= 0))[:MOST]
+        ids, row = ids[chosen], owner[first[chosen]]
+        tail = {name: sample[name].take(row) for name in chain[1:]}
+        hits, trials = self._columns
+        found = np.empty((self.variants, len(hits)))
+
+        def fit(variant: int) -> None:
+            same = np.full(len(ids), variant, np.uint8)
+            counted = {name: self._known(codes, same, self.counts[name]) for name, codes in tail.items()}
+            rates = self._rates(chain[1:], counted, same)
+            mine = self._known(Ragged(ids), same, self.counts[chain[0]])
+            for r in range(len(hits)):
+                found[variant, r] = fit_strength(mine[:, hits[r]], mine[:, trials[r]], rates[:, r])
+
+        each(fit, self.variants)
+        return found
+
+    @cached_property
+    def _lookups(self) -> dict[str, Lookup]:
+        return {name: Lookup(ids) for name, ids in self.ids.items() if len(ids)}
+
+    def find(self, key: HistoryKey, ids: pl.Series) -> np.ndarray:
+        """The codes of the raw ids of a key of one field; -1 for an id that was never counted.
+
+        Shape: as `values.raw_ids` gives them (n,) -> int32 (n,).
+        """
+        if key.fields[0].hash is not None:
+            return hash_buckets(ids, key.fields[0].hash)
+        return self.find_text(key, text(ids))
+
+    def find_text(self, key: HistoryKey, ids: pl.Series) -> np.ndarray:
+        """The codes of ids as they are stored; -1 for an id that was never counted. Shape: text (n,) -> int32 (n,)."""
+        if key.name not in self._lookups:
+            return np.full(len(ids), -1, np.int32)
+        return self._lookups[key.name].find(ids).astype(np.int32)
+
+
+def part_text(field: Field, ids: pl.Series) -> pl.Series:
+    """The ids of one field of a key as text: raw ids, or the buckets of a hashed field. Shape: (n,) -> text (n,)."""
+    return text(ids) if field.hash is None else pl.Series(hash_buckets(ids, field.hash)).cast(pl.String)
+
+
+def pair_text(one: pl.Series, other: pl.Series) -> pl.Series:
+    """The ids of a pair as text. Shape: text (n,) each -> text (n,)."""
+    return one + SEPARATOR + other
+
+
+def chains(spec: HistorySpec) -> Iterator[Chain]:
+    """Every chain whose strengths are needed, each after the shorter chains that it ends with."""
+    seen: set[Chain] = set()
+    for key in spec.rated:
+        whole = (key.name, *key.parents)
+        for level in range(len(whole) - 1, -1, -1):
+            if whole[level:] not in seen:
+                seen.add(whole[level:])
+                yield whole[level:]
+
+
+def groups(spec: HistorySpec) -> int:
+    """G: what was counted before this log, the folds of its training part, its validation and its test part."""
+    return 1 + spec.folds + 2

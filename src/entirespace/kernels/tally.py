@@ -1,0 +1,117 @@
+"""Counts of impressions and stages by key, and rates from these counts, each leaning on the rate of its parent."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+_jit = njit(cache=True, nogil=True, error_model="numpy")
+
+
+@_jit
+def tally(values, offsets, group, reached, weights, counts):
+    """Add each row to the counts of its ids; rows whose group is negative are left out.
+
+    Shape: values int32 (L,), offsets int64 (n + 1,) or (0,) for one id a row, group int8 (n,), reached bool (n, S),
+    weights float64 (n,) or (0,), counts (C, G, S + 1): impressions, then those that reached each stage.
+    """
+    single, even = offsets.shape[0] == 0, weights.shape[0] == 0
+    for i in range(group.shape[0]):
+        g = group[i]
+        if g < 0:
+            continue
+        for j in range(i if single else offsets[i], i + 1 if single else offsets[i + 1]):
+            if even:
+                counts[values[j], g, 0] += 1
+                for s in range(reached.shape[1]):
+                    counts[values[j], g, s + 1] += reached[i, s]
+            else:
+                counts[values[j], g, 0] += weights[i]
+                for s in range(reached.shape[1]):
+                    counts[values[j], g, s + 1] += weights[i] * reached[i, s]
+
+
+@_jit
+def pooled(values, offsets, variant, folds, counts, out):
+    """What is counted for the ids of each row, as its variant may know it; a bag pools its ids.
+
+    The variants 0 .. folds - 1 are training rows of these folds: all but their own fold is known. `folds`: validation
+    rows, which know all folds. `folds + 1`: test rows, which know the validation part too. `folds + 2`: everything.
+
+    Shape: values int32 (L,), -1: an unknown id; offsets as in `tally`; variant uint8 (n,); counts (C, G, W) with the
+    groups: earlier, the folds, validation, test -> out float64 (n, W).
+    """
+    single, groups = offsets.shape[0] == 0, counts.shape[1]
+    for i in range(variant.shape[0]):
+        for w in range(counts.shape[2]):
+            out[i, w] = 0.0
+        v = variant[i]
+        stop = groups - 2 if v <= folds else groups - 1 if v == folds + 1 else groups
+        for j in range(i if single else offsets[i], i + 1 if single else offsets[i + 1]):
+            id_ = values[j]
+            if id_ < 0:
+                continue
+            for g in range(stop):
+                if g != v + 1 or v >= folds:
+                    for w in range(counts.shape[2]):
+                        out[i, w] += counts[id_, g, w]
+
+
+@_jit
+def lean(known, hits, trials, variant, strength, rates):
+    """One level of back-off, in place: (hits + strength * rate) / (trials + strength).
+
+    Shape: known float64 (n, W), hits and trials int64 (R,): columns of `known`, variant uint8 (n,), strength float64
+    (V, R), rates float64 (n, R).
+    """
+    for i in range(rates.shape[0]):
+        for r in range(rates.shape[1]):
+            s = strength[variant[i], r]
+            rates[i, r] = (known[i, hits[r]] + s * rates[i, r]) / (known[i, trials[r]] + s)
+
+
+@_jit
+def log_odds(rates, out):
+    """Shape: rates float64 (n, R), in (0, 1) -> out float32 (n, R)."""
+    for i in range(rates.shape[0]):
+        for r in range(rates.shape[1]):
+            out[i, r] = np.log(rates[i, r]) - np.log1p(-rates[i, r])
+
+
+@_jit
+def beta_binomial(hits, trials, rates, strength):
+    """The log likelihood of n ids whose rates are beta distributed with mean `rates` and this strength, less terms
+    that do not depend on the strength.
+
+    Shape: float64 (n,) each, rates in (0, 1).
+    """
+    total = 0.0
+    for i in range(hits.shape[0]):
+        a = strength * rates[i]
+        b = strength - a
+        k, n = hits[i], trials[i]
+        total += _rising(a, k) + _rising(b, n - k) - _rising(strength, n)
+    return total
+
+
+@_jit
+def _rising(start, steps):
+    """log of start * (start + 1) * ... with `steps` factors; steps need not be whole."""
+    if steps <= 8 and steps == np.floor(steps):
+        product = 1.0
+        for i in range(int(steps)):
+            product *= start + i
+        return np.log(product)
+    return _lgamma(start + steps) - _lgamma(start)
+
+
+@_jit
+def _lgamma(x):
+    """log Gamma by Stirling's series, for x > 0, to about 1e-13."""
+    shift = 1.0
+    while x < 12.0:
+        shift *= x
+        x += 1.0
+    z = 1.0 / (x * x)
+    series = (1 / 12 - z * (1 / 360 - z * (1 / 1260 - z * (1 / 1680 - z / 1188)))) / x
+    return (x - 0.5) * np.log(x) - x + 0.9189385332046727 + series - np.log(shift)
