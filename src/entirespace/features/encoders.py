@@ -22,6 +22,7 @@ import polars as pl
 import pyarrow as pa
 
 from ..core.rows import Field
+from ..kernels.knots import positions
 from .codes import hash_buckets
 from .values import text
 
@@ -145,18 +146,8 @@ class Knots:
 
     def encode(self, values: pl.Series | np.ndarray) -> np.ndarray:
         """The position of each number. Shape: float64 (n,) -> float32 (n,), from 0 to E + 1."""
-        values = np.asarray(values, np.float64)
-        bucket = 1 + np.searchsorted(self.edges, values, side="left")  # NaN sorts after all edges
-        last = len(self.edges) + 1
-        share = np.zeros(len(values))
-        share[bucket < last] = 1.0
-        inside = (bucket > 1) & (bucket < last)
-        low, high = self.edges[bucket[inside] - 2], self.edges[bucket[inside] - 1]
-        with np.errstate(over="ignore", invalid="ignore"):  # the difference of two edges may overflow
-            share[inside] = np.nan_to_num(values[inside] / 2 - low / 2) / (high / 2 - low / 2)
-        position = (bucket + share).astype(np.float32)
-        position = np.minimum(position, np.nextafter((bucket + 1).astype(np.float32), np.float32(0)))
-        position[np.isnan(values)] = 0
+        position = np.empty(len(values), np.float32)
+        positions(np.asarray(values), self.edges, position)
         return position
 
     def to_table(self) -> pa.Table:

@@ -58,24 +58,18 @@ def pooled(values, offsets, variant, folds, counts, out):
 
 
 @_jit
-def lean(known, hits, trials, variant, strength, rates):
-    """One level of back-off, in place: (hits + strength * rate) / (trials + strength).
+def lean(known, hits, trials, variant, strength, rates, others):
+    """One level of back-off, in place: rate = (hits + strength * rate) / (trials + strength), and other = 1 - rate.
 
+    Both are kept, so that nothing is subtracted from 1 where a rate is near to 0 or 1.
     Shape: known float64 (n, W), hits and trials int64 (R,): columns of `known`, variant uint8 (n,), strength float64
-    (V, R), rates float64 (n, R).
+    (V, R), rates and others float64 (n, R).
     """
     for i in range(rates.shape[0]):
         for r in range(rates.shape[1]):
-            s = strength[variant[i], r]
-            rates[i, r] = (known[i, hits[r]] + s * rates[i, r]) / (known[i, trials[r]] + s)
-
-
-@_jit
-def log_odds(rates, out):
-    """Shape: rates float64 (n, R), in (0, 1) -> out float32 (n, R)."""
-    for i in range(rates.shape[0]):
-        for r in range(rates.shape[1]):
-            out[i, r] = np.log(rates[i, r]) - np.log1p(-rates[i, r])
+            s, k, n = strength[variant[i], r], known[i, hits[r]], known[i, trials[r]]
+            rates[i, r] = (k + s * rates[i, r]) / (n + s)
+            others[i, r] = (n - k + s * others[i, r]) / (n + s)
 
 
 @_jit

@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 
 from ...core.rows import Field, Ragged
-from ...kernels.tally import lean, log_odds, pooled
+from ...kernels.tally import lean, pooled
 from ...kernels.threads import each
 from ..codes import hash_buckets
 from ..encoders import Lookup
@@ -29,6 +29,7 @@ from .keys import HistoryKey, HistorySpec
 from .strength import MOST, fit_strength
 
 _ONE_EACH = np.zeros(0, np.int64)
+TABLE = 1 << 21  # ids x variants whose rates are held in a table, at most
 SEPARATOR = "\x1f"
 """Between the two ids of a pair."""
 Chain = tuple[str, ...]
@@ -54,11 +55,11 @@ class History:
 
     @cached_property
     def means(self) -> np.ndarray:
-        """The rates of all impressions, for each variant. Shape: float64 (V, R), in (0, 1)."""
+        """The rates of all impressions for each variant, and 1 - these. Shape: float64 (2, V, R), in (0, 1)."""
         variants = np.arange(self.variants, dtype=np.uint8)
         known = self._known(Ragged(np.zeros(self.variants, np.int32)), variants, self.overall[None])
         hits, trials = (known[:, columns] for columns in self._columns)
-        return (hits + 0.5) / (trials + 1)
+        return np.stack([hits + 0.5, trials - hits + 0.5]) / (trials + 1)
 
     @cached_property
     def _columns(self) -> tuple[np.ndarray, np.ndarray]:
@@ -79,21 +80,45 @@ class History:
         Returns: float32 (n, R of all keys).
         """
         out = np.empty((len(variant), len(self.spec.names)), np.float32)
-        counted = {name: self._known(found, variant, self.counts[name]) for name, found in codes.items()}
         width = len(self.spec.rates) + self.spec.counts
+        needed = {name for key in self.spec.rated if key.name not in self._tables for name in self.chain(key)}
+        counted = {name: self._known(codes[name], variant, self.counts[name]) for name in needed}
 
         def fill(place: int) -> None:
             key = self.spec.rated[place]
             here = out[:, place * width : (place + 1) * width]
-            rates = self._rates(self.chain(key), counted, variant)
-            odds = np.empty(rates.shape, np.float32)
-            log_odds(rates, odds)
-            here[:, : len(self.spec.rates)] = odds
-            if self.spec.counts:
-                here[:, -1] = np.log1p(counted[key.name][:, 0])
+            if key.name in self._tables:
+                here[...] = self._tables[key.name][codes[key.name].values, variant]
+            else:
+                here[...] = self._of_key(key, counted, variant)
 
         each(fill, len(self.spec.rated))
         return out
+
+    @cached_property
+    def _tables(self) -> dict[str, np.ndarray]:
+        """Key -> its rates for each id and variant, if it has few ids and no parents; the last row is for code -1.
+
+        Shape: float32 (C + 1, V, rates of the key).
+        """
+        tables: dict[str, np.ndarray] = {}
+        for key in self.spec.rated:
+            rows = len(self.counts[key.name]) + 1
+            if key.parents or rows * self.variants > TABLE or any(f.kind == "ids" for f in key.fields):
+                continue
+            ids = Ragged(np.repeat(np.append(np.arange(rows - 1), -1), self.variants).astype(np.int32))
+            variant = np.tile(np.arange(self.variants, dtype=np.uint8), rows)
+            counted = {key.name: self._known(ids, variant, self.counts[key.name])}
+            tables[key.name] = self._of_key(key, counted, variant).reshape(rows, self.variants, -1)
+        return tables
+
+    def _of_key(self, key: HistoryKey, counted: Mapping[str, np.ndarray], variant: np.ndarray) -> np.ndarray:
+        """The log odds of a key's rates, and the log of its count. Shape: float32 (n, rates of the key)."""
+        rates, others = self._rates(self.chain(key), counted, variant)
+        odds = np.log(rates / others).astype(np.float32)
+        if not self.spec.counts:
+            return odds
+        return np.concatenate([odds, np.log1p(counted[key.name][:, :1]).astype(np.float32)], axis=1)
 
     def without_history(self, codes: Mapping[str, Ragged], variant: np.ndarray) -> dict[str, np.ndarray]:
         """Key -> the impressions of whose ids nothing is counted. Shape: as `numbers` -> bool (n,) each."""
@@ -102,12 +127,14 @@ class History:
         }
 
     def _rates(self, chain: Chain, counted: Mapping[str, np.ndarray], variant: np.ndarray) -> np.ndarray:
-        """The rates of the chain's first key, or the means for an empty chain. Shape: -> float64 (n, R)."""
-        rates = self.means[variant]
+        """The rates of the chain's first key, or the means for an empty chain, and 1 - these.
+
+        Shape: -> float64 (2, n, R).
+        """
+        both = self.means[:, variant]
         for level in range(len(chain) - 1, -1, -1):
-            strength = self.strengths[chain[level:]]
-            lean(counted[chain[level]], *self._columns, variant, strength, rates)
-        return rates
+            lean(counted[chain[level]], *self._columns, variant, self.strengths[chain[level:]], both[0], both[1])
+        return both
 
     def _known(self, codes: Ragged, variant: np.ndarray, counts: np.ndarray) -> np.ndarray:
         known = np.empty((len(variant), counts.shape[2]))
@@ -146,7 +173,7 @@ class History:
         def fit(variant: int) -> None:
             same = np.full(len(ids), variant, np.uint8)
             counted = {name: self._known(codes, same, self.counts[name]) for name, codes in tail.items()}
-            rates = self._rates(chain[1:], counted, same)
+            rates = self._rates(chain[1:], counted, same)[0]
             mine = self._known(Ragged(ids), same, self.counts[chain[0]])
             for r in range(len(hits)):
                 found[variant, r] = fit_strength(mine[:, hits[r]], mine[:, trials[r]], rates[:, r])
