@@ -15,7 +15,7 @@ from ..features.history.history import History, groups, pair_text
 from ..features.history.keys import HistoryKey, HistorySpec
 from ..kernels.hashing import mix_numbers
 from ..kernels.intcodes import IntCodes
-from ..kernels.tally import tally
+from ..kernels.tally import earlier, tally
 from ..kernels.threads import each
 from ..logs.source import Source
 from .assign import TESTING, TRAINING, VALIDATING
@@ -56,10 +56,11 @@ class StagedHistory:
         self._spec, self._source, self._stages, self._parts = spec, source, stages, parts
         self._impressions = stages[IMPRESSIONS]
         self._codes = _Codes(source, stages, spec)
-        self.folds = self._drawn(folder)
+        self.folds = self._drawn(folder) if spec.cross_fit == "folds" else self._in_time()
+        self._earlier = self._counted_in_time(folder) if spec.cross_fit == "time" else None
         self.history = self._counted(known)
         if known is None:
-            self.history = self.history.with_strengths(*self._sample(None))
+            self.history = self.history.with_strengths(*self._sample())
         else:
             self.history = History(spec, self.history.ids, self.history.counts, self.history.overall, known.strengths)
 
@@ -81,6 +82,57 @@ class StagedHistory:
                     mix_numbers(numbers, chance)
             folds[here] = (chance >> np.uint64(11)) % np.uint64(self._spec.folds)
         return folds
+
+    def _times(self) -> np.ndarray:
+        """The time of each impression; without times, its row number. Shape: int64 (n,)."""
+        stage = self._impressions
+        return stage.column(ORDER) if ORDER in stage.columns else np.arange(stage.rows)
+
+    def _in_time(self) -> np.ndarray:
+        """The fold of each training impression, each twice as long as all before it. Equal times are in one fold."""
+        time, folds = self._times(), np.zeros(self._impressions.rows, np.uint8)
+        training = self._parts == TRAINING
+        mine = np.sort(time[training])
+        ranks = [len(mine) // 3 ** (self._spec.folds - i) for i in range(1, self._spec.folds)]
+        starts = mine[ranks] if len(mine) else mine
+        folds[training] = np.searchsorted(starts, time[training], side="right")
+        return folds
+
+    def _counted_in_time(self, folder: Path) -> dict[str, np.ndarray]:
+        """Key -> what was counted of each training impression's ids strictly earlier; 0 for others. Shape: (n, W)."""
+        spec, training = self._spec, np.flatnonzero(self._parts == TRAINING)
+        time = self._times()[training]
+        order, width = np.argsort(time, kind="stable"), len(spec.stages) + 1
+        reached = np.zeros((len(training), width - 1), bool)
+        for i, stage in enumerate(spec.stages):
+            if stage in self._impressions.columns:
+                reached[:, i] = self._impressions.column(stage)[training]
+        found: dict[str, np.ndarray] = {}
+        for key in spec.keys:
+            pieces = [
+                self._codes.of_key(batch, key).take(np.flatnonzero(self._parts[start : start + len(batch)] == TRAINING))
+                for start, batch in self._impressions.batches()
+            ]
+            bags = Ragged.concatenate(pieces)
+            kind = np.uint32 if spec.half_life is None else np.float32
+            counts = np.memmap(folder / f"earlier-{len(found)}", kind, "w+", shape=(self._impressions.rows, width))
+            mine = np.zeros((len(training), width))
+            size = self._codes.size(key)
+            offsets = _ONE_EACH if bags.offsets is None else bags.offsets
+            earlier(
+                bags.values, offsets, order, time, spec.delay, spec.half_life or 0, reached,
+                np.zeros((size, width)), np.zeros(size, np.int64), mine,
+            )  # fmt: skip
+            counts[training] = mine
+            found[key.name] = counts
+        return found
+
+    def earlier(self, rows: np.ndarray) -> dict[str, np.ndarray] | None:
+        """Key -> what was counted strictly earlier of staged impressions; None with cross_fit = "folds".
+
+        Shape: rows int64 (n,) -> (n, W) each.
+        """
+        return None if self._earlier is None else {name: counts[rows] for name, counts in self._earlier.items()}
 
     def _counted(self, known: History | None) -> History:
         """The counts of the labelled impressions, added to those of an earlier history."""
@@ -162,9 +214,9 @@ class StagedHistory:
         """What impressions of these parts and folds know. Shape: (n,) each -> uint8 (n,)."""
         return np.where(part == TRAINING, folds, self._spec.folds - 1 + part).astype(np.uint8)
 
-    def _sample(self, part: int | None) -> tuple[dict[str, Ragged], int]:
-        """The codes of a random sample of the impressions of a part, or of all parts; and their number."""
-        chosen = self._parts != DROPPED if part is None else self._parts == part
+    def _sample(self) -> tuple[dict[str, Ragged], int]:
+        """The codes of a random sample of the impressions, and their number."""
+        chosen = self._parts != DROPPED
         share = SAMPLE / max(1, int(np.count_nonzero(chosen)))
         rng, pieces, rows = np.random.default_rng(0), [], 0
         for start, batch in self._impressions.batches():
@@ -183,7 +235,7 @@ class StagedHistory:
             mine = np.flatnonzero(chosen[here])
             mine = mine if share >= 1 else mine[rng.random(len(mine)) < share]
             codes = {name: bags.take(mine) for name, bags in self.codes(batch).items()}
-            pieces.append(self.history.numbers(codes, self.folds[here][mine]))
+            pieces.append(self.history.numbers(codes, self.folds[here][mine], self.earlier(start + mine)))
         numbers = np.concatenate(pieces)
         fields = self._spec.fields()
         knots = each(lambda i: fit_knots(fields[i], numbers[:, i].astype(np.float64)), len(fields))
@@ -224,15 +276,14 @@ class _Codes:
 
     def staged(self, batch: pa.RecordBatch) -> dict[str, Ragged]:
         """Key -> the staged codes of a batch of impressions. New pairs get the next codes."""
-        fields = {f.name: self._field(batch, f) for key in self._spec.keys for f in key.fields}
-        found: dict[str, Ragged] = {}
-        for key in self._spec.keys:
-            if len(key.fields) == 1:
-                found[key.name] = fields[key.fields[0].name]
-            else:
-                one, other = (fields[f.name].values.astype(np.int64) for f in key.fields)
-                found[key.name] = Ragged(self._pairs[key.name].encode(one << _HIGH | other))
-        return found
+        return {key.name: self.of_key(batch, key) for key in self._spec.keys}
+
+    def of_key(self, batch: pa.RecordBatch, key: HistoryKey) -> Ragged:
+        """The staged codes of one key."""
+        if len(key.fields) == 1:
+            return self._field(batch, key.fields[0])
+        one, other = (self._field(batch, f).values.astype(np.int64) for f in key.fields)
+        return Ragged(self._pairs[key.name].encode(one << _HIGH | other))
 
     def _field(self, batch: pa.RecordBatch, f: Field) -> Ragged:
         if f.name not in self._named:

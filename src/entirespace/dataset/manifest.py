@@ -22,6 +22,7 @@ TIME = "time."  # TIME + stage: int64, when it was reached
 SEGMENT = "segment."  # SEGMENT + column: int32, the code of its value, for `evaluate --by`
 ROLE = "role."  # ROLE + "user", "item" or "segment.X": staged codes of a column that is no field
 HISTORY = "history."  # HISTORY + key: int32 or list<int32>, the codes of its ids among those of the history
+EARLIER = "earlier."  # EARLIER + key + "." + i: what was counted of its ids strictly earlier, for training impressions
 ORDER, USER, WEIGHT, FOLD = "order", "user", "weight", "fold"
 TRUTH = ("true_pctr", "true_pcvr")
 

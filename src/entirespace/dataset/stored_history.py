@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from ..core.rows import IMPRESSIONS, PARTS, Rows
 from .bags import from_arrow
-from .manifest import FOLD, HISTORY
+from .manifest import EARLIER, FOLD, HISTORY
 
 if TYPE_CHECKING:
     from .dataset import Dataset
@@ -33,7 +33,13 @@ class StoredHistory:
         self._own = [key.name for key in keys if key.table == IMPRESSIONS]
         self._table = {key.name: key.table for key in keys if key.table != IMPRESSIONS}
         self._codes = {key: dataset.side_column(table, HISTORY + key) for key, table in self._table.items()}
-        self.columns = [FOLD, *(HISTORY + name for name in self._own)]
+        width = len(self._history.spec.stages) + 1 if self._history.spec.cross_fit == "time" else 0
+        self._earlier = {key.name: [f"{EARLIER}{key.name}.{w}" for w in range(width)] for key in keys if width}
+        self.columns = [
+            FOLD,
+            *(HISTORY + name for name in self._own),
+            *(c for some in self._earlier.values() for c in some),
+        ]
 
     def with_rates(self, rows: Rows, batch: pa.RecordBatch, part: str) -> Rows:
         """The rows with the log odds of their rates, and with the positions of these among the knots.
@@ -45,5 +51,10 @@ class StoredHistory:
         codes = {name: from_arrow(batch[HISTORY + name]) for name in self._own}
         codes |= {name: self._codes[name].take(rows.links[table]) for name, table in self._table.items()}
         spec, place = self._history.spec, PARTS.index(part)
+        earlier = None
+        if self._earlier and place == 0:
+            earlier = {
+                name: np.stack([batch[c].to_numpy() for c in some], axis=1) for name, some in self._earlier.items()
+            }
         variant = batch[FOLD].to_numpy() if place == 0 else np.full(len(rows), spec.folds - 1 + place, np.uint8)
-        return self._encoders.with_rates(rows, self._history.numbers(codes, variant))
+        return self._encoders.with_rates(rows, self._history.numbers(codes, variant, earlier))

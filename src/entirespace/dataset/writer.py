@@ -20,10 +20,12 @@ from ..logs.audit import Audit, Quarantine
 from ..logs.source import Source
 from ..progress import Progress
 from ..records import FileRecord
+from .assign import TRAINING
 from .fit import Fitted
 from .history import StagedHistory
 from .jobs import Jobs
 from .manifest import (
+    EARLIER,
     FOLD,
     HISTORY,
     LINK,
@@ -188,8 +190,10 @@ class Writer:
                 self._statistics[f.name][part] += totals[0]
             flat: dict[str, np.ndarray] = {}
             if self._history is not None:
-                content |= self._keys(batch, rows, part, slice(start, start + batch.num_rows))
+                content |= self._keys(batch, rows, part, start)
                 flat[FOLD] = self._history.folds[start : start + batch.num_rows]
+                for name, counts in (self._history.earlier(np.arange(start, start + batch.num_rows)) or {}).items():
+                    flat.update({f"{EARLIER}{name}.{w}": counts[:, w] for w in range(counts.shape[1])})
             for stage_name in self._source.stages:
                 unknown = np.zeros(batch.num_rows, bool)
                 flat[stage_name] = batch[stage_name].to_numpy(zero_copy_only=False) if self._labelled else unknown
@@ -204,13 +208,14 @@ class Writer:
             self._jobs.advance(len(rows))
         files.finish()
 
-    def _keys(self, batch: pa.RecordBatch, rows: np.ndarray, part: int, here: slice) -> dict[str, Ragged]:
+    def _keys(self, batch: pa.RecordBatch, rows: np.ndarray, part: int, start: int) -> dict[str, Ragged]:
         """The codes of the history's keys to store with the chosen rows of a batch, which are of one part."""
         assert self._history is not None
         history = self._history.history
         codes = {name: bags.take(rows) for name, bags in self._history.codes(batch).items()}
-        variant = self._history.variant(np.full(len(rows), part), self._history.folds[here][rows])
-        missing = history.without_history(codes, variant)
+        variant = self._history.variant(np.full(len(rows), part), self._history.folds[start + rows])
+        earlier = self._history.earlier(start + rows) if part == TRAINING else None
+        missing = history.without_history(codes, variant, earlier)
         width = len(history.spec.names) // len(history.spec.rated)
         for i, key in enumerate(history.spec.rated):
             for name in history.spec.names[i * width : (i + 1) * width]:

@@ -32,11 +32,12 @@ def tally(values, offsets, group, reached, weights, counts):
 
 
 @_jit
-def pooled(values, offsets, variant, folds, counts, out):
+def pooled(values, offsets, variant, folds, causal, counts, out):
     """What is counted for the ids of each row, as its variant may know it; a bag pools its ids.
 
-    The variants 0 .. folds - 1 are training rows of these folds: all but their own fold is known. `folds`: validation
-    rows, which know all folds. `folds + 1`: test rows, which know the validation part too. `folds + 2`: everything.
+    The variants 0 .. folds - 1 are training rows of these folds, which know all other folds; or with `causal`, all
+    folds before their own. `folds`: validation rows, which know all folds. `folds + 1`: test rows, which know the
+    validation part too. `folds + 2`: everything.
 
     Shape: values int32 (L,), -1: an unknown id; offsets as in `tally`; variant uint8 (n,); counts (C, G, W) with the
     groups: earlier, the folds, validation, test -> out float64 (n, W).
@@ -47,6 +48,8 @@ def pooled(values, offsets, variant, folds, counts, out):
             out[i, w] = 0.0
         v = variant[i]
         stop = groups - 2 if v <= folds else groups - 1 if v == folds + 1 else groups
+        if causal and v < folds:
+            stop = v + 1
         for j in range(i if single else offsets[i], i + 1 if single else offsets[i + 1]):
             id_ = values[j]
             if id_ < 0:
@@ -55,6 +58,37 @@ def pooled(values, offsets, variant, folds, counts, out):
                 if g != v + 1 or v >= folds:
                     for w in range(counts.shape[2]):
                         out[i, w] += counts[id_, g, w]
+
+
+@_jit
+def earlier(values, offsets, order, time, delay, half_life, reached, running, last, out):
+    """What was known of the ids of each row at its time: rows whose time + delay is before it, and no ties.
+
+    Shape: values and offsets as in `tally`, order int64 (n,): the rows by time, time int64 (n,), half_life: 0 for none,
+    reached bool (n, S), running (C, S + 1) zeros, last int64 (C,): of each id, the time to which `running` decayed ->
+    out (n, S + 1).
+    """
+    single, j = offsets.shape[0] == 0, 0
+    for q in order:
+        now = time[q]
+        while time[order[j]] + delay < now:
+            i = order[j]
+            for k in range(i if single else offsets[i], i + 1 if single else offsets[i + 1]):
+                id_ = values[k]
+                if half_life > 0:
+                    decay = np.exp2((last[id_] - time[i]) / half_life)
+                    last[id_] = time[i]
+                    for w in range(running.shape[1]):
+                        running[id_, w] *= decay
+                running[id_, 0] += 1
+                for s in range(reached.shape[1]):
+                    running[id_, s + 1] += reached[i, s]
+            j += 1
+        for k in range(q if single else offsets[q], q + 1 if single else offsets[q + 1]):
+            id_ = values[k]
+            decay = np.exp2((last[id_] - now) / half_life) if half_life > 0 else 1.0
+            for w in range(running.shape[1]):
+                out[q, w] += running[id_, w] * decay
 
 
 @_jit

@@ -12,6 +12,9 @@ from .clock import Clock
 from .schema import STAGES, HistorySchema, Schema
 from .schema.values import value_format
 
+EPOCHS = 16
+"""Folds in time with cross_fit = "time", each twice as long as all before it."""
+
 
 class Keys:
     """The keys of a schema's history.
@@ -50,7 +53,7 @@ class Keys:
             stages=STAGES,
             rates=s.rates,
             cross_fit=s.cross_fit,
-            folds=s.folds,
+            folds=s.folds if s.cross_fit == "folds" else EPOCHS,
             seed=s.seed,
             prior=None if isinstance(s.prior, str) else s.prior,
             half_life=None if s.half_life is None else clock.steps(s.half_life, "half_life"),

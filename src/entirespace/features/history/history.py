@@ -2,8 +2,12 @@
 
 Whose outcomes an impression may know is its *variant*: a training impression of fold v knows the training part without
 its own fold (variants 0 .. K - 1); a validation impression knows the training part (K); a test impression knows both
-(K + 1); a later one knows everything (K + 2). All knew what was counted before this log. Means and strengths are fitted
+(K + 1); a later one knows everything (K + 2). All know what was counted before this log. Means and strengths are fitted
 for each variant from the counts that it knows, so nothing of an impression's rates depends on its own outcome.
+
+With cross_fit = "time", folds are consecutive in time, each twice as long as all before it together. A training
+impression knows strictly earlier ones, whose counts are stored with it; its means and strengths come from the folds
+before its own.
 
     rate = (hits + s * rate of the parent) / (trials + s)     the last parent leans on the mean of all impressions
 """
@@ -70,25 +74,30 @@ class History:
         """The key and its parents."""
         return (key.name, *key.parents)
 
-    def numbers(self, codes: Mapping[str, Ragged], variant: np.ndarray) -> np.ndarray:
+    def numbers(
+        self, codes: Mapping[str, Ragged], variant: np.ndarray, earlier: Mapping[str, np.ndarray] | None = None
+    ) -> np.ndarray:
         """The log odds of the rates of n impressions, in the order of `spec.names`.
 
         Args:
             codes: key -> the codes of the impressions' ids; -1: an id that was never counted. Shape: n rows each.
             variant: what each impression knows. Shape: uint8 (n,).
+            earlier: for training impressions with cross_fit = "time": key -> what was counted strictly earlier in this
+                log. Shape: (n, W) each.
 
         Returns: float32 (n, R of all keys).
         """
         out = np.empty((len(variant), len(self.spec.names)), np.float32)
         width = len(self.spec.rates) + self.spec.counts
-        needed = {name for key in self.spec.rated if key.name not in self._tables for name in self.chain(key)}
-        counted = {name: self._known(codes[name], variant, self.counts[name]) for name in needed}
+        tables = self._tables if earlier is None else {}
+        needed = {name for key in self.spec.rated if key.name not in tables for name in self.chain(key)}
+        counted = {name: self._counted(name, codes, variant, earlier) for name in needed}
 
         def fill(place: int) -> None:
             key = self.spec.rated[place]
             here = out[:, place * width : (place + 1) * width]
-            if key.name in self._tables:
-                here[...] = self._tables[key.name][codes[key.name].values, variant]
+            if key.name in tables:
+                here[...] = tables[key.name][codes[key.name].values, variant]
             else:
                 here[...] = self._of_key(key, counted, variant)
 
@@ -120,11 +129,31 @@ class History:
             return odds
         return np.concatenate([odds, np.log1p(counted[key.name][:, :1]).astype(np.float32)], axis=1)
 
-    def without_history(self, codes: Mapping[str, Ragged], variant: np.ndarray) -> dict[str, np.ndarray]:
+    def without_history(
+        self, codes: Mapping[str, Ragged], variant: np.ndarray, earlier: Mapping[str, np.ndarray] | None = None
+    ) -> dict[str, np.ndarray]:
         """Key -> the impressions of whose ids nothing is counted. Shape: as `numbers` -> bool (n,) each."""
-        return {
-            key.name: self._known(codes[key.name], variant, self.counts[key.name])[:, 0] == 0 for key in self.spec.rated
-        }
+        return {key.name: self._counted(key.name, codes, variant, earlier)[:, 0] == 0 for key in self.spec.rated}
+
+    def _counted(
+        self,
+        name: str,
+        codes: Mapping[str, Ragged],
+        variant: np.ndarray,
+        earlier: Mapping[str, np.ndarray] | None,
+    ) -> np.ndarray:
+        """What is counted for the ids of a key, as each impression may know it. Shape: -> float64 (n, W)."""
+        if earlier is None:
+            return self._known(codes[name], variant, self.counts[name])
+        if not self._base[name].any():
+            return earlier[name].astype(np.float64)
+        everything = np.full(len(variant), self.variants - 1, np.uint8)
+        return self._known(codes[name], everything, self._base[name]) + earlier[name]
+
+    @cached_property
+    def _base(self) -> dict[str, np.ndarray]:
+        """Key -> what was counted before this log. Shape: (C, 1, W) each."""
+        return {name: np.ascontiguousarray(counts[:, :1]) for name, counts in self.counts.items()}
 
     def _rates(self, chain: Chain, counted: Mapping[str, np.ndarray], variant: np.ndarray) -> np.ndarray:
         """The rates of the chain's first key, or the means for an empty chain, and 1 - these.
@@ -139,7 +168,8 @@ class History:
     def _known(self, codes: Ragged, variant: np.ndarray, counts: np.ndarray) -> np.ndarray:
         known = np.empty((len(variant), counts.shape[2]))
         offsets = _ONE_EACH if codes.offsets is None else codes.offsets
-        pooled(codes.values, offsets, variant, self.spec.folds, counts, known)
+        causal = self.spec.cross_fit == "time"
+        pooled(codes.values, offsets, variant, self.spec.folds, causal, counts, known)
         return known
 
     def with_strengths(self, sample: Mapping[str, Ragged], rows: int) -> History:

@@ -23,7 +23,7 @@ def _usable(name: str) -> str:
     return name
 
 
-RESERVED = ("link.", "fingerprint.", "time.", "segment.", "rate.", "history.")
+RESERVED = ("link.", "fingerprint.", "time.", "segment.", "rate.", "history.", "earlier.")
 MOST_HASHED = 2**27  # rows; with an embedding of 18 numbers and Adam's moments they are 29 GB
 MOST_BUCKETS = 2**16  # more would have the same quantiles, and float32 positions would be inexact
 
