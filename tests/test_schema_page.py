@@ -16,6 +16,7 @@ from entirespace.logs.audit import REASONS
 from entirespace.logs.schema import (
     ConversionsSchema,
     FilesSchema,
+    HistorySchema,
     ImpressionsSchema,
     LabelSchema,
     LabelsSchema,
@@ -76,6 +77,7 @@ SECTIONS = (
     ),
     Section(SplitSchema, "### [split]", ("split",)),
     Section(Roles, "### [roles]", ("roles",)),
+    Section(HistorySchema, "### [history]", ("history",)),
     Section(TruthSchema, "### [truth]", ("truth",), LOG + '[truth]\nfiles = ["p.csv"]\n'),
 )
 SHARED = "### Every table"  # keys that several models have

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..config import NetworkConfig
 from ..core.labels import Labels, Samples
-from ..core.rows import IMPRESSIONS, PlacedField, Ragged, Rows
+from ..core.rows import IMPRESSIONS, RATE, PlacedField, Ragged, Rows
 from ..dataset.dataset import Dataset, Part
 from ..features.chosen import ChosenFields
 from ..features.encoders import buckets_of, pairs_of
@@ -35,10 +35,14 @@ class Feed:
     Args:
         source: of the impressions.
         chosen: the fields that the network reads.
+
+    Attributes:
+        rates: whether batches need the rates of the history.
     """
 
     def __init__(self, source: Source, chosen: ChosenFields) -> None:
         fields, interpolate = chosen.placed(source.fields), chosen.numbers == "interpolate"
+        self.rates = any(f.kind == RATE for f in fields)
         self._tables = {
             table: _TableFields(fields, table, content, interpolate)
             for table, content in ((IMPRESSIONS, None), *source.tables.items())
@@ -120,7 +124,7 @@ class Feed:
             rng: the source of the sampling and the order.
         """
         held: list[Rows] = []
-        chunks, more = part.chunks(rng), True
+        chunks, more = part.chunks(rng, rates=self.rates), True
         while more:
             more = False
             for chunk in chunks:

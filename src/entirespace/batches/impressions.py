@@ -26,7 +26,7 @@ class Impressions:
         where: the dataset's folder, or "a data frame", for errors.
         size: N.
         source: the dataset or the encoder, which makes batches of them.
-        chunks: reads them from the start, in order.
+        chunks: reads them from the start, in order, with or without the rates of the history.
         unseen: field -> how many ids it has, and how many of them the layout does not know.
     """
 
@@ -35,7 +35,7 @@ class Impressions:
     where: str
     size: int
     source: Source
-    chunks: Callable[[], Iterable[Rows]]
+    chunks: Callable[[bool], Iterable[Rows]]
     unseen: Mapping[str, Unseen]
 
     def __len__(self) -> int:
@@ -46,7 +46,8 @@ class Impressions:
 
         Raises: DataError if the impressions lack one of these fields.
         """
-        return Feed.of(self.source, chosen).in_order(self.chunks(), batch_size)
+        feed = Feed.of(self.source, chosen)
+        return feed.in_order(self.chunks(feed.rates), batch_size)
 
     @staticmethod
     def of(data: Impressions | Part | Dataset | Any, encoder: Callable[[], FrameEncoder]) -> Impressions:
@@ -67,9 +68,9 @@ class Impressions:
         else:
             return Impressions.of_frame(encoder(), data)
 
-        def chunks() -> Iterator[Rows]:
+        def chunks(rates: bool) -> Iterator[Rows]:
             for part in parts:
-                yield from part.chunks()
+                yield from part.chunks(rates=rates)
 
         return Impressions(
             name,
@@ -92,4 +93,4 @@ class Impressions:
 
 def encoded(encoder: FrameEncoder, rows: Rows, unseen: Mapping[str, Unseen]) -> Impressions:
     """Rows that an encoder made, as impressions."""
-    return Impressions("a data frame", encoder.layout, "a data frame", len(rows), encoder, lambda: [rows], unseen)
+    return Impressions("a data frame", encoder.layout, "a data frame", len(rows), encoder, lambda _: [rows], unseen)

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..core.labels import Counts, Labels
-from ..core.rows import IMPRESSIONS, PARTS, PlacedField, Ragged, Rows
+from ..core.rows import IMPRESSIONS, PARTS, RATE, PlacedField, Ragged, Rows
 from ..errors import DataError
 from ..features.frames import Unseen
 from ..features.layout import LAYOUT, Encoders, Layout
@@ -101,10 +101,14 @@ class Part:
         for batch in self.batches(self._label_columns()):
             yield self._labels(batch)
 
-    def chunks(self, rng: np.random.Generator | None = None) -> Iterator[Rows]:
-        """The impressions, one chunk per row group; with `rng`, chunks in random order."""
-        fields = [f for f in self.dataset.fields if f.table == IMPRESSIONS and f.kind != "rate"]
-        history = self.dataset.history
+    def chunks(self, rng: np.random.Generator | None = None, *, rates: bool = True) -> Iterator[Rows]:
+        """The impressions, one chunk per row group; with `rng`, chunks in random order.
+
+        Args:
+            rates: make the rates of the history, if the dataset has one.
+        """
+        fields = [f for f in self.dataset.fields if f.table == IMPRESSIONS and f.kind != RATE]
+        history = self.dataset.history if rates else None
         columns = [*self._label_columns(), *(LINK + table for table in self.dataset.side_tables)]
         for f in fields:
             columns += [f.name, f.name + WEIGHTS] if f.weighted else [f.name]

@@ -266,7 +266,7 @@ class _Codes:
         self._tables: dict[str, Ragged] = {}
         self._places: dict[str, np.ndarray] = {}  # key -> staged code -> code of the history; absent: the same
         self._named = {f.name for f in source.fields}
-        for f in dict.fromkeys(f for key in spec.keys for f in key.fields if f.table != IMPRESSIONS):
+        for f in (f for f in spec.fields_of_keys if f.table != IMPRESSIONS):
             stage = stages[f.table]
             pieces = [stage.field(batch, f.name) for _, batch in stage.batches()]
             single = all(p.offsets is None for p in pieces)

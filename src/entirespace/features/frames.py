@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from ..core.rows import IMPRESSIONS, Field, PlacedField, Ragged, Rows, ValueFormat
+from ..core.rows import IMPRESSIONS, RATE, Field, PlacedField, Ragged, Rows, ValueFormat
 from ..errors import DataError
 from .arrow import frame_of
 from .encoders import Lookup
@@ -112,12 +112,14 @@ class FrameEncoder:
     ) -> None:
         self._encoders = encoders
         self._read = tuple(f for f in encoders.fields if names is None or f.name in names)
+        history = encoders.history if any(f.kind == RATE for f in self._read) else None
+        keys = () if history is None else history.spec.fields_of_keys
         given = {name: as_frame(frame) for name, frame in (tables or {}).items()}
         for name in given:
             if name not in encoders.keys:
                 known = ", ".join(encoders.keys) or "none"
                 raise DataError("a side table must be one of the layout's", f"'{name}'; the layout has {known}")
-        given = {name: frame for name, frame in given.items() if any(f.table == name for f in self._read)}
+        given = {name: frame for name, frame in given.items() if any(f.table == name for f in (*self._read, *keys))}
         self._keys: dict[str, Lookup] = {}
         self.tables: dict[str, dict[str, Ragged]] = {}
         self._counts: dict[str, dict[str, np.ndarray]] = {}  # table -> field -> int64 (rows, 2): ids, unseen
@@ -129,8 +131,8 @@ class FrameEncoder:
             fields.append(PlacedField(f.name, table, f.kind, size, offset, f.kind != "ids", f.weights is not None))
             offset += size
         self.fields: tuple[PlacedField, ...] = tuple(fields)
-        self._own = tuple(f for f in self._read if f.table not in given)
-        self._history = None if encoders.history is None else FrameKeys(encoders.history, given)
+        self._own = tuple(f for f in self._read if f.table not in given and f.kind != RATE)
+        self._history = None if history is None else FrameKeys(history, given)
         for name, frame in given.items():
             self._add_table(name, frame)
 

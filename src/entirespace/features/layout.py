@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..config import Model, nearest
-from ..core.rows import Field, Quantity, Ragged, Rows, TimePart, ValueFormat
+from ..core.rows import RATE, Field, Quantity, Ragged, Rows, TimePart, ValueFormat
 from ..errors import ConfigError, DataError
 from ..kernels.threads import each
 from ..records import FileRecord, Record, link_or_copy
@@ -185,14 +185,14 @@ class Encoders:
 
         Shape: rows of n impressions, numbers float32 (n, R) as `History.numbers` gives them.
         """
-        names = [f.name for f in self.fields if f.kind == "rate"]
+        names = [f.name for f in self.fields if f.kind == RATE]
         found = each(lambda i: Ragged(self[names[i]].encode(numbers[:, i])), len(names))
         return replace(rows, fields={**rows.fields, **dict(zip(names, found, strict=True))}, numbers=numbers)
 
     @property
     def read_fields(self) -> tuple[Field, ...]:
         """The fields that are read from columns: all but the rates of the history."""
-        return tuple(f for f in self.fields if f.kind != "rate")
+        return tuple(f for f in self.fields if f.kind != RATE)
 
     def __getitem__(self, field: str) -> Encoder:
         return self.encoders[field]

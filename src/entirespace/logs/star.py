@@ -266,12 +266,12 @@ class LogSource(Source):
         return without_missing(frame.rows[name], self._form)
 
     def _lot(self, frame: Frame, columns: Iterable[str], times: Times) -> np.ndarray:
-        """What decides the part of each row by chance: its user, or its content. Shape: uint64 (n, 2).
+        """What decides the part and the fold of each row by chance: its user, or its content. Shape: uint64 (n, 2).
 
         A row without a user is drawn by its content: such rows are not one user.
         """
         columns = self._schema.impressions.unique or columns
-        if self._split.by == "random":
+        if self._split.by != "user":
             return self._identity(frame, columns, times)
         user = self._user_column()
         there, prints = (text(self._column(frame, user)) != "").to_numpy(), self._identity(frame, [user], times)

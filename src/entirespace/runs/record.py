@@ -10,14 +10,17 @@ from typing import Any, ClassVar, Literal
 
 from ..config import Model
 from ..errors import RunError
+from ..features.history.store import FOLDER as HISTORY
+from ..features.history.store import STATE
 from ..features.layout import LAYOUT, VOCABULARY, link_layout
 from ..folders import LOCK, foreign, listed, remove_own
 from ..records import Record, link_or_copy
 
 RUN, METRICS, WEIGHTS, REFERENCE = "run.json", "metrics.jsonl", "weights.safetensors", "reference"
 CALIBRATION, TENSORBOARD, MLFLOW = "calibration.json", "tensorboard", "mlflow.json"
-_FILES = (RUN, LAYOUT, METRICS, WEIGHTS, CALIBRATION, MLFLOW, LOCK, f"{VOCABULARY}/", f"{TENSORBOARD}/", "")
-_PATTERN = rf"step-\d+\.safetensors|{VOCABULARY}/.+\.parquet|{TENSORBOARD}/events\.out\.tfevents\.[^/]*|\.tmp\w{{6}}"
+_FOLDERS = (VOCABULARY, HISTORY, TENSORBOARD)
+_FILES = (RUN, LAYOUT, STATE, METRICS, WEIGHTS, CALIBRATION, MLFLOW, LOCK, *(f"{name}/" for name in _FOLDERS), "")
+_PATTERN = rf"step-\d+\.safetensors|({VOCABULARY}|{HISTORY})/.+\.parquet|{TENSORBOARD}/events\.out\.tfevents\.[^/]*|\.tmp\w{{6}}"
 # .tmp: what safetensors writes to before it renames the file
 
 

@@ -30,7 +30,7 @@ class FrameKeys:
 
     def __init__(self, history: History, tables: Mapping[str, pl.DataFrame]) -> None:
         self._history = history
-        fields = dict.fromkeys(f for key in history.spec.keys for f in key.fields)
+        fields = history.spec.fields_of_keys
         self._table = {f.name: f.table if f.table in tables else IMPRESSIONS for f in fields}
         self.columns = tuple(f.source for f in fields if self._table[f.name] == IMPRESSIONS)
         self._ids = {f.name: _ids(tables[f.table], f) for f in fields if f.table in tables}

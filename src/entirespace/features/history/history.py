@@ -10,6 +10,9 @@ impression knows strictly earlier ones, whose counts are stored with it; its mea
 before its own.
 
     rate = (hits + s * rate of the parent) / (trials + s)     the last parent leans on the mean of all impressions
+
+The log odds of a rate are relative to those of the variant's mean. Otherwise the rate of a little-known id would show
+the mean of the other folds, which is the higher, the fewer outcomes its own fold has.
 """
 
 # pyright: reportUnknownVariableType=false, reportUnknownMemberType=false
@@ -66,6 +69,11 @@ class History:
         return np.stack([hits + 0.5, trials - hits + 0.5]) / (trials + 1)
 
     @cached_property
+    def _mean_odds(self) -> np.ndarray:
+        """The log odds of `means`. Shape: float64 (V, R)."""
+        return np.log(self.means[0] / self.means[1])
+
+    @cached_property
     def _columns(self) -> tuple[np.ndarray, np.ndarray]:
         hits, trials = np.array(self.spec.columns, np.int64).T
         return np.ascontiguousarray(hits), np.ascontiguousarray(trials)
@@ -77,7 +85,7 @@ class History:
     def numbers(
         self, codes: Mapping[str, Ragged], variant: np.ndarray, earlier: Mapping[str, np.ndarray] | None = None
     ) -> np.ndarray:
-        """The log odds of the rates of n impressions, in the order of `spec.names`.
+        """The log odds of the rates of n impressions less those of the means, in the order of `spec.names`.
 
         Args:
             codes: key -> the codes of the impressions' ids; -1: an id that was never counted. Shape: n rows each.
@@ -124,7 +132,7 @@ class History:
     def _of_key(self, key: HistoryKey, counted: Mapping[str, np.ndarray], variant: np.ndarray) -> np.ndarray:
         """The log odds of a key's rates, and the log of its count. Shape: float32 (n, rates of the key)."""
         rates, others = self._rates(self.chain(key), counted, variant)
-        odds = np.log(rates / others).astype(np.float32)
+        odds = (np.log(rates / others) - self._mean_odds[variant]).astype(np.float32)
         if not self.spec.counts:
             return odds
         return np.concatenate([odds, np.log1p(counted[key.name][:, :1]).astype(np.float32)], axis=1)

@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ...core.rows import IMPRESSIONS, Field
+from ...core.rows import IMPRESSIONS, RATE, Field
 
 CrossFit = Literal["folds", "time"]
 PAIR = " x "
 """Between the names of the two columns of a pair, in its name."""
-RATE = "rate."
-"""The name of a rate's field is RATE + the rate + "." + the key."""
 CTCVR = "ctcvr"
 """The rate of the last stage among all impressions. The other rates have the names of their stages."""
 
@@ -60,14 +58,19 @@ class HistorySpec:
         return tuple(key for key in self.keys if key.rated)
 
     @property
+    def fields_of_keys(self) -> tuple[Field, ...]:
+        """The fields and columns by whose ids impressions are counted, each once."""
+        return tuple(dict.fromkeys(f for key in self.keys for f in key.fields))
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The names of the R rates, key by key; with `counts`, each key's count comes after its rates."""
         counted = ("count",) if self.counts else ()
-        return tuple(f"{RATE}{rate}.{key.name}" for key in self.rated for rate in (*self.rates, *counted))
+        return tuple(f"{RATE}.{rate}.{key.name}" for key in self.rated for rate in (*self.rates, *counted))
 
     def fields(self) -> tuple[Field, ...]:
         """The fields of kind "rate", in the order of `names`."""
-        return tuple(Field(name, kind="rate", buckets=self.buckets) for name in self.names)
+        return tuple(Field(name, kind=RATE, buckets=self.buckets) for name in self.names)
 
     @property
     def columns(self) -> tuple[tuple[int, int], ...]:

@@ -45,6 +45,13 @@ class HistorySchema(Model):
     buckets: int = Value(default=32, ge=2, le=65536)
     """Quantile buckets of each rate."""
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the keys, of the columns of pairs, and of the parents: fields, or columns of the impressions."""
+        keys = () if self.keys == "all" else self.keys
+        parts = [name for key in keys for name in ((key,) if isinstance(key, str) else key)]
+        return (*parts, *(name for some in self.parents.values() for name in some))
+
     @model_validator(mode="after")
     def _options_fit(self) -> Self:
         if self.keys != "all":

@@ -104,6 +104,13 @@ class Schema(Model):
                             f"field '{name}' reads column '{column}', which is {outcomes[column]}: an outcome is not "
                             "known when the impression is shown, so it cannot be a field"
                         )
+        named = {f.name for f in self.fields()}
+        for column in () if self.history is None else self.history.columns:
+            if column in outcomes and column not in named:
+                raise ValueError(
+                    f"[history] counts by column '{column}', which is {outcomes[column]}: an outcome is not known when "
+                    "the impression is shown, so it cannot be a key"
+                )
         return self
 
     def _all(self) -> list[TableSchema]:
