@@ -20,7 +20,10 @@ RUN, METRICS, WEIGHTS, REFERENCE = "run.json", "metrics.jsonl", "weights.safeten
 CALIBRATION, TENSORBOARD, MLFLOW = "calibration.json", "tensorboard", "mlflow.json"
 _FOLDERS = (VOCABULARY, HISTORY, TENSORBOARD)
 _FILES = (RUN, LAYOUT, STATE, METRICS, WEIGHTS, CALIBRATION, MLFLOW, LOCK, *(f"{name}/" for name in _FOLDERS), "")
-_PATTERN = rf"step-\d+\.safetensors|({VOCABULARY}|{HISTORY})/.+\.parquet|{TENSORBOARD}/events\.out\.tfevents\.[^/]*|\.tmp\w{{6}}"
+_PATTERN = (
+    rf"step-\d+\.safetensors|({VOCABULARY}|{HISTORY})/.+\.parquet|"
+    rf"{TENSORBOARD}/events\.out\.tfevents\.[^/]*|\.tmp\w{{6}}"
+)
 # .tmp: what safetensors writes to before it renames the file
 
 
