@@ -58,6 +58,7 @@ class Batch:
     observed_until: int | None = None  # the time up to which outcomes are known, in the same unit
     weight: Tensor | None = None  # float32 (B,); None: every impression weighs 1
     given: Mapping[str, Tensor] = field(default_factory=dict)  # name in Method.reads -> float32 (B,)
+    numbers: Tensor | None = None  # float32 (B, R): log odds of the history's rates; None: there is no history
 
     def __len__(self) -> int:
         return self.size
@@ -75,6 +76,7 @@ class Batch:
             times={stage: time.to(device, non_blocking=True) for stage, time in self.times.items()},
             weight=_to(self.weight, device),
             given={name: tensor.to(device, non_blocking=True) for name, tensor in self.given.items()},
+            numbers=_to(self.numbers, device),
         )
 
 

@@ -83,7 +83,8 @@ class Feed:
             ids.group(part, expand, size, name)
             for part, (ids, expand, size, name) in zip(positions, found, strict=True)
         )
-        made, labels = Batch(len(rows), torch.from_numpy(distinct), groups), rows.labels
+        numbers = None if rows.numbers is None else torch.from_numpy(rows.numbers)
+        made, labels = Batch(len(rows), torch.from_numpy(distinct), groups, numbers=numbers), rows.labels
         if labels is None:
             return made
         return replace(
