@@ -5,6 +5,8 @@
 as scikit-learn's LogisticRegression(C=C) does after a StandardScaler; the intercept a has no penalty. The objective is
 convex, and has one minimum. Rows are float32, sums are float64. Rows that fit into `MEMORY` are read once; more are
 read again in each pass, of which there are about ten.
+
+The products are torch's, so that they run on as many threads as the rest of a training.
 """
 
 from __future__ import annotations
@@ -14,8 +16,10 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
-from scipy.special import expit, logit
+import torch
+from scipy.special import logit
+from torch import Tensor
+from torch.nn.functional import softplus
 
 Penalty = float | Literal["cv"]
 """C, or "cv": the C of `GRID` with the lowest loss in five-fold cross-validation."""
@@ -24,8 +28,8 @@ GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 FOLDS = 5
 MEMORY = 1 << 30
 """Hold rows of up to this many bytes in memory."""
-BLOCK = 4096  # rows that are multiplied at a time: they stay in the processor's cache as float64
-STEP = 1e-9  # the largest change of a coefficient, per standard deviation, at which Newton's method ends
+BLOCK = 2048  # rows that are multiplied at a time, as float64: they stay in the cache of the processor
+STEP = 1e-6  # the largest change of a coefficient by a Newton step after which no other is made
 ROUNDING = 1e-12  # the relative error of the objective, of which a step may be worse
 MOST = 100  # Newton steps
 
@@ -56,11 +60,16 @@ class Solution:
 
     def log_odds(self, x: np.ndarray) -> np.ndarray:
         """The log odds of samples. Shape: (n, R) -> float64 (n,)."""
-        return _standardised(x, self.mean, self.scale) @ self.weight + self.intercept
+        z = _standardised(x, torch.from_numpy(self.mean), torch.from_numpy(self.scale))
+        return (z @ torch.from_numpy(self.weight)).numpy() + self.intercept
 
 
-def solve(read: Read, c: Penalty = 0.01) -> Solution:
+def solve(read: Read, columns: int, c: Penalty = 0.01) -> Solution:
     """Fit the regression. Every number of the solution is finite.
+
+    Args:
+        columns: R.
+        c: the larger, the weaker is the penalty.
 
     A sample of weight 0 counts as if it were absent. If all samples have the same label, or there is none, no finite
     intercept is the best: then the weights are 0, and the intercept is the logit of (positives + 1/2) / (samples + 1).
@@ -68,18 +77,19 @@ def solve(read: Read, c: Penalty = 0.01) -> Solution:
     Raises: ValueError if a number is not finite; its argument is the index of the column.
     """
     read = _held(read)
-    about = _summary(read)
+    about = _summary(read, columns)
     mean, scale = about.mean, about.scale
     if not 0 < about.positives < about.total:
         intercept = float(logit((about.positives + 0.5) / (about.total + 1)))
         fixed = c if isinstance(c, float) else GRID[len(GRID) // 2]
         return Solution(mean, scale, np.zeros_like(mean), intercept, fixed, 0)
-    start = np.append(np.zeros_like(mean), logit(about.positives / about.total))
+    start = torch.zeros(len(mean) + 1, dtype=torch.float64)
+    start[-1] = logit(about.positives / about.total)
     if c == "cv":
         c = _chosen(read, about, start)
     found, steps = _newton(_Objective(read, about, c), start)
-    found[:-1][scale == 0] = 0.0
-    return Solution(mean, scale, found[:-1], float(found[-1]), c, steps)
+    weight = np.where(scale > 0, found[:-1].numpy(), 0.0)
+    return Solution(mean, scale, weight, found[-1].item(), c, steps)
 
 
 def _held(read: Read) -> Read:
@@ -109,39 +119,39 @@ def _blocks(read: Read) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | N
             yield x[here], y[here], None if weight is None else weight[here], None if fold is None else fold[here]
 
 
-def _summary(read: Read) -> _Summary:
+def _summary(read: Read, columns: int) -> _Summary:
     """Weighted means and standard deviations, block by block as by Chan, Golub and LeVeque (1979)."""
     total = positives = 0.0
-    mean = squares = low = high = np.zeros(0)
+    mean, squares = np.zeros(columns), np.zeros(columns)
+    low, high = np.full(columns, np.inf), np.full(columns, -np.inf)
     for x, y, weight, _ in _blocks(read):
         w = np.ones(len(x)) if weight is None else weight.astype(np.float64)
         x, y, w = x[w > 0].astype(np.float64), y[w > 0], w[w > 0]
-        if not total:
-            mean, squares = np.zeros(x.shape[1]), np.zeros(x.shape[1])
-            low, high = np.full(x.shape[1], np.inf), np.full(x.shape[1], -np.inf)
         if not len(x):
             continue
+        for column in np.flatnonzero(~np.isfinite(x).all(axis=0)):
+            raise ValueError(int(column))
         mass = w.sum()
         here = w @ x / mass
         gap = here - mean
-        squares = squares + w @ (x - here) ** 2 + gap**2 * total * mass / (total + mass)
-        mean = mean + gap * mass / (total + mass)
+        squares += w @ (x - here) ** 2 + gap**2 * total * mass / (total + mass)
+        mean += gap * mass / (total + mass)
         total += mass
         positives += w[y].sum()
         low, high = np.minimum(low, x.min(axis=0)), np.maximum(high, x.max(axis=0))
-    wrong = np.flatnonzero(~np.isfinite(mean + squares))
-    if len(wrong):
-        raise ValueError(int(wrong[0]))
     # a column is constant if its ends are equal: the sum of its squares may be just above 0 by rounding
     scale = np.where(high > low, np.sqrt(squares / max(total, 1e-300)), 0.0)
     return _Summary(mean, scale, float(total), float(positives))
 
 
-def _standardised(x: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """(x - mean) / scale; 0 for a constant column. Shape: (n, R) -> float64 (n, R)."""
-    z = x.astype(np.float64)
-    z -= mean
-    z *= np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0)
+def _standardised(x: np.ndarray, mean: Tensor, scale: Tensor, beside: int = 0) -> Tensor:
+    """(x - mean) / scale, 0 for a constant column; then `beside` columns of ones.
+
+    Shape: float32 (n, R) -> float64 (n, R + beside).
+    """
+    z = torch.ones((len(x), x.shape[1] + beside), dtype=torch.float64)
+    here = z[:, : x.shape[1]]
+    here.copy_(torch.from_numpy(x)).sub_(mean).mul_(torch.where(scale > 0, 1 / scale, 0.0))
     return z
 
 
@@ -153,57 +163,54 @@ class _Objective:
     """
 
     def __init__(self, read: Read, about: _Summary, c: float, but: int | None = None) -> None:
-        self.read, self.about, self.c, self.but = read, about, c, but
+        self._read, self._c, self._but = read, c, but
+        self._mean, self._scale = torch.from_numpy(about.mean), torch.from_numpy(about.scale)
 
-    def __call__(self, at: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-        size = len(at)
-        value, gradient, hessian = 0.0, np.zeros(size), np.zeros((size, size))
-        for x, y, weight, fold in _blocks(self.read):
-            if self.but is not None and fold is not None:
-                kept = fold != self.but
-                x, y, weight = x[kept], y[kept], None if weight is None else weight[kept]
-            z = np.ones((len(x), size))
-            z[:, :-1] = _standardised(x, self.about.mean, self.about.scale)
-            eta = z @ at
-            p, not_p = expit(eta), expit(-eta)
-            loss, residual, curve = np.logaddexp(0.0, np.where(y, -eta, eta)), np.where(y, -not_p, p), p * not_p
-            if weight is not None:
-                loss, residual, curve = weight * loss, weight * residual, weight * curve
-            value += loss.sum()
-            gradient += z.T @ residual
-            z *= np.sqrt(curve)[:, None]
-            hessian += z.T @ z
+    def __call__(self, at: Tensor) -> tuple[float, Tensor, Tensor]:
         b = at[:-1]
-        value += b @ b / (2 * self.c)
-        gradient[:-1] += b / self.c
-        hessian[range(size - 1), range(size - 1)] += 1 / self.c
-        return float(value), gradient, hessian
+        value = (b @ b).item() / (2 * self._c)
+        gradient = torch.cat([b / self._c, b.new_zeros(1)])
+        hessian = torch.diag(torch.cat([torch.full_like(b, 1 / self._c), b.new_zeros(1)]))
+        for z, sign, weight in self._samples(held_out=False):
+            odds = sign * (z @ at)  # the log odds of the label that came
+            wrong = torch.sigmoid(-odds)
+            curve = weight * wrong * torch.sigmoid(odds)
+            value += (weight * softplus(-odds)).sum().item()
+            gradient.addmv_(z.T, sign * weight * wrong, alpha=-1)
+            z *= curve.sqrt().unsqueeze(1)
+            hessian.addmm_(z.T, z)
+        return value, gradient, hessian
 
-    def held_out(self, at: np.ndarray) -> float:
+    def held_out(self, at: Tensor) -> float:
         """The sum of the losses of the fold that is left out, without the penalty."""
-        total = 0.0
-        for x, y, weight, fold in _blocks(self.read):
-            assert fold is not None
-            out = fold == self.but
-            eta = _standardised(x[out], self.about.mean, self.about.scale) @ at[:-1] + at[-1]
-            loss = np.logaddexp(0.0, np.where(y[out], -eta, eta))
-            total += float((loss if weight is None else weight[out] * loss).sum())
-        return total
+        found = self._samples(held_out=True)
+        return sum((weight * softplus(-sign * (z @ at))).sum().item() for z, sign, weight in found)
+
+    def _samples(self, held_out: bool) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """A block of samples: standardised, with a column of ones; 1 or -1 by label; the weights."""
+        for x, y, weight, fold in _blocks(self._read):
+            if self._but is not None:
+                assert fold is not None
+                kept = (fold == self._but) == held_out
+                x, y, weight = x[kept], y[kept], None if weight is None else weight[kept]
+            z = _standardised(x, self._mean, self._scale, beside=1)
+            w = torch.ones(len(x)) if weight is None else torch.from_numpy(weight)
+            yield z, torch.from_numpy(np.where(y, 1.0, -1.0)), w.double()
 
 
-def _newton(objective: _Objective, start: np.ndarray, smallest: float = STEP) -> tuple[np.ndarray, int]:
+def _newton(objective: _Objective, start: Tensor, smallest: float = STEP) -> tuple[Tensor, int]:
     """The minimum by Newton's method, and how many steps it took. A step that does not help enough is halved.
 
     It ends when a step changes no coefficient by more than `smallest`. Convergence is quadratic, so the next step would
-    be near the square of that.
+    be about the square of that.
     """
     at = start
     value, gradient, hessian = objective(at)
     for steps in range(1, MOST + 1):
         step = _newton_step(hessian, gradient)
-        if np.abs(step).max() <= smallest:
+        if step.abs().max() <= smallest:
             return at - step, steps
-        decrease, share = gradient @ step, 1.0  # the linear model loses `share * decrease`
+        decrease, share = (gradient @ step).item(), 1.0  # a small share of the step lowers the objective by this rate
         while True:
             moved = at - share * step
             found = objective(moved)
@@ -214,18 +221,17 @@ def _newton(objective: _Objective, start: np.ndarray, smallest: float = STEP) ->
     return at, MOST
 
 
-def _newton_step(hessian: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-    """hessian^-1 gradient, with a little added to the diagonal, more if the matrix is singular by rounding."""
-    size = len(hessian)
-    for part in (1e-14, 1e-10, 1e-6):
-        try:
-            return cho_solve(cho_factor(hessian + part * hessian.max() * np.eye(size)), gradient)
-        except LinAlgError:
-            continue
-    return gradient / np.maximum(np.diag(hessian), 1e-300)
+def _newton_step(hessian: Tensor, gradient: Tensor) -> Tensor:
+    """hessian^-1 gradient. A little is added to the diagonal, and more if the matrix is singular by rounding."""
+    eye, largest = torch.eye(len(hessian), dtype=hessian.dtype), hessian.diagonal().max()
+    for part in (1e-14, 1e-10, 1e-6, 1.0):
+        factor, wrong = torch.linalg.cholesky_ex(hessian + part * largest * eye)
+        if not wrong:
+            return torch.cholesky_solve(gradient.unsqueeze(1), factor).squeeze(1)
+    return torch.zeros_like(gradient)  # every curvature is 0
 
 
-def _chosen(read: Read, about: _Summary, start: np.ndarray) -> float:
+def _chosen(read: Read, about: _Summary, start: Tensor) -> float:
     """The C of `GRID` with the lowest loss on the folds that were left out; of equal ones the strongest penalty."""
     losses = np.zeros(len(GRID))
     for fold in range(FOLDS):
