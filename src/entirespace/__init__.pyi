@@ -15,6 +15,7 @@ from .methods import DIVISION as DIVISION
 from .methods import ESMM as ESMM
 from .methods import OVERSAMPLING as OVERSAMPLING
 from .methods import PAPER as PAPER
+from .methods import RATES as RATES
 from .methods import UNBIAS as UNBIAS
 from .methods import Method as Method
 from .runs.run import Run as Run

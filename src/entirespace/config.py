@@ -85,6 +85,8 @@ class NetworkConfig(Model):
     """Read the fields of the dataset's history: click and conversion rates of ids. false: leave them out."""
     exclude: tuple[str, ...] = ()
     """Fields that the network does not read, such as ["user_id"]; its embedding has no rows for them."""
+    offset: Literal["none", "rates"] = "none"
+    """rates: add the log odds of the logistic baseline on the history's rates to those of each head; none: do not."""
     tower: Tower = MLPTowerConfig()
     """The network above the embedding that computes a head's probability; each head has its own tower."""
     trunk: Trunk = NoTrunkConfig()

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
+from entirespace.methods._method import Penalty
 from entirespace.training import logistic
-from entirespace.training.logistic import FOLDS, Penalty, Samples, Solution
+from entirespace.training.logistic import FOLDS, Samples, Solution
 
 
 def made(n: int = 3000, columns: int = 5, seed: int = 0, base: float = -2.0) -> Samples:

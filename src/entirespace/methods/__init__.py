@@ -1,4 +1,4 @@
-"""The methods of the paper, one per file: which impressions are sampled, the loss, and how pCVR is predicted."""
+"""The methods of the paper, and RATES, one per file: which impressions are sampled, the loss, and how pCVR is predicted."""
 
 from ..core.labels import Counts
 from ._method import Method, base_rate, once
@@ -9,6 +9,7 @@ from .division import DIVISION
 from .esmm import ESMM
 from .named import METHODS, PAPER, Family, from_spec
 from .oversampling import OVERSAMPLING
+from .rates import RATES
 from .typed import families, family, imported
 from .unbias import UNBIAS
 
@@ -21,6 +22,7 @@ __all__ = [
     "METHODS",
     "OVERSAMPLING",
     "PAPER",
+    "RATES",
     "UNBIAS",
     "Counts",
     "Family",

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from itertools import product
-from typing import Any, ClassVar, Self, TypeAlias
+from typing import Any, ClassVar, Literal, Self, TypeAlias
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ from ..network.probability import Heads, Prob
 
 Predicted: TypeAlias = Mapping[str, Prob | Tensor]
 """Name -> probability; a plain tensor if the value may exceed 1. Shape: (B,) each."""
+
+Penalty: TypeAlias = float | Literal["cv"]
+"""C of a logistic regression, whose penalty is ||weights||^2 / (2 C); "cv": chosen by five-fold cross-validation."""
 
 
 class Method(ABC):
@@ -75,6 +78,11 @@ class Method(ABC):
     def log(self, p: Heads, batch: Batch) -> dict[str, float]:
         """Further numbers of this batch for the training log, by name."""
         return {}
+
+    @property
+    def baseline(self) -> Penalty | None:
+        """The penalty of the logistic baseline, if the method is that baseline alone and trains no network."""
+        return None
 
     @property
     def predicts(self) -> frozenset[str]:

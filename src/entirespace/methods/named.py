@@ -1,4 +1,4 @@
-"""Methods by name: those of the paper, the families of methods in Table 2, and methods read from a run's record."""
+"""Methods by name: those of the paper and RATES, the families of methods in Table 2, and methods read from a run's record."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from .ctr import CTR
 from .division import DIVISION
 from .esmm import ESMM
 from .oversampling import OVERSAMPLING
+from .rates import RATES
 from .unbias import UNBIAS
 
 METHODS: dict[str, Method] = {
@@ -28,6 +29,7 @@ METHODS: dict[str, Method] = {
         ESMM(share_embedding=False),
         ESMM(),
         CTR(),
+        RATES(),
     )
 }
 """Name -> method with default parameters."""

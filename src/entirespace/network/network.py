@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..batches.batch import Batch
 from ..config import NetworkConfig
+from .baseline import OFFSET, Baseline
 from .embedding import TORCH, Embedding, Lookups
 from .fields import BatchFields, FieldShape
 from .probability import Heads, Prob
@@ -23,6 +24,9 @@ SHARED = "shared"
 
 class Network(nn.Module):
     """The network of every method (Figure 2; section 3.1): an embedding, a trunk on it, and a tower for each head.
+
+    With the logistic baseline, a head's log odds are the sum of the baseline's and the tower's, which is 0 at first. So
+    before training each head that the baseline knows equals it, but for `shifts`.
 
     The initial weights of each part depend only on the seed and the part's name, not on which other heads there are. So
     DIVISION's CTR network starts with exactly the weights of a CTR network that is trained alone.
@@ -37,6 +41,10 @@ class Network(nn.Module):
         base_rates: head -> the expected rate of its label, in (0, 1). The head's intercept starts at its logit.
         seed: the seed of the initial weights.
         names: the names of the F fields, for towers that read a field by name. Default: "0", "1", ...
+        rates: R, the number of rates that the logistic baseline reads. None: there is no baseline.
+        shifts: head -> what its intercept starts at beside the baseline: 0, or how much higher its label's log odds are
+            in the method's samples than in the log.
+        towers: False: there is nothing beside the baseline, no embedding and no tower.
     """
 
     def __init__(
@@ -50,11 +58,16 @@ class Network(nn.Module):
         base_rates: Mapping[str, float],
         seed: int,
         names: Sequence[str] | None = None,
+        rates: int | None = None,
+        shifts: Mapping[str, float] | None = None,
+        towers: bool = True,
     ) -> None:
         super().__init__()
         self.heads = heads
         self.lookups: Lookups = TORCH
-        self.embedding_of = {head: SHARED if share_embedding else head for head in heads}
+        self.baseline = None if rates is None else Baseline(rates)
+        towered = heads if towers else ()
+        self.embedding_of = {head: SHARED if share_embedding else head for head in towered}
         size, std = config.embedding_size, config.embedding_std
         self.embeddings = nn.ModuleDict(
             {
@@ -63,16 +76,20 @@ class Network(nn.Module):
             }
         )
         shape = FieldShape(tuple(names or map(str, range(len(offsets)))), size)
-        readers = {name: tuple(h for h in heads if self.embedding_of[h] == name) for name in self.embeddings}
+        readers = {name: tuple(h for h in towered if self.embedding_of[h] == name) for name in self.embeddings}
         trunks = {
             name: make_trunk(config.trunk, shape, some, generator(seed, f"trunk {name}"))
             for name, some in readers.items()
         }
         self.towers = nn.ModuleDict()
-        for head in heads:
+        for head in towered:
             read = trunks[self.embedding_of[head]].shape
-            intercept = float(logit(base_rates[head]))
-            self.towers[head] = make_tower(config.tower, read, intercept, generator(seed, f"tower {head}"))
+            beside = self.baseline is not None and head in OFFSET
+            intercept = (shifts or {}).get(head, 0.0) if beside else float(logit(base_rates[head]))
+            tower = make_tower(config.tower, read, intercept, generator(seed, f"tower {head}"))
+            if beside:
+                tower.start_constant()
+            self.towers[head] = tower
         self.trunks = nn.ModuleDict(trunks)
 
     def embedding(self, name: str) -> Embedding:
@@ -80,6 +97,11 @@ class Network(nn.Module):
         found = self.embeddings[name]
         assert isinstance(found, Embedding)
         return found
+
+    @property
+    def device(self) -> torch.device:
+        """The device of all its tensors."""
+        return next(iter(self.state_dict().values())).device
 
     def forward(self, batch: Batch, gathered: Mapping[str, Tensor] | None = None) -> Heads:
         """The probabilities of a batch. Shape: each head (B,).
@@ -94,7 +116,14 @@ class Network(nn.Module):
         read = {}
         for name, trunk in self.trunks.items():
             read |= trunk(BatchFields(gathered[name], batch, self.lookups))
-        return Heads(**{head: Prob.of_logits(tower(read[head])) for head, tower in self.towers.items()})
+        logits = {head: tower(read[head]) for head, tower in self.towers.items()}
+        if self.baseline is None:
+            return Heads(**{head: Prob.of_logits(both) for head, both in logits.items()})
+        odds = dict(self.baseline(batch.numbers))
+        for head, both in logits.items():
+            own = both[..., 1] - both[..., 0]
+            odds[head] = odds[head] + own if head in odds else own
+        return Heads(**{head: Prob.of_logit(odds[head]) for head in self.heads})
 
 
 def generator(seed: int, part: str) -> torch.Generator:

@@ -18,8 +18,10 @@ from ..records import Record, link_or_copy
 
 RUN, METRICS, WEIGHTS, REFERENCE = "run.json", "metrics.jsonl", "weights.safetensors", "reference"
 CALIBRATION, TENSORBOARD, MLFLOW = "calibration.json", "tensorboard", "mlflow.json"
+COEFFICIENTS = "coefficients.json"
+_RECORDS = (RUN, LAYOUT, STATE, METRICS, CALIBRATION, COEFFICIENTS, MLFLOW)
 _FOLDERS = (VOCABULARY, HISTORY, TENSORBOARD)
-_FILES = (RUN, LAYOUT, STATE, METRICS, WEIGHTS, CALIBRATION, MLFLOW, LOCK, *(f"{name}/" for name in _FOLDERS), "")
+_FILES = (*_RECORDS, WEIGHTS, LOCK, *(f"{name}/" for name in _FOLDERS), "")
 _PATTERN = (
     rf"step-\d+\.safetensors|({VOCABULARY}|{HISTORY})/.+\.parquet|"
     rf"{TENSORBOARD}/events\.out\.tfevents\.[^/]*|\.tmp\w{{6}}"

@@ -6,6 +6,7 @@ metrics.jsonl        one line for each log step and each validation
 step-N.safetensors   while training: weights and the optimizers' state
 weights.safetensors  when finished: the best weights
 calibration.json     the calibrators, if the run was calibrated
+coefficients.json    the coefficients of the logistic baseline, by rate, if the run has one; only to be read
 reference/           the run of the reference CTR network (hard links if it was trained elsewhere)
 """
 
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from scipy.special import logit
 from torch import Tensor
 
 from ..batches.batch import Batch
@@ -33,12 +35,14 @@ from ..features.chosen import ChosenFields
 from ..features.frames import FrameEncoder
 from ..features.layout import Encoders, Layout
 from ..methods import from_spec
-from ..methods._method import Method
+from ..methods._method import Method, base_rate
 from ..network import Heads, Network
+from ..network.baseline import CTCVR, CTR, CVR
 from ..network.probability import value_of
 from ..progress import SILENT, Progress
 from .calibration import Calibration, calibrate, load_calibration, save_calibration
 from .checkpoint import load_tensors
+from .coefficients import Coefficients, coefficients
 from .outputs import Outputs, Predictions
 from .record import CALIBRATION, REFERENCE, RUN, RunRecord, weights_sha256
 
@@ -110,6 +114,11 @@ class Run:
     def encoders(self) -> Encoders:
         """The encoders, which turn raw values into embedding rows."""
         return Encoders.open(self.folder)
+
+    @property
+    def coefficients(self) -> dict[str, Coefficients]:
+        """The coefficients of the logistic baseline, by head; empty for a run without one."""
+        return coefficients(self.network, self.layout.rates)
 
     @cached_property
     def chosen(self) -> ChosenFields:
@@ -229,7 +238,7 @@ class Run:
 
     @torch.inference_mode()
     def _heads(self, impressions: Impressions) -> Iterator[Heads]:
-        device = next(self.network.parameters()).device
+        device = self.network.device
         for batch in impressions.batches(self.chosen, PREDICT_ROWS):
             yield self.network(batch.to(device))
 
@@ -309,16 +318,36 @@ def weights_of(run: Run) -> list[str]:
 def build_network(method: Method, layout: Layout, counts: Counts, config: Config, seed: int) -> Network:
     """The untrained network of a method. Its intercepts start at the base rates of `counts`, the training part's.
 
+    The logistic baseline, where there is one, is not solved yet. Beside it an intercept starts at how much higher the
+    log odds of the head's label are in the method's samples than in the log: log(copies) for OVERSAMPLING, below 0 for
+    AMAN, exactly 0 for every other method of the paper.
+
     Raises: ConfigError as `ChosenFields.of`.
     """
     chosen = ChosenFields.of(layout.fields, config.network)
+    with_baseline = method.baseline is not None or config.network.offset == "rates"
+    base_rates = method.base_rates(counts)
     return Network(
         method.heads,
         chosen.offsets,
         chosen.rows,
         config.network,
         share_embedding=method.share_embedding,
-        base_rates=method.base_rates(counts),
+        base_rates=base_rates,
         seed=seed,
         names=chosen.names,
+        rates=len(layout.rates) if with_baseline else None,
+        shifts=_shifts(base_rates, counts),
+        towers=method.baseline is None,
     )
+
+
+def _shifts(base_rates: Mapping[str, float], counts: Counts) -> dict[str, float]:
+    """For each head that the baseline knows: the logit of its base rate, minus that of the rate in the log."""
+    impressions, clicks, conversions = counts.impressions, counts["click"], counts["conversion"]
+    in_log = {
+        CTR: base_rate(clicks, impressions),
+        CVR: base_rate(conversions, clicks),
+        CTCVR: base_rate(conversions, impressions),
+    }
+    return {head: float(logit(base_rates[head]) - logit(rate)) for head, rate in in_log.items() if head in base_rates}

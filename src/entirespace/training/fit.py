@@ -28,8 +28,10 @@ from ..kernels.threads import use_threads
 from ..methods._method import Method
 from ..network.embedding import TORCH
 from ..progress import SILENT, Progress
+from ..records import save_json
 from ..runs.checkpoint import load_tensors, prefixed, save_tensors
 from ..runs.record import (
+    COEFFICIENTS,
     METRICS,
     REFERENCE,
     RUN,
@@ -46,7 +48,8 @@ from ..runs.run import Run
 from .baseline import base_rate_loss, judge, lower
 from .folder import FOLDER, completed, cut_metrics, difference, is_finished, refuse_foreign
 from .learner import Learner
-from .needs import check_labels, check_memory, warnings_of
+from .needs import check_history, check_labels, check_memory, warnings_of
+from .rates import FIXED, install, solve_baseline
 from .tracking import UNTRACKED, Tracker
 
 REFERENCE_PCTR = "reference_pctr"  # the name in `Method.reads` of the reference CTR network's pCTR
@@ -80,7 +83,8 @@ def fit(
             predict pCTCVR. If the method reads "reference_pctr", this is short for given={"reference_pctr": run}.
         given: the runs whose pCTR the method reads, by the names in `Method.reads`.
         start: a run whose weights training starts from, mapped by field and id, such as yesterday's model for today's
-            log. The rows of new ids, and Adam's moments, start as in any training.
+            log. The rows of new ids, and Adam's moments, start as in any training. The logistic baseline of that run
+            is kept too, because its network was trained beside it.
         out: the run's folder; an interrupted training in it is resumed. Absent: a temporary one, deleted with the run.
         tracker: receives the scalars that metrics.jsonl receives. An error that it raises ends training.
 
@@ -92,7 +96,11 @@ def fit(
     config = config or Config()
     train = train.sampled(config.training.share)
     check_labels(method, train)
+    check_history(method, train.dataset, config)
     check_memory(method, train.dataset, config)
+    if start is not None and method.baseline is not None:
+        came = f"{start.folder} as its start"
+        raise ConfigError(f"{method.label} is solved exactly, from no start", came, do="Leave out the run to start from")
     given = _given(method, train.dataset, reference, given or {})
     reference = given.get(REFERENCE_PCTR, reference)
     keep = None
@@ -188,12 +196,18 @@ class _Trainer:
         self._learner = Learner(self._method, self._train.dataset, self._config, self._seed, self._start)
         if self._last is not None:
             self._learner.load(load_tensors(self._out / self._last.file, self._last.sha256))
+        elif self._learner.network.baseline is not None and self._start is None:
+            penalty = FIXED if self._method.baseline is None else self._method.baseline
+            install(solve_baseline(self._train, penalty, self._progress), self._learner.network.baseline)
         self._saved_at = time.monotonic()
         self._per_epoch = self._expected()
         check_every = max(1, math.ceil(self._batches_per_epoch() / settings.checks_per_epoch))
         position = self._position
         self._tracker.start(self._out, self._record.plain(), position.step)
         try:
+            if self._method.baseline is not None:  # nothing is left to train
+                self._validate()
+                position.finished = True
             while not position.finished and position.epoch < settings.epochs:
                 self._epoch(check_every)
             return self._finish()
@@ -367,7 +381,10 @@ class _Trainer:
         network.load_state_dict(weights)
         network.lookups = TORCH  # as in a run that is opened from its folder
         layout = Layout.open(self._out)
-        return Run(self._out, self._method, self._seed, self._config, layout, network, self._reference).ready()
+        run = Run(self._out, self._method, self._seed, self._config, layout, network, self._reference).ready()
+        if network.baseline is not None:
+            save_json(self._out / COEFFICIENTS, {head: c.model_dump() for head, c in run.coefficients.items()})
+        return run
 
     def _prepare_folder(self) -> bool:
         """Set up a new folder, or read the position of the run in it. Returns False if that run is finished.

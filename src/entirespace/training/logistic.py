@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,10 +21,10 @@ from scipy.special import logit
 from torch import Tensor
 from torch.nn.functional import softplus
 
-Penalty = float | Literal["cv"]
-"""C, or "cv": the C of `GRID` with the lowest loss in five-fold cross-validation."""
+from ..methods._method import Penalty
 
 GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+"""The values of C among which cross-validation chooses."""
 FOLDS = 5
 MEMORY = 1 << 30
 """Hold rows of up to this many bytes in memory."""

@@ -41,11 +41,30 @@ def check_labels(method: Method, train: Part) -> None:
             )
 
 
+def check_history(method: Method, data: Dataset, config: Config) -> None:
+    """Check that the dataset has the rates that the method's network reads.
+
+    Raises: ConfigError if it has none.
+    """
+    if data.layout.rates:
+        return
+    needs = method.label if method.baseline is not None else 'network.offset = "rates"'
+    if method.baseline is not None or config.network.offset == "rates":
+        raise ConfigError(
+            f"{needs} needs a dataset with rates of the history",
+            "the dataset has none",
+            where=str(data.path),
+            do="Add a table [history] to the schema, and prepare the log again",
+        )
+
+
 def check_memory(method: Method, data: Dataset, config: Config) -> None:
     """Check that the embedding tables of a method, with Adam's two moments, fit into the memory of this machine.
 
     Raises: ConfigError with the rows of the largest fields. ConfigError as `ChosenFields.of`.
     """
+    if method.baseline is not None:  # it has no embedding
+        return
     chosen = ChosenFields.of(data.layout.fields, config.network, str(data.path))
     size, tables = config.network.embedding_size, 1 if method.share_embedding else len(method.heads)
     needed, there = 3 * 4 * size * tables * chosen.rows, memory()

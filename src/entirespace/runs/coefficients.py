@@ -1,0 +1,46 @@
+"""The coefficients of a run's logistic baseline, by name of the rate, in a form to be read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..config import Model
+from ..network import Network
+from ..network.baseline import FITTED
+
+
+class Coefficients(Model):
+    """One regression: log odds = intercept + sum of weight x (log odds of the rate - mean) / scale."""
+
+    intercept: float
+    """The log odds where every rate has its mean."""
+    weights: dict[str, float]
+    """Rate -> its weight per standard deviation, the largest first, whatever their signs."""
+    mean: dict[str, float]
+    """Rate -> the mean of its log odds in the samples that the regression learned from."""
+    scale: dict[str, float]
+    """Rate -> their standard deviation; 0 if they are constant."""
+
+
+def coefficients(network: Network, rates: Sequence[str]) -> dict[str, Coefficients]:
+    """The coefficients by head, "ctr" and "cvr"; empty for a network without a baseline.
+
+    Args:
+        rates: the names of the R rates.
+    """
+    if network.baseline is None:
+        return {}
+    found: dict[str, Coefficients] = {}
+    for head in FITTED:
+        regression = network.baseline.regression(head)
+        weight, mean, scale = (
+            dict(zip(rates, tensor.tolist(), strict=True))
+            for tensor in (regression.weight, regression.mean, regression.scale)
+        )
+        found[head] = Coefficients(
+            intercept=regression.bias.item(),
+            weights=dict(sorted(weight.items(), key=lambda pair: -abs(pair[1]))),
+            mean=mean,
+            scale=scale,
+        )
+    return found

@@ -1,0 +1,98 @@
+"""Solves the logistic baseline of a training part: click on all impressions, and conversion on the clicked ones."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+
+from ..core.rows import Rows
+from ..dataset.dataset import Dataset, Part
+from ..errors import DataError
+from ..methods._method import Penalty
+from ..network.baseline import CTR, CVR, Baseline
+from ..progress import SILENT, Progress
+from .logistic import FOLDS, Read, Samples, Solution, solve
+
+FIXED = 0.01
+"""C of the baseline below a network (`network.offset`), and the default of RATES."""
+
+_solved: WeakKeyDictionary[Dataset, dict[tuple[str, float, Penalty], Mapping[str, Solution]]] = WeakKeyDictionary()
+
+
+def solve_baseline(train: Part, penalty: Penalty = FIXED, progress: Progress = SILENT) -> Mapping[str, Solution]:
+    """The regressions of a training part, by head. They are solved once, and kept as long as the dataset object.
+
+    Raises: DataError if a number of the history is not finite.
+    """
+    known, key = _solved.setdefault(train.dataset, {}), (train.name, train.share, penalty)
+    if key not in known:
+        known[key] = {head: _solve(train, head, penalty, progress) for head in (CTR, CVR)}
+    return known[key]
+
+
+def install(solved: Mapping[str, Solution], baseline: Baseline) -> None:
+    """Copy the solutions into the baseline of a network, as float32."""
+    for head, found in solved.items():
+        into = baseline.regression(head)
+        for name in ("mean", "scale", "weight"):
+            getattr(into, name).copy_(torch.from_numpy(getattr(found, name)))
+        into.bias.fill_(found.intercept)
+
+
+def _solve(train: Part, head: str, penalty: Penalty, progress: Progress) -> Solution:
+    names, start = train.dataset.layout.rates, time.monotonic()
+    try:
+        found = solve(samples(train.chunks, head, folds=penalty == "cv"), len(names), penalty)
+    except ValueError as error:
+        raise DataError(
+            "the log odds of the rates must be finite",
+            f"those of {names[error.args[0]]} are not, in the {train.name} part",
+            where=str(train.dataset.path),
+            do="Prepare the log again",
+        ) from error
+    progress.say(
+        f"logistic baseline, p{head.upper()}: {len(names)} rates, C = {found.c:g}, {found.steps} Newton steps, "
+        f"{time.monotonic() - start:.1f} s"
+    )
+    return found
+
+
+def samples(chunks: Callable[[], Iterator[Rows]], head: str, *, folds: bool = False) -> Read:
+    """A function that reads the samples of "ctr", all impressions; or of "cvr", the clicked ones."""
+
+    def read() -> Iterator[Samples]:
+        for rows in chunks():
+            assert rows.numbers is not None
+            assert rows.labels is not None
+            click, conversion, weight = rows.labels.click, rows.labels.conversion, rows.labels.weight
+            if head == CTR:
+                yield Samples(rows.numbers, click, weight, fold_of(rows.numbers) if folds else None)
+            else:
+                x = rows.numbers[click]
+                yield Samples(
+                    x,
+                    conversion[click],
+                    None if weight is None else weight[click],
+                    fold_of(x) if folds else None,
+                )
+
+    return read
+
+
+def fold_of(numbers: np.ndarray) -> np.ndarray:
+    """The fold of each impression in cross-validation, by a hash of its numbers: equal rows are in one fold.
+
+    Shape: float32 (n, R) -> int64 (n,).
+
+    >>> np.bincount(fold_of(np.arange(1000, dtype=np.float32).reshape(500, 2))).tolist()
+    [104, 94, 113, 90, 99]
+    """
+    mixed = np.full(len(numbers), 0x9E3779B97F4A7C15, np.uint64)
+    for column in np.ascontiguousarray(numbers.T).view(np.uint32):
+        mixed = (mixed ^ column) * np.uint64(0xFF51AFD7ED558CCD)
+        mixed ^= mixed >> np.uint64(33)
+    return (mixed % np.uint64(FOLDS)).astype(np.int64)

@@ -1,0 +1,263 @@
+"""RATES and network.offset: the baseline that is solved, the network that starts at it, and runs that stand alone."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import expit, logit
+
+from entirespace.config import Config
+from entirespace.core.rows import Rows
+from entirespace.dataset.dataset import Dataset, Part
+from entirespace.errors import ConfigError, DataError
+from entirespace.features.layout import Layout
+from entirespace.methods import AMAN, BASE, CTR, DIVISION, ESMM, OVERSAMPLING, RATES, UNBIAS, Method
+from entirespace.training import Run, fit, rates, reference_ctr
+from entirespace.training.learner import Learner
+from entirespace.training.rates import install, solve_baseline
+
+fit_module = sys.modules["entirespace.training.fit"]  # `entirespace.training.fit` itself is the function
+NAMES = ("rate.click.item", "rate.conversion.item", "rate.ctcvr.item")
+
+
+def numbers_of(rows: Rows) -> np.ndarray:
+    """Numbers that tell something of the labels, and are the same in every call."""
+    assert rows.labels is not None
+    seen = np.random.default_rng(len(rows)).standard_normal((len(rows), len(NAMES)))
+    seen += np.stack([rows.labels.click, rows.labels.conversion, rows.labels.conversion], axis=1)
+    return (0.5 * seen - [1.0, 2.0, 4.0]).astype(np.float32)
+
+
+@pytest.fixture
+def history(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> Dataset:
+    """The small dataset, with rates."""
+    chunks = Part.chunks
+
+    def with_numbers(part: Part, rng: np.random.Generator | None = None) -> Iterator[Rows]:
+        for rows in chunks(part, rng):
+            yield replace(rows, numbers=numbers_of(rows))
+
+    monkeypatch.setattr(Part, "chunks", with_numbers)
+    monkeypatch.setattr(Layout, "rates", property(lambda _: NAMES))
+    return Dataset(dataset.path)
+
+
+def offset(config: Config, **network: object) -> Config:
+    return config.model_copy(update={"network": config.network.model_copy(update={"offset": "rates", **network})})
+
+
+def by_hand(data: Dataset, part: Part) -> tuple[np.ndarray, np.ndarray]:
+    """pCTR and pCVR of the baseline, in float64."""
+    solved = solve_baseline(data.train)
+    x = np.concatenate([rows.numbers for rows in part.chunks()])
+    return expit(solved["ctr"].log_odds(x)), expit(solved["cvr"].log_odds(x))
+
+
+def test_rates_is_a_run_like_any_other(history, quick, tmp_path) -> None:
+    run = fit(RATES(), history.train, config=quick, out=tmp_path / "run")
+    p, (pctr, pcvr) = run.predict(history.test), by_hand(history, history.test)
+    np.testing.assert_allclose(p.pctr, pctr, rtol=1e-5)
+    np.testing.assert_allclose(p.pcvr, pcvr, rtol=1e-5)
+    np.testing.assert_allclose(p.pctcvr, pctr * pcvr, rtol=1e-5)
+    assert not list(run.network.parameters()), "nothing but the baseline"
+    line = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())
+    pctr, pcvr = by_hand(history, history.validation)
+    y, z = history.validation.column("click"), history.validation.column("conversion")
+    loss = -np.log(np.where(y, pctr, 1 - pctr)).mean() - np.where(y, np.log(np.where(z, pcvr, 1 - pcvr)), 0).mean()
+    assert line["validation_loss"] == pytest.approx(loss, rel=1e-5)
+    again = Run.open(tmp_path / "run")
+    np.testing.assert_array_equal(again.predict(history.test).pctcvr, p.pctcvr)
+    assert again.method == RATES()
+    evaluation = fit(RATES(), history.train, config=quick, reference=reference_ctr(history.train, config=quick))
+    assert evaluation.evaluate(history.test).as_dict()["tasks"]["cvr"]["auc"] > 0.6
+
+
+def test_coefficients_are_written_by_size_and_say_which_rate(history, quick, tmp_path) -> None:
+    run = fit(RATES(), history.train, config=quick, out=tmp_path / "run")
+    stored = json.loads((tmp_path / "run" / "coefficients.json").read_text())
+    solved = solve_baseline(history.train)
+    for head in ("ctr", "cvr"):
+        sizes = [abs(weight) for weight in stored[head]["weights"].values()]
+        assert sizes == sorted(sizes, reverse=True)
+        for i, name in enumerate(NAMES):
+            assert stored[head]["weights"][name] == pytest.approx(solved[head].weight[i], rel=1e-6)
+            assert run.coefficients[head].mean[name] == pytest.approx(solved[head].mean[i], rel=1e-6)
+        assert stored[head]["intercept"] == pytest.approx(solved[head].intercept, rel=1e-6)
+
+
+def test_the_seed_and_the_network_change_nothing_of_rates(history, quick) -> None:
+    one = fit(RATES(), history.train, seed=0, config=quick)
+    two = fit(RATES(), history.train, seed=1, config=offset(quick, embedding_size=9))
+    assert one.network.state_dict().keys() == two.network.state_dict().keys()
+    for name, tensor in one.network.state_dict().items():
+        assert torch.equal(tensor, two.network.state_dict()[name]), name
+
+
+@pytest.mark.parametrize(
+    "method",
+    [BASE(), UNBIAS(), DIVISION(), ESMM(share_embedding=False), ESMM(), CTR()],
+    ids=lambda m: m.label,
+)
+def test_before_the_first_step_every_head_equals_the_baseline(method: Method, history, quick) -> None:
+    heads, (pctr, pcvr) = start(method, history, quick), by_hand(history, history.test)
+    for head, odds in heads.items():
+        expected = logit({"ctr": pctr, "cvr": pcvr, "ctcvr": pctr * pcvr}[head])
+        np.testing.assert_allclose(odds, expected, atol=5e-6, err_msg=head)
+
+
+def start(method: Method, data: Dataset, config: Config) -> dict[str, np.ndarray]:
+    """The log odds of each head before the first step, on the test part."""
+    learner = Learner(method, data, offset(config), seed=0)
+    assert learner.network.baseline is not None
+    install(solve_baseline(data.train), learner.network.baseline)
+    with torch.inference_mode():
+        found = [learner.network(batch) for batch in fit_module.Feed.of(data).in_order(data.test.chunks(), 500)]
+    return {
+        head: np.concatenate([(getattr(p, head).log - getattr(p, head).log_not).numpy() for p in found])
+        for head in method.heads
+    }
+
+
+def test_where_samples_have_other_rates_the_intercept_starts_at_the_difference(history, quick) -> None:
+    """An OVERSAMPLING of k copies has k times the odds; AMAN has the un-clicked as negatives."""
+    base = start(BASE(), history, quick)["cvr"]
+    copies = start(OVERSAMPLING(copies=4), history, quick)["cvr"]
+    counts = history.train.counts
+    exact = 4 * (counts["conversion"] + 1 / 8) / (counts["conversion"] + 0.5)  # of smoothed rates
+    np.testing.assert_allclose(copies - base, np.log(exact), atol=1e-5)
+    assert np.log(exact) == pytest.approx(np.log(4), abs=0.01)
+    aman = start(AMAN(rate=1.0), history, quick)["cvr"]
+    rate = history.train.counts["conversion"] / len(history.train)
+    shift = logit(rate) - logit(counts["conversion"] / counts["click"])
+    np.testing.assert_allclose(aman - base, shift, atol=0.01)
+    np.testing.assert_array_equal(start(AMAN(rate=0.0), history, quick)["cvr"], base)
+
+
+def test_training_goes_on_from_the_baseline(history, quick, tmp_path) -> None:
+    run = fit(ESMM(), history.train, config=offset(quick), out=tmp_path / "run")
+    baseline, trained = fit(RATES(), history.train, config=quick), run.predict(history.test)
+    assert np.abs(trained.pcvr - baseline.predict(history.test).pcvr).max() > 1e-3
+    for head in ("ctr", "cvr"):
+        assert run.coefficients[head] == baseline.coefficients[head], "the baseline itself is not trained"
+    np.testing.assert_array_equal(Run.open(tmp_path / "run").predict(history.test).pcvr, trained.pcvr)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["config"]["network"]["offset"] == "rates"
+
+
+def test_an_interrupted_training_beside_the_baseline_ends_with_the_same_bits(history, quick, tmp_path, monkeypatch):
+    config = offset(quick)
+    whole = fit(ESMM(), history.train, config=config)
+    save = fit_module._Trainer._save
+
+    def dying(self, best: bool = False) -> None:
+        save(self, best)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fit_module._Trainer, "_save", dying)
+    for method in (ESMM(), RATES()):
+        with pytest.raises(KeyboardInterrupt):
+            fit(method, history.train, config=config, out=tmp_path / method.name)
+    monkeypatch.setattr(fit_module._Trainer, "_save", save)
+    resumed = fit(ESMM(), history.train, config=config, out=tmp_path / "ESMM")
+    for name, tensor in whole.network.state_dict().items():
+        assert torch.equal(tensor, resumed.network.state_dict()[name]), name
+    fit(RATES(), history.train, config=config, out=tmp_path / "RATES")
+    lines = (tmp_path / "RATES" / "metrics.jsonl").read_text().splitlines()
+    assert len(lines) == 1, "it was validated once"
+
+
+def test_training_from_a_run_keeps_its_baseline(history, quick, monkeypatch) -> None:
+    config = offset(quick)
+    first = fit(ESMM(), history.train, config=config)
+    monkeypatch.setattr(fit_module, "solve_baseline", lambda *_: pytest.fail("it was solved again"))
+    nearly_still = config.model_copy(update={"optimizer": config.optimizer.model_copy(update={"learning_rate": 1e-12})})
+    second = fit(ESMM(), history.train, config=nearly_still, start=first)
+    np.testing.assert_allclose(second.predict(history.test).pcvr, first.predict(history.test).pcvr, rtol=1e-5)
+    with pytest.raises(ConfigError, match="is solved exactly, from no start"):
+        fit(RATES(), history.train, config=quick, start=first)
+
+
+def test_the_baseline_is_solved_once_for_a_dataset(history, quick, monkeypatch) -> None:
+    solved: list[str] = []
+    solve = rates._solve
+
+    def counted(train: Part, head: str, *others: object):
+        solved.append(head)
+        return solve(train, head, *others)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(rates, "_solve", counted)
+    for seed in (0, 1):
+        fit(RATES(), history.train, seed=seed, config=quick)
+        fit(BASE(), history.train, seed=seed, config=offset(quick))
+    assert solved == ["ctr", "cvr"]
+    fit(RATES(c=1.0), history.train, config=quick)
+    fit(RATES(), history.train, config=some(quick, 0.5))
+    assert len(solved) == 6, "another penalty, and another share, are other solutions"
+
+
+def some(config: Config, share: float) -> Config:
+    return config.model_copy(update={"training": config.training.model_copy(update={"share": share})})
+
+
+def test_cross_validation_chooses_a_penalty(history, quick) -> None:
+    run = fit(RATES(c="cv"), history.train, config=quick)
+    assert run.method.label == "RATES(c=cv)"
+    assert solve_baseline(history.train, "cv")["cvr"].c in (0.01, 0.1, 1.0)
+    assert Run.open(run.folder).method == RATES(c="cv")
+
+
+def test_a_weight_of_impressions_counts(history, monkeypatch) -> None:
+    before, chunks = solve_baseline(history.train), Part.chunks
+
+    def weighed(part: Part, rng: np.random.Generator | None = None) -> Iterator[Rows]:
+        for rows in chunks(part, rng):
+            assert rows.labels is not None
+            weight = np.where(rows.labels.click, 2.0, 1.0).astype(np.float32)
+            yield replace(rows, labels=replace(rows.labels, weight=weight))
+
+    monkeypatch.setattr(Part, "chunks", weighed)
+    after = solve_baseline(Dataset(history.path).train)
+    assert after["ctr"].intercept - before["ctr"].intercept == pytest.approx(np.log(2), abs=0.05)
+
+
+@pytest.mark.parametrize("method", [RATES(), BASE()], ids=lambda m: m.label)
+def test_a_dataset_without_history_is_refused(method: Method, dataset, quick) -> None:
+    with pytest.raises(ConfigError, match=r"has none.*Add a table \[history\] to the schema"):
+        fit(method, dataset.train, config=offset(quick))
+
+
+def test_a_number_that_is_not_finite_is_an_error_that_names_the_rate(history, quick, monkeypatch) -> None:
+    chunks = Part.chunks
+
+    def spoiled(part: Part, rng: np.random.Generator | None = None) -> Iterator[Rows]:
+        for rows in chunks(part, rng):
+            assert rows.numbers is not None
+            rows.numbers[3, 1] = np.nan
+            yield rows
+
+    monkeypatch.setattr(Part, "chunks", spoiled)
+    with pytest.raises(DataError, match=r"those of rate\.conversion\.item are not, in the train part"):
+        fit(RATES(), Dataset(history.path).train, config=quick)
+
+
+def test_half_precision_does_not_touch_the_baseline(history, quick) -> None:
+    bf16 = offset(quick).model_copy(update={"training": quick.training.model_copy(update={"precision": "bf16"})})
+    run = fit(RATES(), history.train, config=bf16)
+    np.testing.assert_allclose(run.predict(history.test).pctr, by_hand(history, history.test)[0], rtol=1e-5)
+    assert fit(ESMM(), history.train, config=bf16).predict(history.test).pcvr.min() > 0
+
+
+def test_a_copied_run_stands_alone(history, quick, tmp_path) -> None:
+    import shutil
+
+    fit(RATES(), history.train, config=quick, out=tmp_path / "run")
+    shutil.copytree(tmp_path / "run", tmp_path / "copy")
+    assert {p.name for p in (tmp_path / "copy").iterdir()} >= {"weights.safetensors", "coefficients.json"}
+    run = Run.open(Path(tmp_path / "copy"))
+    np.testing.assert_allclose(run.predict(history.test).pctr, by_hand(history, history.test)[0], rtol=1e-5)
