@@ -205,8 +205,9 @@ class _Trainer:
         position = self._position
         self._tracker.start(self._out, self._record.plain(), position.step)
         try:
-            if self._method.baseline is not None:  # nothing is left to train
-                self._validate()
+            if self._method.baseline is not None:  # it is solved: nothing is left to train
+                if self._last is None:
+                    self._validate()
                 position.finished = True
             while not position.finished and position.epoch < settings.epochs:
                 self._epoch(check_every)
