@@ -69,7 +69,10 @@ def losses(method: Method) -> list[float]:
     return came
 
 
-@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+TRAINED = {name: method for name, method in METHODS.items() if method.baseline is None}
+
+
+@pytest.mark.parametrize("method", TRAINED.values(), ids=TRAINED)
 def test_golden_losses(method: Method) -> None:
     lines = [line.split() for line in GOLDEN.read_text().splitlines() if not line.startswith("#")]
     golden = [float(loss) for name, _, loss in lines if name == method.label]
@@ -80,6 +83,6 @@ def test_golden_losses(method: Method) -> None:
 if __name__ == "__main__":
     print("# method step loss, in nats. To write them anew:")
     print("# python tests/methods/test_golden.py > tests/methods/golden_losses.txt")
-    for one in METHODS.values():
+    for one in TRAINED.values():
         for number, value in enumerate(losses(one)):
             print(one.label, number, f"{value:.9f}")

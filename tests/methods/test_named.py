@@ -46,6 +46,7 @@ def test_labels() -> None:
         "ESMM-NS",
         "ESMM",
         "CTR",
+        "RATES",
     ]
     assert UNBIAS(floor=0.05).label == "UNBIAS(floor=0.05)"
 

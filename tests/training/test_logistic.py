@@ -8,7 +8,7 @@ from scipy.special import expit
 
 from entirespace.methods._method import Penalty
 from entirespace.training import logistic
-from entirespace.training.logistic import FOLDS, Samples, Solution
+from entirespace.training.logistic import FOLDS, NotFinite, Samples, Solution
 
 
 def made(n: int = 3000, columns: int = 5, seed: int = 0, base: float = -2.0) -> Samples:
@@ -128,9 +128,9 @@ def test_a_number_that_is_not_finite_is_an_error() -> None:
         samples = made(50)
         samples.x[7, 3] = value
         samples.weight[7] = 1
-        with pytest.raises(ValueError) as error:
+        with pytest.raises(NotFinite) as error:
             solve(samples)
-        assert error.value.args == (3,)
+        assert error.value.column == 3
 
 
 def test_cross_validation_finds_a_weak_penalty_for_much_signal_and_a_strong_one_for_none() -> None:

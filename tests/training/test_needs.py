@@ -19,7 +19,7 @@ from entirespace.dataset.dataset import Dataset
 from entirespace.errors import ConfigError, DataError, RunError
 from entirespace.methods import AMAN, BASE, CTR, DIVISION, ESMM, OVERSAMPLING, UNBIAS, Method
 from entirespace.training import Run, fit, needs, reference_ctr
-from entirespace.training.baseline import base_rate_loss, judge
+from entirespace.training.base_rates import base_rate_loss, judge
 from entirespace.training.needs import check_labels, check_memory, warnings_of
 
 HOW = {"click": "y", "conversion": "z", "order": "t", "train": 0.5, "validation": 0.4}

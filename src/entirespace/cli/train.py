@@ -68,10 +68,12 @@ def command(
     """
     from ..dataset.dataset import Dataset
     from ..methods import CTR
+    from ..reports.coefficients import coefficients_section
+    from ..reports.sections import text
     from ..runs.record import RunRecord
     from ..training import Run, fit, reference_ctr
     from ..training.folder import refuse_foreign
-    from ..training.needs import check_labels, check_memory
+    from ..training.needs import check_history, check_labels, check_memory
     from ..training.tracking import tracker
 
     loaded, table = configuration(config, settings, device=device, precision=precision)
@@ -83,6 +85,7 @@ def command(
         read = [data.path, *(path for path in (reference, start) if path is not None)]
         refuse_foreign(out, read)  # before the reference CTR network is trained, which may take hours
         check_labels(chosen, data.train)
+        check_history(chosen, data, loaded)
         check_memory(chosen, data, loaded)
         if chosen == CTR():
             ctr = None
@@ -118,8 +121,12 @@ def command(
         "parameters": sum(t.numel() for t in run.network.state_dict().values()),
         "warnings": list(RunRecord.open(run.folder).warnings),
     }
+    baseline = run.coefficients
+    if baseline:
+        about["coefficients"] = {head: one.model_dump() for head, one in baseline.items()}
     report = "\n".join(
         [
+            *([text([coefficients_section(baseline, "Logistic baseline")]), ""] if baseline else []),
             f"{run.folder}: {run.method.label}, seed {seed}, {about['parameters']:,} parameters, "
             f"{len(data.train):,} training impressions",
             f"next: {typed('entirespace', 'evaluate', run.folder, dataset)}",

@@ -17,7 +17,7 @@ from ..dataset.describe import describe, few_conversions
 from ..dataset.describe import text as description_text
 from ..errors import ConfigError, RunError
 from ..features.chosen import ChosenFields
-from ..methods import CTR, Family, Method
+from ..methods import CTR, RATES, Family, Method
 from ..metrics.evaluation import Truths
 from ..metrics.segments import Segments, by_field
 from ..places import Rule
@@ -36,7 +36,7 @@ from ..reports.comparison import (
 from ..reports.diagnosis import details
 from ..reports.page import page
 from ..reports.report import markdown
-from ..training.needs import check_labels, check_memory, memory, warnings_of
+from ..training.needs import check_history, check_labels, check_memory, memory, warnings_of
 from .diagnosis import diagnose, edges, true_histogram
 from .runs import Found, Runs, evaluate_all
 from .table2 import auc, table2
@@ -72,7 +72,8 @@ def compare(
     """Train every method from every seed and compare them on the test part.
 
     Args:
-        methods: `PAPER`, or methods and families of methods, also your own.
+        methods: `PAPER`, or methods and families of methods, also your own. If the dataset has a history, `RATES` is
+            compared too: it is the line to beat.
         seeds: how many seeds (0, 1, ...), or which ones.
         select: the part on which the best method of a family (AMAN's rates, OVERSAMPLING's copies) is chosen, by its
             mean CTCVR AUC over all seeds: "validation" is the validation part, "paper" the test part, as in the paper.
@@ -94,6 +95,8 @@ def compare(
         FOLDER.begun(Path(out), _is_marked, _is_own, [data.path])
     config = config or Config()
     families = [Family.of(method) for method in methods]
+    if data.layout.rates and not any(m.baseline is not None for family in families for m in family.candidates):
+        families.append(Family.of(RATES()))
     names = [family.name for family in families]
     if len(set(names)) < len(names):
         raise ConfigError("the methods must have different names", f"{', '.join(names)}")
@@ -132,6 +135,7 @@ def _compare(
     methods = [method for family in families for method in family.candidates]
     for method in (CTR(), *methods):
         check_labels(method, data.train)
+        check_history(method, data, config)
         check_memory(method, data, config)
     warnings = list(warnings_of(data, config))
     few = few_conversions(data.test.counts["conversion"])
@@ -151,6 +155,7 @@ def _compare(
         on_some = evaluate_all(Runs(data, some, out / "runs"), list(lines), seeds, jobs, progress, processes=processes)
         curve.append(_curve_point(share, len(data.train.sampled(share)), on_some))
     about = describe(data)
+    baselines = {m.label: runs.coefficients(m, seeds[0]) for m in lines if m.baseline is not None}
     return Comparison(
         entirespace=__version__,
         dataset=_counts(data, about),
@@ -169,6 +174,7 @@ def _compare(
         learning={method.label: {str(s): runs.learning(method, s) for s in seeds} for method in lines},
         paper={name: dict(zip(HEADLINES, values, strict=True)) for name, values in PAPER_TABLE_2.items()},
         warnings=warnings,
+        **({"coefficients": baselines} if baselines else {}),
     )
 
 

@@ -36,8 +36,10 @@ def evaluate(run: Run, part: Part, progress: Progress = SILENT, by: Sequence[str
     outputs, truths, calibration = run.scores(part, progress), Truths.of(part), run.calibration
     unclicked_weight, bid = 1 / calibration.negatives_kept, outputs.bid()
     segments = [by_pctr(bid["ctr"]), *(by_field(part, name) for name in by)]
+    baseline = {"coefficients": run.coefficients} if run.coefficients else {}
     return evaluated(outputs, truths, part.name, unclicked_weight).model_copy(
         update={
+            **baseline,
             "segments": {s.by: measure_segments(s, bid, truths, unclicked_weight) for s in segments},
             "calibration": {
                 "kind": calibration.kind,

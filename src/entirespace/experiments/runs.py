@@ -27,7 +27,8 @@ from ..progress import SILENT, Hushed, Progress
 from ..records import save_json
 from ..reports.comparison import HEADLINES, Check
 from ..reports.evaluation import Evaluation
-from ..runs.record import METRICS, RunRecord
+from ..runs.coefficients import Coefficients
+from ..runs.record import COEFFICIENTS, METRICS, RunRecord
 from ..training import Run, fit, reference_ctr
 from .pool import Pool
 from .protocol import evaluated
@@ -68,6 +69,11 @@ class Runs:
             json.loads(line) for line in (self._of(method, seed) / METRICS).read_text(encoding="utf-8").splitlines()
         ]
         return [Check.model_validate(line) for line in lines if "validation_loss" in line]
+
+    def coefficients(self, method: Method, seed: int) -> dict[str, Coefficients]:
+        """The coefficients of the logistic baseline of a finished run, by head."""
+        stored = json.loads((self._of(method, seed) / COEFFICIENTS).read_bytes())
+        return {head: Coefficients.model_validate(one) for head, one in stored.items()}
 
     def warnings(self, method: Method, seed: int) -> tuple[str, ...]:
         """The warnings of the record of a finished run."""

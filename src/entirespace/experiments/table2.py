@@ -1,4 +1,4 @@
-"""Table 2 from the evaluations of all runs: the best method of each family, and its differences to BASE and ESMM."""
+"""Table 2 from the evaluations of all runs: the best method of each family, and its differences to some others."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _over_seeds(metrics: Sequence[TaskValues] | Sequence[TruthValues]) -> dict[s
 def _against(
     lines: Mapping[Method, Line], truths: Truths, seeds: Sequence[int], scores: Scores
 ) -> dict[str, dict[str, dict[str, Against]]]:
-    """The differences to BASE and to ESMM: name of the line -> name of the other -> task.
+    """The differences to the methods in `AGAINST`: name of the line -> name of the other -> task.
 
     Holm's correction counts the tests of all lines with the same other method in the same task.
     """

@@ -1,4 +1,4 @@
-"""The methods of the paper, and RATES, one per file: which impressions are sampled, the loss, and how pCVR is predicted."""
+"""The methods of the paper, and RATES, one per file: which impressions are sampled, the loss, how pCVR is predicted."""
 
 from ..core.labels import Counts
 from ._method import Method, base_rate, once

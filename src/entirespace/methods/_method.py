@@ -99,9 +99,7 @@ class Method(ABC):
     def label(self) -> str:
         """The name with the parameters that the paper searched or that are not the default: "AMAN(rate=0.5)"."""
         shown = [
-            f"{f.name}={str(value).lower() if isinstance(value, bool) else value}"
-            for f, value in self._fields()
-            if f.name in self.searched or value != f.default
+            f"{f.name}={_shown(value)}" for f, value in self._fields() if f.name in self.searched or value != f.default
         ]
         return f"{self.name}({', '.join(shown)})" if shown else self.name
 
@@ -137,6 +135,11 @@ def base_rate(positives: float, samples: float) -> float:
     (0.5, 0.045)
     """
     return (positives + 0.5) / (samples + 1)
+
+
+def _shown(value: Any) -> str:
+    """A parameter as `typed` reads it: true, 0.5, 'cv'."""
+    return str(value).lower() if isinstance(value, bool) else repr(value) if isinstance(value, str) else str(value)
 
 
 def is_whole(value: Any) -> bool:

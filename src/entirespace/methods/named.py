@@ -1,4 +1,4 @@
-"""Methods by name: those of the paper and RATES, the families of methods in Table 2, and methods read from a run's record."""
+"""Methods by name: the paper's and RATES, the families of methods in Table 2, and methods read from a run's record."""
 
 from __future__ import annotations
 

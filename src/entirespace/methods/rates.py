@@ -24,7 +24,7 @@ class RATES(Method):
 
     Both read the log odds of all rates of the history, standardised. They are solved exactly, so the seed changes
     nothing. A conversion rate learned on S_c alone has the sample selection bias of section 2.2, as BASE.
-    Expected loss at step 0: the entropy of the CTR, plus CTR times the entropy of the CVR (0.04, 0.005: 0.168 + 0.0013).
+    Expected loss at step 0: the entropy of the CTR, plus CTR times that of the CVR (0.04, 0.005: 0.168 + 0.0013).
     Raises: ConfigError if c is neither a number above 0 nor "cv".
 
     >>> RATES().base_rates(Counts(9_999, {"click": 399, "conversion": 2}))

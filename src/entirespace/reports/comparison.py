@@ -15,6 +15,7 @@ from ..metrics.segments import SegmentLine
 from ..metrics.significance import Difference, Paired
 from ..metrics.values import Undefined, Value, Values
 from ..records import Record
+from ..runs.coefficients import Coefficients
 from .report import text
 
 HEADLINES = ("cvr", "ctcvr")
@@ -222,6 +223,8 @@ class Comparison(Record):
     diagnosis: Diagnosis
     learning: dict[str, dict[str, list[Check]]]
     """By method, then by seed."""
+    coefficients: dict[str, dict[str, Coefficients]] = Field(default_factory=dict[str, dict[str, Coefficients]])
+    """Of a method that is the logistic baseline alone: by method, then by head, "ctr" and "cvr"."""
     paper: dict[str, dict[str, str]]
     """The paper's own Table 2, by method, then by headline task."""
     warnings: list[str] = Field(default_factory=list[str])

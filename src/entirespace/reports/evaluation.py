@@ -11,8 +11,11 @@ from pydantic import Field
 from ..metrics.evaluation import TaskValues, TruthValues
 from ..metrics.segments import SegmentLine, SegmentTask
 from ..metrics.values import Undefined, Values, shown
+from ..runs.coefficients import Coefficients
 from ..tables import text_table
 from ..text import printable
+from .coefficients import coefficients_section
+from .sections import text as sections_text
 
 TASKS = {
     "ctr": "CTR on all impressions",
@@ -36,6 +39,8 @@ class Evaluation(Values):
     """The calibration of `Outputs.bid` in each segment, by the name of the field or "decile of pCTR"."""
     calibration: dict[str, Any] = Field(default_factory=dict)
     """How the probabilities were calibrated: kind, negatives_kept, and the part that it was fitted on."""
+    coefficients: dict[str, Coefficients] = Field(default_factory=dict)
+    """The logistic baseline of the run by head, "ctr" and "cvr"; empty for a run without one."""
     how: str = Field(default="", exclude=True)
     """How the probabilities were calibrated, in words."""
 
@@ -47,7 +52,10 @@ class Evaluation(Values):
         measured = (dict(m) for m in (*self.tasks.values(), *self.truth.values()))
         reasons = {str(v) for values in measured for v in values.values() if isinstance(v, Undefined)}
         paragraphs[-1] += "".join(f"\n{reason}" for reason in sorted(reasons))
-        return "\n\n".join([*paragraphs, *(segments_text(by, lines) for by, lines in self.segments.items())])
+        paragraphs += [segments_text(by, lines) for by, lines in self.segments.items()]
+        if self.coefficients:
+            paragraphs.append(sections_text([coefficients_section(self.coefficients, "Logistic baseline")]))
+        return "\n\n".join(paragraphs)
 
 
 def _ranking(evaluation: Evaluation) -> str:

@@ -1,4 +1,4 @@
-"""What a comparison found, in three plain sentences that stand at the top of its report.
+"""What a comparison found, in three or four plain sentences that stand at the top of its report.
 
 A difference counts if it is significant in both tests, over seeds and over users, each with Holm's correction for all
 methods of the table: would another training, and would other users, give it again?
@@ -18,7 +18,9 @@ from ..metrics.values import Undefined
 if TYPE_CHECKING:
     from .comparison import Against, Comparison, Line, OverSeeds, TaskSpreads
 
-AGAINST = ("BASE", "ESMM")
+RIVAL = "RATES"
+"""The line to beat, if the dataset has a history: logistic regression on its rates."""
+AGAINST = ("BASE", "ESMM", RIVAL)
 """The methods that all others are tested against. The first one in the table is the reference of the findings."""
 LEVEL = 0.95
 OFF = 0.05
@@ -30,10 +32,11 @@ Predicted over observed may have this standard deviation over seeds, at most: a 
 NAMES = {"cvr": "CVR", "ctcvr": "CTCVR"}
 
 
-def findings(comparison: Comparison) -> tuple[str, str, str]:
-    """Which methods rank better in the CVR task, in the CTCVR task, and which probabilities to bid with."""
+def findings(comparison: Comparison) -> tuple[str, ...]:
+    """Which methods rank better in the CVR task, in the CTCVR task, which probabilities to bid with; and which methods
+    are better than the line to beat, if it was compared."""
     lines = comparison.methods
-    return _ranking(lines, "cvr"), _ranking(lines, "ctcvr"), _bids(lines)
+    return _ranking(lines, "cvr"), _ranking(lines, "ctcvr"), _bids(lines), *_rival(lines)
 
 
 def enumerated(words: Sequence[str]) -> str:
@@ -185,6 +188,20 @@ def _points(tests: Sequence[_Test]) -> str:
     """The size of differences, the smallest and the largest."""
     sizes = sorted((f"{100 * abs(test.difference):.2f}" for test in tests), key=float)
     return f"{sizes[0]} AUC points" if sizes[0] == sizes[-1] else f"{sizes[0]} to {sizes[-1]} AUC points"
+
+
+def _rival(lines: Sequence[Line]) -> list[str]:
+    """The sentences on the methods that are better or worse than the line to beat; none if that is the reference."""
+    rival, reference = next((line for line in lines if line.name == RIVAL), None), _reference(lines)
+    if rival is None or rival is reference:
+        return []
+    said = [f"The line to beat is {RIVAL}, logistic regression on the rates of the history."]
+    for task, name in NAMES.items():
+        tests = _tests(lines, rival, task)
+        tested = any(test.over_seeds is not None for test in tests)
+        verdict = _verdict(tests, RIVAL) if tested else _untested(lines, rival, task)
+        said.append(f"On the {name} task, {verdict}{_by_one_test(tests)}.")
+    return [" ".join(said)]
 
 
 def _by_one_test(tests: Sequence[_Test]) -> str:

@@ -62,6 +62,8 @@ learns from clicked impressions only has never seen the un-clicked ones. If the 
 distribution is shown, too.""",
     "segments": """Groups of impressions whose predictions differ from the observed rate significantly, those with the
 largest difference first.""",
+    "coefficients": """Two logistic regressions on the rates that were counted from the history, by the size of their
+weights. A rate with a positive weight raises the probability. Rates that tell the same share their weight.""",
     "searched": """The methods whose rate or number of copies was chosen. Each value was trained; the tables show the
 one with the best AUC on the part that the title names.""",
 }

@@ -10,6 +10,7 @@ from ..metrics.significance import Difference, Paired
 from ..metrics.values import Undefined
 from . import sections as printed
 from .cautions import warnings
+from .coefficients import coefficients_section
 from .findings import AGAINST, findings, for_bids, users_holm
 from .sections import Beside, Points, Section, Table
 
@@ -101,6 +102,8 @@ def tables(comparison: Comparison) -> list[Section]:
         part = "test" if comparison.select == "paper" else "validation"
         how = f"chosen by mean CTCVR AUC on the {part} part"
         found.append(Section("searched", "Candidates", _searched(lines), how))
+    for label, coefficients in comparison.coefficients.items():
+        found.append(coefficients_section(coefficients, f"Coefficients of {label}"))
     metrics = (value for line in lines for task in line.tasks.values() for _, value in task)
     undefined = sorted({value.reason for value in metrics if isinstance(value, Undefined)})
     if undefined:

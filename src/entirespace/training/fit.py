@@ -20,8 +20,8 @@ from torch import Tensor
 from ..batches.batch import Batch
 from ..batches.feed import Feed, sampled
 from ..config import Config
-from ..dataset.dataset import Dataset, Part
-from ..errors import ConfigError, RunError
+from ..dataset.dataset import Part
+from ..errors import RunError
 from ..features.chosen import ChosenFields
 from ..features.layout import Layout, link_layout
 from ..kernels.threads import use_threads
@@ -45,16 +45,23 @@ from ..runs.record import (
     weights_sha256,
 )
 from ..runs.run import Run
-from .baseline import base_rate_loss, judge, lower
+from .base_rates import base_rate_loss, judge, lower
 from .folder import FOLDER, completed, cut_metrics, difference, is_finished, refuse_foreign
 from .learner import Learner
-from .needs import check_history, check_labels, check_memory, warnings_of
+from .needs import (
+    REFERENCE_PCTR,
+    check_history,
+    check_labels,
+    check_memory,
+    check_start,
+    given_runs,
+    warnings_of,
+)
 from .rates import FIXED, install, solve_baseline
 from .tracking import UNTRACKED, Tracker
 
-REFERENCE_PCTR = "reference_pctr"  # the name in `Method.reads` of the reference CTR network's pCTR
 LOG_SECONDS = 5.0  # between two lines of metrics
-BASELINE_BATCHES = 256  # batches whose base-rate loss is computed, at most, if there is no validation part
+BASE_RATE_BATCHES = 256  # batches whose base-rate loss is computed, at most, if there is no validation part
 
 
 def fit(
@@ -98,10 +105,8 @@ def fit(
     check_labels(method, train)
     check_history(method, train.dataset, config)
     check_memory(method, train.dataset, config)
-    if start is not None and method.baseline is not None:
-        came = f"{start.folder} as its start"
-        raise ConfigError(f"{method.label} is solved exactly, from no start", came, do="Leave out the run to start from")
-    given = _given(method, train.dataset, reference, given or {})
+    check_start(method, start)
+    given = given_runs(method, train.dataset, reference, given or {})
     reference = given.get(REFERENCE_PCTR, reference)
     keep = None
     if out is None:
@@ -110,28 +115,6 @@ def fit(
     validation = validation if validation is not None else train.dataset.validation
     trainer = _Trainer(method, train, validation, seed, config, reference, given, start, Path(out), tracker, progress)
     return replace(trainer.run(), keep=keep)
-
-
-def _given(method: Method, dataset: Dataset, reference: Run | None, given: Mapping[str, Run]) -> dict[str, Run]:
-    """The runs that the method reads, by name. Raises: ConfigError if they are not those that it reads."""
-    for name in given:
-        if name not in method.reads:
-            do = f"Leave it out: it reads {', '.join(method.reads) or 'none'}"
-            raise ConfigError(f"every run in `given` must be read by {method.label}", f"'{name}'", do=do)
-    if reference is not None and REFERENCE_PCTR in method.reads:
-        given = {REFERENCE_PCTR: reference, **given}
-    for name in method.reads:
-        if name not in given:
-            what = "the reference CTR network" if name == REFERENCE_PCTR else name
-            how = "Train one with reference_ctr(...) and give it to fit as reference="
-            do = how if name == REFERENCE_PCTR else f"Give it to fit as given={{'{name}': ...}}"
-            raise ConfigError(f"{method.label} learns from {what}", "none was given", do=do)
-    for name, run in given.items():
-        run.impressions(dataset)
-        if "pctr" not in run.method.predicts:
-            came = f"a run of {run.method.label}, which does not"
-            raise ConfigError(f"the run given as {name} must predict pCTR", came, do="Give the run of a CTR network")
-    return dict(given)
 
 
 class _Trainer:
@@ -331,7 +314,7 @@ class _Trainer:
         rng = np.random.default_rng([self._seed, 0])
         batches = self._batches(self._validation if validated else self._train, rng)
         rates = self._method.base_rates(self._train.dataset.train.counts)
-        base = base_rate_loss(self._method, rates, batches if validated else islice(batches, BASELINE_BATCHES))
+        base = base_rate_loss(self._method, rates, batches if validated else islice(batches, BASE_RATE_BATCHES))
         part, rate = "validation" if validated else "training", self._config.optimizer.learning_rate
         warning = judge(self._method.label, part, loss, base, rate, self._out)
         if warning is not None:

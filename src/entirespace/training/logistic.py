@@ -64,6 +64,14 @@ class Solution:
         return (z @ torch.from_numpy(self.weight)).numpy() + self.intercept
 
 
+class NotFinite(ValueError):
+    """A number is NaN or infinite."""
+
+    def __init__(self, column: int) -> None:
+        super().__init__(f"column {column} has a number that is not finite")
+        self.column = column
+
+
 def solve(read: Read, columns: int, c: Penalty = 0.01) -> Solution:
     """Fit the regression. Every number of the solution is finite.
 
@@ -74,7 +82,7 @@ def solve(read: Read, columns: int, c: Penalty = 0.01) -> Solution:
     A sample of weight 0 counts as if it were absent. If all samples have the same label, or there is none, no finite
     intercept is the best: then the weights are 0, and the intercept is the logit of (positives + 1/2) / (samples + 1).
 
-    Raises: ValueError if a number is not finite; its argument is the index of the column.
+    Raises: NotFinite with the index of the column.
     """
     read = _held(read)
     about = _summary(read, columns)
@@ -130,7 +138,7 @@ def _summary(read: Read, columns: int) -> _Summary:
         if not len(x):
             continue
         for column in np.flatnonzero(~np.isfinite(x).all(axis=0)):
-            raise ValueError(int(column))
+            raise NotFinite(int(column))
         mass = w.sum()
         here = w @ x / mass
         gap = here - mean

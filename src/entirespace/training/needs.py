@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from ..config import Config
 from ..dataset.dataset import Dataset, Part
@@ -11,7 +11,9 @@ from ..dataset.leaks import leaks
 from ..errors import ConfigError, DataError
 from ..features.chosen import ChosenFields
 from ..methods._method import Method
+from ..runs.run import Run
 
+REFERENCE_PCTR = "reference_pctr"  # the name in `Method.reads` of the reference CTR network's pCTR
 DO = "Check the labels of the schema and the split with `entirespace describe`, or use a longer log"
 LARGEST = 5  # fields that are named
 
@@ -58,6 +60,13 @@ def check_history(method: Method, data: Dataset, config: Config) -> None:
         )
 
 
+def check_start(method: Method, start: Run | None) -> None:
+    """Check that a method that is solved exactly gets no run to start from. Raises: ConfigError if it does."""
+    if start is not None and method.baseline is not None:
+        must = f"{method.label} must get no run to start from, because it is solved exactly"
+        raise ConfigError(must, str(start.folder), do="Leave out the run")
+
+
 def check_memory(method: Method, data: Dataset, config: Config) -> None:
     """Check that the embedding tables of a method, with Adam's two moments, fit into the memory of this machine.
 
@@ -82,6 +91,28 @@ def check_memory(method: Method, data: Dataset, config: Config) -> None:
         do="Lower hash or raise min_count of these fields in the schema, leave some out with network.exclude, or lower "
         "network.embedding_size",
     )
+
+
+def given_runs(method: Method, dataset: Dataset, reference: Run | None, given: Mapping[str, Run]) -> dict[str, Run]:
+    """The runs that the method reads, by name. Raises: ConfigError if they are not those that it reads."""
+    for name in given:
+        if name not in method.reads:
+            do = f"Leave it out: it reads {', '.join(method.reads) or 'none'}"
+            raise ConfigError(f"every run in `given` must be read by {method.label}", f"'{name}'", do=do)
+    if reference is not None and REFERENCE_PCTR in method.reads:
+        given = {REFERENCE_PCTR: reference, **given}
+    for name in method.reads:
+        if name not in given:
+            what = "the reference CTR network" if name == REFERENCE_PCTR else name
+            how = "Train one with reference_ctr(...) and give it to fit as reference="
+            do = how if name == REFERENCE_PCTR else f"Give it to fit as given={{'{name}': ...}}"
+            raise ConfigError(f"{method.label} learns from {what}", "none was given", do=do)
+    for name, run in given.items():
+        run.impressions(dataset)
+        if "pctr" not in run.method.predicts:
+            came = f"a run of {run.method.label}, which does not"
+            raise ConfigError(f"the run given as {name} must predict pCTR", came, do="Give the run of a CTR network")
+    return dict(given)
 
 
 def memory() -> int:

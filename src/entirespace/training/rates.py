@@ -15,7 +15,7 @@ from ..errors import DataError
 from ..methods._method import Penalty
 from ..network.baseline import CTR, CVR, Baseline
 from ..progress import SILENT, Progress
-from .logistic import FOLDS, Read, Samples, Solution, solve
+from .logistic import FOLDS, NotFinite, Read, Samples, Solution, solve
 
 FIXED = 0.01
 """C of the baseline below a network (`network.offset`), and the default of RATES."""
@@ -28,7 +28,8 @@ def solve_baseline(train: Part, penalty: Penalty = FIXED, progress: Progress = S
 
     Raises: DataError if a number of the history is not finite.
     """
-    known, key = _solved.setdefault(train.dataset, {}), (train.name, train.share, penalty)
+    known = _solved.setdefault(train.dataset, {})
+    key: tuple[str, float, Penalty] = train.name, train.share, penalty
     if key not in known:
         known[key] = {head: _solve(train, head, penalty, progress) for head in (CTR, CVR)}
     return known[key]
@@ -47,10 +48,10 @@ def _solve(train: Part, head: str, penalty: Penalty, progress: Progress) -> Solu
     names, start = train.dataset.layout.rates, time.monotonic()
     try:
         found = solve(samples(train.chunks, head, folds=penalty == "cv"), len(names), penalty)
-    except ValueError as error:
+    except NotFinite as error:
         raise DataError(
             "the log odds of the rates must be finite",
-            f"those of {names[error.args[0]]} are not, in the {train.name} part",
+            f"those of {names[error.column]} are not, in the {train.name} part",
             where=str(train.dataset.path),
             do="Prepare the log again",
         ) from error
