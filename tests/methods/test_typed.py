@@ -20,6 +20,7 @@ from entirespace.methods import (
     METHODS,
     OVERSAMPLING,
     PAPER,
+    RATES,
     UNBIAS,
     Family,
     Method,
@@ -36,6 +37,7 @@ ANY = {
     "DIVISION": st.just(DIVISION()),
     "ESMM": st.builds(ESMM, share_embedding=st.booleans()),
     "CTR": st.just(METHODS["CTR"]),
+    "RATES": st.builds(RATES, c=st.floats(0, 1e9, exclude_min=True) | st.just("cv")),
 }
 
 OWN = '''

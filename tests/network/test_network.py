@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -11,9 +12,11 @@ import torch
 
 from entirespace.batches.batch import Batch
 from entirespace.config import MLPTowerConfig, NetworkConfig
+from entirespace.errors import ConfigError
 from entirespace.network import Heads, Network
-from entirespace.network.fields import BatchFields, VectorFields
+from entirespace.network.fields import BatchFields, FieldShape, VectorFields
 from entirespace.network.probability import Prob
+from entirespace.network.towers import MLPTower
 
 SMALL = NetworkConfig(embedding_size=3, tower=MLPTowerConfig(hidden=(5, 4)), embedding_std=0.5)
 OFFSETS, ROWS = (0, 6, 11, 15, 22), 30  # five fields
@@ -235,3 +238,76 @@ def test_an_unknown_head_lists_the_known_ones() -> None:
     assert not hasattr(heads, "_ctr")
     assert list(heads) == ["ctr", "cvr"]
     assert list(copy.copy(heads)) == ["ctr", "cvr"]
+
+
+# The logistic baseline beside the towers
+
+NUMBERS = torch.tensor([[-9.0, 0.5], [-2.0, 3.0], [0.0, 0.0], [-4.0, 1.5]])
+
+
+def beside(*heads: str, **shifts: float) -> Network:
+    """A network whose baseline has some coefficients."""
+    rates = dict.fromkeys(heads, 0.1)
+    network = Network(
+        heads, OFFSETS, ROWS, SMALL, share_embedding=False, base_rates=rates, seed=0, rates=2, shifts=shifts
+    )
+    assert network.baseline is not None
+    for head, weight, bias in (("ctr", [0.7, -0.4], -2.0), ("cvr", [0.2, 0.9], -5.0)):
+        regression = network.baseline.regression(head)
+        regression.mean.copy_(torch.tensor([-4.0, 1.0]))
+        regression.scale.copy_(torch.tensor([3.0, 0.0 if head == "ctr" else 2.0]))  # 0: a constant column
+        regression.weight.copy_(torch.tensor(weight))
+        regression.bias.fill_(bias)
+    return network
+
+
+def test_every_head_starts_at_the_baseline(batch) -> None:
+    p = beside("ctr", "cvr", "ctcvr")(dataclasses.replace(batch, numbers=NUMBERS))
+    x = NUMBERS.double()
+    ctr = -2 + 0.7 * (x[:, 0] + 4) / 3  # the constant column has no effect
+    cvr = -5 + 0.2 * (x[:, 0] + 4) / 3 + 0.9 * (x[:, 1] - 1) / 2
+    torch.testing.assert_close(p.ctr.value.double(), ctr.sigmoid(), rtol=1e-6, atol=0)
+    torch.testing.assert_close(p.cvr.value.double(), cvr.sigmoid(), rtol=1e-6, atol=0)
+    torch.testing.assert_close(p.ctcvr.value.double(), ctr.sigmoid() * cvr.sigmoid(), rtol=2e-6, atol=0)
+
+
+def test_a_head_of_another_name_has_no_offset(batch) -> None:
+    numbers = dataclasses.replace(batch, numbers=NUMBERS)
+    with_baseline = beside("cvr", "open")
+    plain = Network(("open",), OFFSETS, ROWS, SMALL, share_embedding=False, base_rates={"open": 0.1}, seed=0)
+    torch.testing.assert_close(with_baseline(numbers).open.value, plain(batch).open.value)
+
+
+def test_an_intercept_starts_at_its_shift(batch) -> None:
+    numbers = dataclasses.replace(batch, numbers=NUMBERS)
+    odds = [p.cvr.log - p.cvr.log_not for p in (beside("cvr", cvr=1.5)(numbers), beside("cvr")(numbers))]
+    torch.testing.assert_close(odds[0] - odds[1], torch.full((4,), 1.5))
+
+
+def test_the_tower_learns_beside_the_baseline_which_stays(batch) -> None:
+    numbers, network = dataclasses.replace(batch, numbers=NUMBERS), beside("cvr")
+    (-network(numbers, support.gather(network, numbers)).cvr.log.mean()).backward()
+    last = network.towers["cvr"].logits.weight.grad
+    assert last is not None
+    assert last.abs().sum() > 0, "the layer that starts at 0 gets a gradient"
+    assert not any(name.startswith("baseline") for name, _ in network.named_parameters())
+
+
+def test_numbers_are_needed_and_a_tower_must_be_able_to_start_at_zero(batch) -> None:
+    with pytest.raises(ConfigError, match="reads the rates of the history"):
+        beside("cvr")(batch)
+
+    class Odd(MLPTower):
+        def __init__(self, *arguments) -> None:
+            super().__init__(*arguments)
+            self.logits = torch.nn.Linear(4, 2)  # pyright: ignore[reportAttributeAccessIssue]
+
+    with pytest.raises(ConfigError, match="must end with a layer of class Logits"):
+        Odd(SMALL.tower, FieldShape(("a",), 3), 0.0, torch.Generator()).start_constant()
+
+
+def test_extreme_numbers_give_finite_log_probabilities(batch) -> None:
+    p = beside("ctr", "cvr", "ctcvr")(dataclasses.replace(batch, numbers=300 * NUMBERS))
+    for head in p:
+        assert getattr(p, head).log.isfinite().all()
+        assert getattr(p, head).log_not.isfinite().all()

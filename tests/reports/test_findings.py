@@ -225,3 +225,24 @@ def test_the_truth_is_named_where_the_log_gives_it() -> None:
     assert findings(comparison(known))[2].endswith(
         "Its mean pCVR is 1.02 times the true pCVR on clicked and 1.40 times the true pCVR on un-clicked impressions."
     )
+
+
+def test_the_line_to_beat_is_said_beside_the_reference() -> None:
+    def with_both(label: str, cvr: float, ctcvr: float, rival: float, **tests):
+        found = other(label, cvr, ctcvr, **tests)
+        return found.model_copy(
+            update={"against": {**found.against, "RATES": dict.fromkeys(("cvr", "ctcvr"), against(rival, **tests))}}
+        )
+
+    base = BASE.model_copy(update={"against": {"RATES": dict.fromkeys(("cvr", "ctcvr"), against(-0.01))}})
+    rates = other("RATES", 0.01, 0.01)
+    found = findings(comparison(base, with_both("ESMM", 0.02, 0.02, 0.005), rates))
+    assert found[0] == "On the CVR task, ESMM and RATES lead BASE by 1.00 to 2.00 AUC points."
+    assert found[3] == (
+        "The line to beat is RATES, logistic regression on the rates of the history. "
+        "On the CVR task, ESMM leads RATES by 0.50 AUC points; BASE is worse by 1.00 AUC points. "
+        "On the CTCVR task, ESMM leads RATES by 0.50 AUC points; BASE is worse by 1.00 AUC points."
+    )
+    assert len(findings(comparison(BASE, other("ESMM", 0.02, 0.02)))) == 3, "without it nothing is said of it"
+    one = [line(m.label, metrics(0.7, n=1), metrics(0.7, n=1), n=1) for m in (base, rates)]
+    assert "On the CVR task, one seed was trained" in findings(comparison(*one))[3]

@@ -17,8 +17,10 @@ from entirespace.config import Config
 from entirespace.core.rows import Rows
 from entirespace.dataset.dataset import Dataset, Part
 from entirespace.errors import ConfigError, DataError
+from entirespace.experiments.compare import compare
 from entirespace.features.layout import Layout
 from entirespace.methods import AMAN, BASE, CTR, DIVISION, ESMM, OVERSAMPLING, RATES, UNBIAS, Method
+from entirespace.reports.comparison import Comparison
 from entirespace.training import Run, fit, rates, reference_ctr
 from entirespace.training.learner import Learner
 from entirespace.training.rates import install, solve_baseline
@@ -263,3 +265,46 @@ def test_a_copied_run_stands_alone(history, quick, tmp_path) -> None:
     assert {p.name for p in (tmp_path / "copy").iterdir()} >= {"weights.safetensors", "coefficients.json"}
     run = Run.open(Path(tmp_path / "copy"))
     np.testing.assert_allclose(run.predict(history.test).pctr, by_hand(history, history.test)[0], rtol=1e-5)
+
+
+# In comparisons and reports
+
+
+def test_rates_stands_in_every_comparison(history, quick, tmp_path) -> None:
+    comparison = compare([BASE(), ESMM()], history, seeds=2, config=quick, out=tmp_path, jobs=1, sampling_rates=[0.5])
+    assert [line.name for line in comparison.methods] == ["BASE", "ESMM", "RATES"], "after the methods that were named"
+    base, esmm, ours = comparison.methods
+    assert set(ours.against) == {"BASE", "ESMM"}
+    assert set(esmm.against) == {"BASE", "RATES"}
+    assert base.against["RATES"]["cvr"].seeds.difference < 0  # pyright: ignore[reportAttributeAccessIssue]
+    cvr = ours.auc["cvr"]
+    assert cvr[0] == cvr[1], "no seed changes it"
+    assert set(comparison.sampling_curve[0].auc) == {"BASE", "ESMM", "RATES"}
+    weights = comparison.coefficients["RATES"]["cvr"].weights
+    assert set(weights) == set(NAMES)
+    assert Comparison.open(tmp_path / "report.json").coefficients == comparison.coefficients
+    for told in (str(comparison), (tmp_path / "report.md").read_text(), (tmp_path / "report.html").read_text()):
+        assert "The line to beat is RATES" in told
+        assert "Coefficients of RATES" in told
+        assert f"{next(iter(weights.values())):+.4f}" in told.replace("\\", "")
+    assert (tmp_path / "report.html").read_text().count("RATES</text>") > 3, "it is in the pictures"
+
+
+def test_rates_is_not_added_twice_nor_without_history(history, dataset, quick, monkeypatch) -> None:
+    both = compare([BASE(), RATES(c=1.0)], history, seeds=1, config=quick, jobs=1)
+    assert [line.label for line in both.methods] == ["BASE", "RATES(c=1.0)"]
+    monkeypatch.undo()
+    plain = compare([BASE()], dataset, seeds=1, config=quick, jobs=1)
+    assert [line.label for line in plain.methods] == ["BASE"]
+    assert "coefficients" not in plain.as_dict()
+
+
+def test_evaluate_prints_the_coefficients(history, quick) -> None:
+    found = fit(RATES(), history.train, config=quick, reference=reference_ctr(history.train, config=quick))
+    evaluation = found.evaluate(history.test)
+    assert evaluation.as_dict()["coefficients"]["ctr"]["weights"] == found.coefficients["ctr"].weights
+    assert "pCVR, from the clicked ones" in str(evaluation)
+    assert all(name in str(evaluation) for name in NAMES)
+    plain = fit(BASE(), history.train, config=quick, reference=found.reference).evaluate(history.test)
+    assert "coefficients" not in plain.as_dict()
+    assert "Logistic baseline" not in str(plain)
