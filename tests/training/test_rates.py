@@ -177,7 +177,7 @@ def test_an_interrupted_training_beside_the_baseline_ends_with_the_same_bits(his
 def test_training_from_a_run_keeps_its_baseline(history, quick, monkeypatch) -> None:
     config = offset(quick)
     first = fit(ESMM(), history.train, config=config)
-    monkeypatch.setattr(fit_module, "solve_baseline", lambda *_: pytest.fail("it was solved again"))
+    monkeypatch.setattr(rates, "solve_baseline", lambda *_: pytest.fail("it was solved again"))
     nearly_still = config.model_copy(update={"optimizer": config.optimizer.model_copy(update={"learning_rate": 1e-12})})
     second = fit(ESMM(), history.train, config=nearly_still, start=first)
     np.testing.assert_allclose(second.predict(history.test).pcvr, first.predict(history.test).pcvr, rtol=1e-5)

@@ -73,7 +73,7 @@ def command(
     from ..runs.record import RunRecord
     from ..training import Run, fit, reference_ctr
     from ..training.folder import refuse_foreign
-    from ..training.needs import check_history, check_labels, check_memory
+    from ..training.needs import check_training
     from ..training.tracking import tracker
 
     loaded, table = configuration(config, settings, device=device, precision=precision)
@@ -84,9 +84,7 @@ def command(
     with progress_on_stderr(quiet) as progress:
         read = [data.path, *(path for path in (reference, start) if path is not None)]
         refuse_foreign(out, read)  # before the reference CTR network is trained, which may take hours
-        check_labels(chosen, data.train)
-        check_history(chosen, data, loaded)
-        check_memory(chosen, data, loaded)
+        check_training(chosen, data.train, loaded)
         if chosen == CTR():
             ctr = None
         elif reference is not None:

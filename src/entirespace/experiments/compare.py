@@ -36,7 +36,7 @@ from ..reports.comparison import (
 from ..reports.diagnosis import details
 from ..reports.page import page
 from ..reports.report import markdown
-from ..training.needs import check_history, check_labels, check_memory, memory, warnings_of
+from ..training.needs import check_training, memory, warnings_of
 from .diagnosis import diagnose, edges, true_histogram
 from .runs import Found, Runs, evaluate_all
 from .table2 import auc, table2
@@ -134,9 +134,7 @@ def _compare(
 ) -> Comparison:
     methods = [method for family in families for method in family.candidates]
     for method in (CTR(), *methods):
-        check_labels(method, data.train)
-        check_history(method, data, config)
-        check_memory(method, data, config)
+        check_training(method, data.train, config)
     warnings = list(warnings_of(data, config))
     few = few_conversions(data.test.counts["conversion"])
     for warning in (*warnings, *([few] if few else [])):  # the report makes the latter from its counts

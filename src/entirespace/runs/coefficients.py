@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from ..config import Model
 from ..network import Network
 from ..network.baseline import FITTED
+from ..records import save_json
+from .record import COEFFICIENTS
 
 
 class Coefficients(Model):
@@ -44,3 +47,9 @@ def coefficients(network: Network, rates: Sequence[str]) -> dict[str, Coefficien
             scale=scale,
         )
     return found
+
+
+def save_coefficients(folder: Path, network: Network, rates: Sequence[str]) -> None:
+    """Write coefficients.json into a run's folder, if its network has a baseline."""
+    if found := coefficients(network, rates):
+        save_json(folder / COEFFICIENTS, {head: one.model_dump() for head, one in found.items()})

@@ -28,10 +28,9 @@ from ..kernels.threads import use_threads
 from ..methods._method import Method
 from ..network.embedding import TORCH
 from ..progress import SILENT, Progress
-from ..records import save_json
 from ..runs.checkpoint import load_tensors, prefixed, save_tensors
+from ..runs.coefficients import save_coefficients
 from ..runs.record import (
-    COEFFICIENTS,
     METRICS,
     REFERENCE,
     RUN,
@@ -48,16 +47,8 @@ from ..runs.run import Run
 from .base_rates import base_rate_loss, judge, lower
 from .folder import FOLDER, completed, cut_metrics, difference, is_finished, refuse_foreign
 from .learner import Learner
-from .needs import (
-    REFERENCE_PCTR,
-    check_history,
-    check_labels,
-    check_memory,
-    check_start,
-    given_runs,
-    warnings_of,
-)
-from .rates import FIXED, install, solve_baseline
+from .needs import REFERENCE_PCTR, check_start, check_training, given_runs, warnings_of
+from .rates import solve_into
 from .tracking import UNTRACKED, Tracker
 
 LOG_SECONDS = 5.0  # between two lines of metrics
@@ -102,9 +93,7 @@ def fit(
     """
     config = config or Config()
     train = train.sampled(config.training.share)
-    check_labels(method, train)
-    check_history(method, train.dataset, config)
-    check_memory(method, train.dataset, config)
+    check_training(method, train, config)
     check_start(method, start)
     given = given_runs(method, train.dataset, reference, given or {})
     reference = given.get(REFERENCE_PCTR, reference)
@@ -179,9 +168,8 @@ class _Trainer:
         self._learner = Learner(self._method, self._train.dataset, self._config, self._seed, self._start)
         if self._last is not None:
             self._learner.load(load_tensors(self._out / self._last.file, self._last.sha256))
-        elif self._learner.network.baseline is not None and self._start is None:
-            penalty = FIXED if self._method.baseline is None else self._method.baseline
-            install(solve_baseline(self._train, penalty, self._progress), self._learner.network.baseline)
+        elif self._start is None:
+            solve_into(self._learner.network, self._method, self._train, self._progress)
         self._saved_at = time.monotonic()
         self._per_epoch = self._expected()
         check_every = max(1, math.ceil(self._batches_per_epoch() / settings.checks_per_epoch))
@@ -357,6 +345,7 @@ class _Trainer:
         weights = load_tensors(self._out / self._best.file, self._best.sha256, "network.")
         digest = save_tensors(self._out / WEIGHTS, prefixed("network.", weights))
         self._position.finished = True
+        save_coefficients(self._out, self._learner.network, self._train.dataset.layout.rates)
         self._write_record(status="finished", weights=TensorFile(file=WEIGHTS, sha256=digest), warnings=warnings)
         for warning in warnings:
             self._progress.warn(warning)
@@ -365,10 +354,7 @@ class _Trainer:
         network.load_state_dict(weights)
         network.lookups = TORCH  # as in a run that is opened from its folder
         layout = Layout.open(self._out)
-        run = Run(self._out, self._method, self._seed, self._config, layout, network, self._reference).ready()
-        if network.baseline is not None:
-            save_json(self._out / COEFFICIENTS, {head: c.model_dump() for head, c in run.coefficients.items()})
-        return run
+        return Run(self._out, self._method, self._seed, self._config, layout, network, self._reference).ready()
 
     def _prepare_folder(self) -> bool:
         """Set up a new folder, or read the position of the run in it. Returns False if that run is finished.

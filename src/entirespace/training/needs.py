@@ -18,6 +18,13 @@ DO = "Check the labels of the schema and the split with `entirespace describe`, 
 LARGEST = 5  # fields that are named
 
 
+def check_training(method: Method, train: Part, config: Config) -> None:
+    """All checks of a method on a training part. Raises: as `check_labels`, `check_history` and `check_memory`."""
+    check_labels(method, train)
+    check_history(method, train.dataset, config)
+    check_memory(method, train.dataset, config)
+
+
 def check_labels(method: Method, train: Part) -> None:
     """Check that the training part has both outcomes of everything that the method predicts.
 

@@ -12,7 +12,8 @@ import torch
 from ..core.rows import Rows
 from ..dataset.dataset import Dataset, Part
 from ..errors import DataError
-from ..methods._method import Penalty
+from ..methods._method import Method, Penalty
+from ..network import Network
 from ..network.baseline import CTR, CVR, Baseline
 from ..progress import SILENT, Progress
 from .logistic import FOLDS, NotFinite, Read, Samples, Solution, solve
@@ -33,6 +34,13 @@ def solve_baseline(train: Part, penalty: Penalty = FIXED, progress: Progress = S
     if key not in known:
         known[key] = {head: _solve(train, head, penalty, progress) for head in (CTR, CVR)}
     return known[key]
+
+
+def solve_into(network: Network, method: Method, train: Part, progress: Progress = SILENT) -> None:
+    """Solve the baseline of a network, if it has one. Raises: DataError as `solve_baseline`."""
+    if network.baseline is not None:
+        penalty = FIXED if method.baseline is None else method.baseline
+        install(solve_baseline(train, penalty, progress), network.baseline)
 
 
 def install(solved: Mapping[str, Solution], baseline: Baseline) -> None:
