@@ -127,10 +127,14 @@ class Run:
 
     @cached_property
     def read(self) -> frozenset[str]:
-        """The fields that `predict` reads: its network's, and the reference CTR network's if that gives the pCTR."""
+        """The fields that `predict` reads: its network's, with the rates that a logistic baseline reads; and the
+        reference CTR network's if that gives the pCTR."""
+        own = frozenset(self.chosen.names)
+        if self.network.baseline is not None:
+            own |= frozenset(self.layout.rates)
         if self.reference is None or "pctr" in self.method.predicts:
-            return frozenset(self.chosen.names)
-        return frozenset(self.chosen.names) | self.reference.read
+            return own
+        return own | self.reference.read
 
     def encoder(self, tables: Mapping[str, Any] | None = None) -> FrameEncoder:
         """The encoder of data frames of raw rows. A frame needs no columns of fields that `predict` does not read.
