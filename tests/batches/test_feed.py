@@ -263,7 +263,7 @@ def test_a_shuffle_of_all_rows_is_uniform(star, plain, monkeypatch):
     feed, rng = Feed.of(star), np.random.default_rng(3)
     places = np.zeros((100, len(expected)))
     chunks = list(star.train.chunks())
-    monkeypatch.setattr(star.train, "chunks", lambda g, rates: iter([chunks[i] for i in g.permutation(len(chunks))]))
+    monkeypatch.setattr(star.train, "chunks", lambda g, read: iter([chunks[i] for i in g.permutation(len(chunks))]))
     for e in range(100):
         order = [
             i

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..config import NetworkConfig
 from ..core.labels import Labels, Samples
-from ..core.rows import IMPRESSIONS, RATE, PlacedField, Ragged, Rows
+from ..core.rows import IMPRESSIONS, PlacedField, Ragged, Rows
 from ..dataset.dataset import Dataset, Part
 from ..features.chosen import ChosenFields
 from ..features.encoders import buckets_of, pairs_of
@@ -37,12 +37,12 @@ class Feed:
         chosen: the fields that the network reads.
 
     Attributes:
-        rates: whether batches need the rates of the history.
+        read: the names of the fields and rates that batches are made of.
     """
 
     def __init__(self, source: Source, chosen: ChosenFields) -> None:
         fields, interpolate = chosen.placed(source.fields), chosen.numbers == "interpolate"
-        self.rates = any(f.kind == RATE for f in fields)
+        self.read, self._with_numbers = chosen.read, bool(chosen.rates)
         self._tables = {
             table: _TableFields(fields, table, content, interpolate)
             for table, content in ((IMPRESSIONS, None), *source.tables.items())
@@ -77,13 +77,15 @@ class Feed:
                 used, inverse = self._used[name](rows.links[name])
                 content, expand, size = table.content, torch.from_numpy(inverse), len(used)
             found += [(ids, expand, size, name) for ids in table.ids(content, used, size)]
-        distinct, position = self._compactor(np.concatenate([ids.rows for ids, *_ in found]))
+        distinct, position = self._compactor(np.concatenate([_NONE, *(ids.rows for ids, *_ in found)]))
         positions = torch.from_numpy(position).split([len(ids.rows) for ids, *_ in found])
         groups = tuple(
             ids.group(part, expand, size, name)
             for part, (ids, expand, size, name) in zip(positions, found, strict=True)
         )
-        numbers = None if rows.numbers is None else torch.from_numpy(rows.numbers)
+        numbers = None
+        if self._with_numbers and rows.numbers is not None:
+            numbers = torch.from_numpy(rows.numbers)
         made, labels = Batch(len(rows), torch.from_numpy(distinct), groups, numbers=numbers), rows.labels
         if labels is None:
             return made
@@ -110,6 +112,7 @@ class Feed:
         shuffle_rows: int,
         block: int = 1,
         rng: np.random.Generator,
+        also: Collection[str] = (),
     ) -> Iterator[Rows]:
         """The impressions of each batch of one epoch: each as often as `samples` says, in random order.
 
@@ -123,9 +126,10 @@ class Feed:
             block: keep up to this many impressions that share a row of the widest side table next to each other, so
                 that a batch reads the row once for all of them. 1: fully random order.
             rng: the source of the sampling and the order.
+            also: fields to read beside those of this feed.
         """
         held: list[Rows] = []
-        chunks, more = part.chunks(rng, rates=self.rates), True
+        chunks, more = part.chunks(rng, read=self.read.union(also)), True
         while more:
             more = False
             for chunk in chunks:
@@ -146,6 +150,7 @@ class Feed:
             held = [mixed.take(order[stop:])]
 
 
+_NONE = np.zeros(0, np.int64)  # the rows of a network that reads no field
 _feeds: WeakKeyDictionary[Source, dict[ChosenFields, Feed]] = WeakKeyDictionary()
 
 

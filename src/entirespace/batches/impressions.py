@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -26,7 +26,7 @@ class Impressions:
         where: the dataset's folder, or "a data frame", for errors.
         size: N.
         source: the dataset or the encoder, which makes batches of them.
-        chunks: reads them from the start, in order, with or without the rates of the history.
+        chunks: reads them from the start, in order, with the named fields.
         unseen: field -> how many ids it has, and how many of them the layout does not know.
     """
 
@@ -35,7 +35,7 @@ class Impressions:
     where: str
     size: int
     source: Source
-    chunks: Callable[[bool], Iterable[Rows]]
+    chunks: Callable[[Collection[str]], Iterable[Rows]]
     unseen: Mapping[str, Unseen]
 
     def __len__(self) -> int:
@@ -47,7 +47,7 @@ class Impressions:
         Raises: DataError if the impressions lack one of these fields.
         """
         feed = Feed.of(self.source, chosen)
-        return feed.in_order(self.chunks(feed.rates), batch_size)
+        return feed.in_order(self.chunks(feed.read), batch_size)
 
     @staticmethod
     def of(data: Impressions | Part | Dataset | Any, encoder: Callable[[], FrameEncoder]) -> Impressions:
@@ -68,9 +68,9 @@ class Impressions:
         else:
             return Impressions.of_frame(encoder(), data)
 
-        def chunks(rates: bool) -> Iterator[Rows]:
+        def chunks(read: Collection[str]) -> Iterator[Rows]:
             for part in parts:
-                yield from part.chunks(rates=rates)
+                yield from part.chunks(read=read)
 
         return Impressions(
             name,

@@ -11,7 +11,7 @@ column of a number holds its position among the quantile knots.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -101,14 +101,15 @@ class Part:
         for batch in self.batches(self._label_columns()):
             yield self._labels(batch)
 
-    def chunks(self, rng: np.random.Generator | None = None, *, rates: bool = True) -> Iterator[Rows]:
+    def chunks(self, rng: np.random.Generator | None = None, *, read: Collection[str] | None = None) -> Iterator[Rows]:
         """The impressions, one chunk per row group; with `rng`, chunks in random order.
 
         Args:
-            rates: make the rates of the history, if the dataset has one.
+            read: the fields to read. The rates of the history are made if it has one of them. Absent: all.
         """
-        fields = [f for f in self.dataset.fields if f.table == IMPRESSIONS and f.kind != RATE]
-        history = self.dataset.history if rates else None
+        wanted = [f for f in self.dataset.fields if f.table == IMPRESSIONS and (read is None or f.name in read)]
+        fields = [f for f in wanted if f.kind != RATE]
+        history = self.dataset.history if len(fields) < len(wanted) else None
         columns = [*self._label_columns(), *(LINK + table for table in self.dataset.side_tables)]
         for f in fields:
             columns += [f.name, f.name + WEIGHTS] if f.weighted else [f.name]

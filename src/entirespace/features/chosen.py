@@ -1,4 +1,4 @@
-"""The fields of a layout that a network reads, and how it reads numbers: network.exclude, .history and .numbers.
+"""The fields of a layout that a network reads: network.exclude, .history, .numbers and .offset.
 
 The embedding of a network has rows for its own fields only. So what a network and the batches that it reads must agree
 on (names, first rows, number of rows) is decided here, and nowhere else.
@@ -38,19 +38,26 @@ class ChosenFields:
     names: tuple[str, ...]  # F
     sizes: tuple[int, ...]  # F: the embedding rows of each, row 0 ("unseen") included
     numbers: Literal["bucket", "interpolate"]  # how the position of a number is read; see `Group`
+    rates: tuple[str, ...] = ()  # R: the rates whose log odds the logistic baseline reads; (): there is no baseline
 
     @staticmethod
-    def of(fields: Iterable[_Sized], config: NetworkConfig, where: str | None = None) -> ChosenFields:
+    def of(
+        fields: Iterable[_Sized], config: NetworkConfig, where: str | None = None, *, alone: bool = False
+    ) -> ChosenFields:
         """The fields that a network with this configuration reads.
 
         Args:
             fields: all fields of the layout.
             where: the dataset or the run that errors name.
+            alone: the method has nothing but the logistic baseline, which reads no field but the rates.
 
         Raises: ConfigError if network.exclude names no field of the layout, or if no field remains.
         """
         fields = list(fields)
         names = [f.name for f in fields]
+        rates = tuple(f.name for f in fields if f.kind == RATE) if alone or config.offset == "rates" else ()
+        if alone:
+            return ChosenFields((), (), config.numbers, rates)
         for name in config.exclude:
             if name not in names:
                 must = "network.exclude must name fields of the dataset"
@@ -60,7 +67,7 @@ class ChosenFields:
             came = f"none of {len(names)} remain" if config.history else "none remain without the history"
             do = f"Leave some of these out of network.exclude: {', '.join(names)}"
             raise ConfigError("a network must read at least one field", came, where=where, do=do)
-        return ChosenFields(tuple(f.name for f in chosen), tuple(f.size for f in chosen), config.numbers)
+        return ChosenFields(tuple(f.name for f in chosen), tuple(f.size for f in chosen), config.numbers, rates)
 
     @cached_property
     def offsets(self) -> tuple[int, ...]:
@@ -71,6 +78,11 @@ class ChosenFields:
     def rows(self) -> int:
         """The number of rows of the embedding table."""
         return sum(self.sizes)
+
+    @cached_property
+    def read(self) -> frozenset[str]:
+        """The names of the fields and rates that impressions must have."""
+        return frozenset((*self.names, *self.rates))
 
     def placed(self, fields: Iterable[PlacedField]) -> tuple[PlacedField, ...]:
         """The chosen ones of these fields, in order, with their first rows in the network's embedding table.

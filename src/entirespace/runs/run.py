@@ -123,18 +123,14 @@ class Run:
     @cached_property
     def chosen(self) -> ChosenFields:
         """The fields that the run's own network reads."""
-        return ChosenFields.of(self.layout.fields, self.config.network, str(self.folder))
+        return fields_of(self.method, self.layout, self.config, str(self.folder))
 
     @cached_property
     def read(self) -> frozenset[str]:
-        """The fields that `predict` reads: its network's, with the rates that a logistic baseline reads; and the
-        reference CTR network's if that gives the pCTR."""
-        own = frozenset(self.chosen.names)
-        if self.network.baseline is not None:
-            own |= frozenset(self.layout.rates)
+        """The fields that `predict` reads: its network's, and the reference CTR network's if that gives the pCTR."""
         if self.reference is None or "pctr" in self.method.predicts:
-            return own
-        return own | self.reference.read
+            return self.chosen.read
+        return self.chosen.read | self.reference.read
 
     def encoder(self, tables: Mapping[str, Any] | None = None) -> FrameEncoder:
         """The encoder of data frames of raw rows. A frame needs no columns of fields that `predict` does not read.
@@ -319,6 +315,11 @@ def weights_of(run: Run) -> list[str]:
     return [weights_sha256(r.folder) for r in (run, run.reference) if r is not None]
 
 
+def fields_of(method: Method, layout: Layout, config: Config, where: str | None = None) -> ChosenFields:
+    """The fields that the network of a method reads. Raises: ConfigError as `ChosenFields.of`."""
+    return ChosenFields.of(layout.fields, config.network, where, alone=method.baseline is not None)
+
+
 def build_network(method: Method, layout: Layout, counts: Counts, config: Config, seed: int) -> Network:
     """The untrained network of a method. Its intercepts start at the base rates of `counts`, the training part's.
 
@@ -328,8 +329,7 @@ def build_network(method: Method, layout: Layout, counts: Counts, config: Config
 
     Raises: ConfigError as `ChosenFields.of`.
     """
-    chosen = ChosenFields.of(layout.fields, config.network)
-    with_baseline = method.baseline is not None or config.network.offset == "rates"
+    chosen = fields_of(method, layout, config)
     base_rates = method.base_rates(counts)
     return Network(
         method.heads,
@@ -340,7 +340,7 @@ def build_network(method: Method, layout: Layout, counts: Counts, config: Config
         base_rates=base_rates,
         seed=seed,
         names=chosen.names,
-        rates=len(layout.rates) if with_baseline else None,
+        rates=len(chosen.rates) if chosen.rates else None,
         shifts=_shifts(base_rates, counts),
         towers=method.baseline is None,
     )

@@ -22,7 +22,6 @@ from ..batches.feed import Feed, sampled
 from ..config import Config
 from ..dataset.dataset import Part
 from ..errors import RunError
-from ..features.chosen import ChosenFields
 from ..features.layout import Layout, link_layout
 from ..kernels.threads import use_threads
 from ..methods._method import Method
@@ -43,7 +42,7 @@ from ..runs.record import (
     link_run,
     weights_sha256,
 )
-from ..runs.run import Run
+from ..runs.run import Run, fields_of
 from .base_rates import base_rate_loss, judge, lower
 from .folder import FOLDER, completed, cut_metrics, difference, is_finished, refuse_foreign
 from .learner import Learner
@@ -163,7 +162,7 @@ class _Trainer:
             use_threads(settings.threads)
         self._warnings = list(warnings_of(self._train.dataset, self._config))
         data = self._train.dataset
-        self._feed = Feed.of(data, ChosenFields.of(data.layout.fields, self._config.network))
+        self._feed = Feed.of(data, fields_of(self._method, data.layout, self._config))
         self._feeds_of_given = {name: Feed.of(data, run.chosen) for name, run in self._given.items()}
         self._learner = Learner(self._method, self._train.dataset, self._config, self._seed, self._start)
         if self._last is not None:
@@ -176,9 +175,9 @@ class _Trainer:
         position = self._position
         self._tracker.start(self._out, self._record.plain(), position.step)
         try:
+            if self._last is None and self._learner.network.baseline is not None:
+                self._validate()  # the baseline is kept if training does not lower the loss
             if self._method.baseline is not None:  # it is solved: nothing is left to train
-                if self._last is None:
-                    self._validate()
                 position.finished = True
             while not position.finished and position.epoch < settings.epochs:
                 self._epoch(check_every)
@@ -245,6 +244,7 @@ class _Trainer:
             shuffle_rows=settings.shuffle_rows,
             block=settings.block,
             rng=rng,
+            also={name for run in self._given.values() for name in run.chosen.read},
         ):
             batch = self._feed.batch(rows).to(settings.device)
             given: dict[str, Tensor] = {}

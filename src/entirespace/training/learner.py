@@ -11,11 +11,10 @@ from ..batches.batch import Batch
 from ..config import Config
 from ..dataset.dataset import Dataset
 from ..errors import ConfigError
-from ..features.chosen import ChosenFields
 from ..methods._method import Method
 from ..network import Heads
 from ..runs.checkpoint import prefixed, unprefixed
-from ..runs.run import Run, build_network
+from ..runs.run import Run, build_network, fields_of
 from .embedding_kernels import KernelLookups
 from .optimizer.dense_adam import DenseAdam
 from .optimizer.row_adam import RowAdam
@@ -45,8 +44,7 @@ class Learner:
             )
         network = build_network(method, dataset.layout, dataset.train.counts, config, seed)
         if start is not None:
-            chosen = ChosenFields.of(dataset.layout.fields, config.network)
-            start_from(network, chosen, dataset, start)
+            start_from(network, fields_of(method, dataset.layout, config), dataset, start)
         self.network = network.to(self.device)
         if self.device == "cpu":
             self.network.lookups = KernelLookups()

@@ -11,7 +11,7 @@ from ..dataset.leaks import leaks
 from ..errors import ConfigError, DataError
 from ..features.chosen import ChosenFields
 from ..methods._method import Method
-from ..runs.run import Run
+from ..runs.run import Run, fields_of
 
 REFERENCE_PCTR = "reference_pctr"  # the name in `Method.reads` of the reference CTR network's pCTR
 DO = "Check the labels of the schema and the split with `entirespace describe`, or use a longer log"
@@ -79,9 +79,7 @@ def check_memory(method: Method, data: Dataset, config: Config) -> None:
 
     Raises: ConfigError with the rows of the largest fields. ConfigError as `ChosenFields.of`.
     """
-    if method.baseline is not None:  # it has no embedding
-        return
-    chosen = ChosenFields.of(data.layout.fields, config.network, str(data.path))
+    chosen = fields_of(method, data.layout, config, str(data.path))
     size, tables = config.network.embedding_size, 1 if method.share_embedding else len(method.heads)
     needed, there = 3 * 4 * size * tables * chosen.rows, memory()
     if needed <= there:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -56,7 +57,7 @@ def install(solved: Mapping[str, Solution], baseline: Baseline) -> None:
 def _solve(train: Part, head: str, penalty: Penalty, progress: Progress) -> Solution:
     names, start = train.dataset.layout.rates, time.monotonic()
     try:
-        found = solve(samples(train.chunks, head, folds=penalty == "cv"), len(names), penalty)
+        found = solve(samples(partial(train.chunks, read=names), head, folds=penalty == "cv"), len(names), penalty)
     except NotFinite as error:
         raise DataError(
             "the log odds of the rates must be finite",
