@@ -53,6 +53,7 @@ def from_frame(
     item: str | None = None,
     unique: Sequence[str] = (),
     weight: str | None = None,
+    history: Mapping[str, Any] | None = None,
     train: float = 0.5,
     validation: float = 0.1,
     part: PartName | None = None,
@@ -75,6 +76,7 @@ def from_frame(
         user, item: the fields that identify a user and an item.
         unique: columns that together identify an impression. Of rows equal in all of them only the first is kept.
         weight: the column of each impression's weight in every loss.
+        history: the settings of [history] in a schema file, such as {"keys": "all"}. Default: no history.
         train: the share of impressions for training, the earliest in time.
         validation: the share of the training part, the latest in time, for validation.
         part: put all impressions into this part instead of splitting them.
@@ -107,6 +109,7 @@ def from_frame(
             }
             for name, side in sides.items()
         },
+        "history": history,
         "roles": {"user": user, "item": item},
         "split": {"train": train, "validation": validation},
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from ..config import nearest
 from ..core.rows import IMPRESSIONS
 from ..errors import ConfigError
+from ..features.history.keys import PAIR
 from ..progress import Progress
 from .audit import Audit, Quarantine
 from .csvform import CsvForm
@@ -19,6 +22,9 @@ from .files import File, Frame, columns_of, frames, must_be_different
 from .find import find
 from .hints import no_hint
 from .schema import FilesSchema
+
+KEY = "roles.history."
+"""How the purposes begin of columns that are keys of the history, of those that `LogSource` reads beside fields."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,7 @@ class TableReader:
         wanted: Mapping[str, str],
         *,
         lists: Collection[str] = (),
+        fields: Sequence[str] = (),
     ) -> Iterator[Frame]:
         """All rows of a table, counted in the audit.
 
@@ -66,6 +73,7 @@ class TableReader:
             table: its files.
             wanted: purpose -> column. Every file must have every column.
             lists: the purposes whose columns may hold lists.
+            fields: the names of all fields, which a key of the history could mean instead of a column.
         """
         files = self.find(table.files)
         total, done = sum(f.size for f in files) or 1, 0.0
@@ -73,7 +81,7 @@ class TableReader:
         form = table.csv()
         for file in files:
             self._audit.begin(file.name, file.unit)
-            self._check_columns(name, file, form, wanted)
+            self._check_columns(name, file, form, wanted, fields)
             for frame in frames(
                 file,
                 list(dict.fromkeys(wanted.values())),
@@ -92,12 +100,22 @@ class TableReader:
         self._audit.check(name)
         self._progress.done(f"{self._audit.rows_read(name):,} rows")
 
-    def _check_columns(self, name: str, file: File, form: CsvForm, wanted: Mapping[str, str]) -> None:
+    def _check_columns(
+        self, name: str, file: File, form: CsvForm, wanted: Mapping[str, str], fields: Sequence[str]
+    ) -> None:
         there = columns_of(file, form)
         used = set(wanted.values())
         must_be_different(there, used, file)
         known = set(there)
         for purpose, column in wanted.items():
+            if column not in known and purpose.startswith(KEY):
+                must = (
+                    "a key or a parent in [history] must be a field, a column of the impressions or a pair among keys"
+                )
+                pair = column.split(PAIR)
+                do = f"A pair is a list of two columns: {json.dumps(pair)}" if len(pair) == 2 else ""
+                do = do or nearest(column, list(dict.fromkeys([*fields, *there])))
+                raise ConfigError(must, f"'{column}' is none of these", where=file.name, do=do)
             if column not in known:
                 place = name if name in (IMPRESSIONS, "conversions") else f"tables.{name}"
                 raise ConfigError(
@@ -163,7 +181,7 @@ def _check_types(frame: Frame, wanted: Mapping[str, str], lists: Collection[str]
         is_list = isinstance(kind, pl.List | pl.Array) and not kind.inner.is_nested()
         if kind.is_nested() and not (is_list and purpose in lists):
             raise ConfigError(
-                f"the column for {purpose} must hold one value per row",
+                f"the column for {'[history]' if purpose.startswith(KEY) else purpose} must hold one value per row",
                 f"column '{column}' holds {kind}",
                 where=frame.file,
                 do='kind = "ids" reads lists of ids',

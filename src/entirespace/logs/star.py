@@ -25,7 +25,7 @@ from .coding import Coding, columns_of_fields
 from .conversions import Conversions, Late
 from .files import Frame
 from .hints import of_time
-from .keys import Keys
+from .keys import keys_of
 from .outcomes import Outcomes, read_outcomes
 from .parts import part_of_rows
 from .reading import Check, TableReader, among
@@ -77,7 +77,7 @@ class LogSource(Source):
         self._reader = TableReader(raw, audit, quarantine, progress, allow_outside)
         self._split = split or schema.split
         self.fields = schema.fields() if encoders is None else encoders.adopted(schema.fields(), "the schema")
-        for change in () if encoders is None else format_changes(encoders.fields, self.fields):
+        for change in () if encoders is None else format_changes(encoders.read_fields, self.fields):
             audit.note(change)
         self.keys, self.stages = schema.keys(), STAGES
         self.on_repeat = schema.impressions.on_repeat or "first"
@@ -87,9 +87,9 @@ class LogSource(Source):
         self._role_columns = {role: name for role, name in roles.items() if name is not None and name not in named}
         self.segments = tuple(name for name in schema.roles.segments if name not in named)
         self._role_columns |= {f"segment.{name}": name for name in self.segments}
-        self._history = None if schema.history is None else Keys(schema, self.fields)
-        if self._history is not None:
-            self._role_columns |= {f"history.{name}": name for name in self._history.columns}
+        self._history = keys_of(schema, self.fields, encoders, audit.note)
+        counted = () if self._history is None else self._history.fields
+        self._role_columns |= {f"history.{f.name}": f.name for f in counted if f.name not in named}
         self._role_codes = {role: Codes() for role in self._role_columns}
         self._form = value_format(schema.impressions)
         self._clock = Clock(self._form)
@@ -137,7 +137,8 @@ class LogSource(Source):
         latest, staged = np.iinfo(np.int64).min, 0
         if self._schema.conversions is not None and self._labelled:
             self._conversions = Conversions(self._schema.conversions, self._reader, self._form, self._clock)
-        for frame in self._reader.frames(IMPRESSIONS, schema, wanted, lists=lists):
+        named = [f.name for f in self.fields]
+        for frame in self._reader.frames(IMPRESSIONS, schema, wanted, lists=lists, fields=named):
             times = {column: self._clock.read(frame, column) for column in time_columns}
             outcomes, checks = self._outcomes(frame, times)
             order = None

@@ -14,6 +14,8 @@ UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 def _usable(duration: int | str) -> int | str:
     if isinstance(duration, str) and not re.fullmatch(r"\d+ ?[smhd]", duration):
         raise ValueError(f"a duration must be a number with a unit, such as 7d, 12h, 30m or 90s, not '{duration}'")
+    if isinstance(duration, int) and duration < 0:
+        raise ValueError("a duration cannot be negative")
     return duration
 
 
