@@ -14,7 +14,8 @@ def command(
     verify: Annotated[bool, typer.Option("--verify", help="Read every file and check its SHA-256 first.")] = False,
     as_json: Json = False,
 ) -> None:
-    """The paper's Table 1 for your data, the fields with their vocabularies, and the audit of the raw log."""
+    """The paper's Table 1 for your data, the fields with their vocabularies, the rates of the history, and the
+    audit of the raw log."""
     from ..dataset.dataset import Dataset
     from ..dataset.describe import describe, text
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import reduce
 from operator import add
 from typing import Any
 
 from ..core.labels import Counts
+from ..core.rows import PARTS, RATE
 from ..logs.audit import report
 from ..tables import text_table
 from .dataset import Dataset
+from .rates_alone import rates_alone
 
 FEW = 100  # conversions of the test part
 
@@ -31,12 +34,14 @@ def few_conversions(conversions: int) -> str | None:
 
 
 def describe(dataset: Dataset) -> dict[str, Any]:
-    """Counts, rates, fields and the audit of a dataset, as plain values.
+    """Counts, rates, fields, history and the audit of a dataset, as plain values.
 
     `table1` has users, items, impressions, clicks and conversions of all parts together, as Table 1 of the paper.
+    `fields` are those that are read from the log; the rates of the history are in `history`, key by key.
     """
     manifest, roles = dataset.manifest, dataset.manifest.roles
     everything = reduce(add, (part.counts for part in dataset.parts))
+    history = rates_alone(dataset)
     first = next((name for name, part in manifest.parts.items() if part.impressions), "train")  # train, if it has any
     return {
         "path": str(dataset.path),
@@ -68,7 +73,9 @@ def describe(dataset: Dataset) -> dict[str, Any]:
                 "unseen_in_test": f.unseen["test"] / f.ids["test"] if f.ids["test"] else 0.0,
             }
             for f in manifest.fields
+            if f.kind != RATE
         ],
+        "history": None if history is None else asdict(history),
         "labelled": manifest.labelled,
         "truth": manifest.truth,
         "audit": manifest.audit,
@@ -121,6 +128,7 @@ def text(about: dict[str, Any]) -> str:
         left=3,
     )
     rows = sum(f["rows"] for f in about["fields"])
+    history = [] if about["history"] is None else [_history_text(about["history"])]
     return "\n\n".join(
         [
             f"{about['path']} (digest {about['digest'][:12]})"
@@ -129,9 +137,41 @@ def text(about: dict[str, Any]) -> str:
             table1,
             f"{len(about['fields'])} fields, {rows:,} rows of the embedding (one per field is for unseen ids)\n"
             + fields,
+            *history,
             "Audit of the raw log\n" + report(about["audit"]),
         ]
     )
+
+
+def _history_text(history: dict[str, Any]) -> str:
+    """The rates of the history, one row per key."""
+    keys = history["keys"]
+    rates = list(keys[0]["auc"])
+    table = text_table(
+        ["key", "parents", "ids", *(f"none in {part} %" for part in PARTS), *(f"{rate} AUC %" for rate in rates)],
+        [
+            [
+                k["key"],
+                ", ".join(k["parents"]) or "-",
+                f"{k['ids']:,}",
+                *(_share(k["without_history"][part], 2) for part in PARTS),
+                *(_share(k["auc"][rate], 1) for rate in rates),
+            ]
+            for k in keys
+        ],
+        left=2,
+    )
+    on = f"{history['impressions']:,} impressions of the {history['part']} part"
+    return (
+        f"History: {history['rates']:,} rates by {len(keys):,} keys, {history['rows']:,} rows of the embedding\n"
+        "none: share of impressions of whose ids nothing is counted; AUC: of each rate alone, "
+        + (f"on {on}\n" if history["impressions"] else "not known, because outcomes are not known\n")
+        + table
+    )
+
+
+def _share(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{100 * value:.{digits}f}"
 
 
 def _count(value: int | None) -> str:
