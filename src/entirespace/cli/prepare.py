@@ -68,6 +68,14 @@ def command(
             max=0.9,
         ),
     ] = None,
+    history: Annotated[
+        str,
+        typer.Option(
+            help="aliccp: fields by whose ids clicks and conversions are counted, such as 101,205,207; or all. Their "
+            "rates are fields, too.",
+            metavar="FIELD,...",
+        ),
+    ] = "",
     allow_outside: Annotated[
         bool, typer.Option("--allow-outside", help="The schema may name files of this machine that are not in RAW.")
     ] = False,
@@ -89,8 +97,9 @@ def command(
     from ..dataset.prepare import ALICCP, prepare, schema_file
 
     if schema != ALICCP:
-        if not (min_count is None and validation is None):
-            raise typer.BadParameter("--min-count and --validation are for aliccp: a schema file has its own values")
+        if not (min_count is None and validation is None and not history):
+            must = "--min-count, --validation and --history are for aliccp: a schema file has its own values"
+            raise typer.BadParameter(must)
         with command_line():
             schema_file(schema)
     if grow and encoders is None:
@@ -108,6 +117,7 @@ def command(
             max_bad=max_bad,
             min_count=min_count,
             validation=validation,
+            history=[name.strip() for name in history.split(",") if name.strip()],
             allow_outside=allow_outside,
             force=force,
             progress=progress,

@@ -58,6 +58,7 @@ def prepare(
     max_bad: float = 0.001,
     min_count: int | None = None,
     validation: float | None = None,
+    history: Sequence[str] = (),
     allow_outside: bool = False,
     force: bool = False,
     progress: Progress = SILENT,
@@ -78,6 +79,7 @@ def prepare(
         max_bad: the largest share of a table's rows, from 0 to 1, that may be bad.
         min_count: "aliccp" only: an id in fewer training impressions shares row 0 of its field. Default: 1.
         validation: "aliccp" only: the last share of the training file, for validation. Default: 0.1.
+        history: "aliccp" only: the fields by whose ids clicks and conversions are counted, or ("all",). Default: none.
         allow_outside: a schema may name files of this machine that are not in `raw`.
         force: replace a dataset that is at `out` already.
 
@@ -100,15 +102,16 @@ def prepare(
         least = 1 if min_count is None else min_count
         if least < 1:
             raise ConfigError("min_count must be 1 or more", f"{least}")
-        about: dict[str, Any] = {"aliccp": {"min_count": least}}
-        options["min_count"] = least
+        about: dict[str, Any] = {"aliccp": {"min_count": least, **({"history": list(history)} if history else {})}}
+        options |= {"min_count": least, "history": history}
         reads += local_paths(("*.csv",), raw)
 
         def source(audit: Audit, quarantine: Quarantine) -> Source:
             return AliCCPSource(raw, audit, quarantine, **options)
     else:
-        if not (min_count is None and validation is None):
-            raise ConfigError("min_count and validation can only be set for aliccp", "a schema file sets them itself")
+        if not (min_count is None and validation is None and not history):
+            must = "min_count, validation and history can only be set for aliccp"
+            raise ConfigError(must, "a schema file sets them itself")
         if not isinstance(schema, Schema):
             reads.append(schema_file(schema))
         log = schema if isinstance(schema, Schema) else read_schema(reads[-1])

@@ -41,6 +41,22 @@ def mix_in(characters, ends, out):
 
 
 @njit(cache=True, nogil=True)
+def mix_bags(numbers, ends, out):
+    """Mix a bag of integers per row into the fingerprints of the rows.
+
+    Shape: numbers int64 (L,), ends int64 (n + 1,), out uint64 (n, 2).
+    """
+    for i in range(out.shape[0]):
+        for k in range(2):
+            h = out[i, k] ^ (np.uint64(ends[i + 1] - ends[i]) * _PRIME)
+            for j in range(ends[i], ends[i + 1]):
+                h = (h ^ (np.uint64(numbers[j]) + np.uint64(k) * _MIX_2)) * _MIX_1
+                h = (h ^ (h >> _SHIFT)) * _MIX_2
+            h = (h ^ (h >> _SHIFT)) * _MIX_1
+            out[i, k] = (h ^ (h >> _SHIFT)) + _BASIS
+
+
+@njit(cache=True, nogil=True)
 def mix_numbers(numbers, out):
     """Mix one integer per row into one hash per row. Shape: numbers uint64 (n,), out uint64 (n,)."""
     for i in range(out.shape[0]):

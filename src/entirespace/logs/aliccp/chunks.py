@@ -19,6 +19,7 @@ import numpy as np
 
 from ...core.rows import Ragged
 from ...errors import DataError
+from ...kernels.hashing import mix_bags
 from ...kernels.intcodes import IntCodes
 from ...kernels.threads import THREADS, ahead
 from ..files import local
@@ -59,6 +60,7 @@ class Chunk:
     lines: np.ndarray  # int64 (rows,): the line of each row, from 0
     faults: list[Fault]
     orphans: np.ndarray  # int64: lines, from 1, left out because of a conversion without a click
+    content: np.ndarray | None = None  # uint64 (rows, 2): a hash of each row's key and ids, if asked for
 
     @property
     def rows(self) -> int:
@@ -75,6 +77,7 @@ class Chunks:
         skeleton: True for skeleton files, which have five columns before the features. False for common features,
             which have two; there a line is bad if an earlier line of its file has the same key.
         drop_orphans: leave out lines with a conversion without a click, and list them in `Chunk.orphans`.
+        content: hash each row into `Chunk.content`; for skeleton files.
         chunk: bytes per chunk.
         threads: the number of threads that parse.
     """
@@ -86,12 +89,14 @@ class Chunks:
         *,
         skeleton: bool,
         drop_orphans: bool = False,
+        content: bool = False,
         chunk: int = CHUNK,
         threads: int = THREADS,
     ) -> None:
         self.codes = {name: IntCodes() for name in fields}
         self.keys: list[IntCodes] = []  # common features: for each file, the keys of its rows
         self._weighted, self._skeleton, self._drop_orphans = weighted, skeleton, drop_orphans
+        self._content = content
         self._names = parser.name_table(fields)
         self._chunk, self._threads = chunk, threads
 
@@ -167,7 +172,16 @@ class Chunks:
             lines,
             faults,
             np.array(orphans, np.int64),
+            self._hashed(keys, fields) if self._content else None,
         )
+
+    def _hashed(self, keys: np.ndarray, fields: dict[str, Ragged]) -> np.ndarray:
+        """A hash of the key and the ids of each row, wherever it is in the file. Shape: int64 (n,) -> uint64 (n, 2)."""
+        out = np.zeros((len(keys), 2), np.uint64)
+        mix_bags(keys, np.arange(len(keys) + 1), out)
+        for name, bags in fields.items():
+            mix_bags(self.codes[name].keys[bags.values], bags.offsets, out)
+        return out
 
     def _field(self, name: str, f: int, pieces: list[_Piece]) -> Ragged:
         """The bags of one field from all pieces. New ids get the next codes."""

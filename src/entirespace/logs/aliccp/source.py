@@ -11,21 +11,24 @@ the files, and this file counts rows in the audit and joins the two tables.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
+from ...config import nearest
 from ...core.labels import Labels
 from ...core.rows import IMPRESSIONS, TEST, TRAIN, Field
-from ...errors import DataError, no_folder
+from ...errors import ConfigError, DataError, no_folder
+from ...features.history.keys import HistoryKey, HistorySpec
 from ...features.layout import Encoders, Key
 from ...progress import SILENT, Progress
 from ..audit import EXAMPLES, Audit, Outcome, Quarantine
 from ..files import local
 from ..joins import Join
 from ..schema import STAGES, TruthSchema
+from ..schema.history import ALL, RATES
 from ..source import Block, OnOrphan, Source, refuse_orphan
 from ..truth import Truth
 from .chunks import Chunk, Chunks
@@ -54,6 +57,8 @@ class AliCCPSource(Source):
         on_orphan: what to do with a conversion without a click: keep the row with conversion = 0 (keep), leave the
             row out (drop), or raise an error (error).
         min_count: an id that occurs in fewer training impressions shares row 0 of its field.
+        history: the fields by whose ids impressions are counted, or "all"; none if it is empty. With `encoders`: as
+            their layout says.
         truth: a CSV or Parquet file with columns pctr and pcvr: one row per line of the training skeleton, then one
             per line of the test skeleton. None: `truth.parquet` in `raw`, if it exists.
         labelled: False: ignore the click and conversion columns.
@@ -74,6 +79,7 @@ class AliCCPSource(Source):
         *,
         on_orphan: OnOrphan = "keep",
         min_count: int = 1,
+        history: Sequence[str] = (),
         truth: Path | None = None,
         labelled: bool = True,
         encoders: Encoders | None = None,
@@ -91,11 +97,14 @@ class AliCCPSource(Source):
             for name in names
         )
         self.fields = fields if encoders is None else encoders.adopted(fields, str(raw))
+        self.history = _history(self.fields, tuple(history), encoders, audit)
         beside = Path(raw) / TRUTH_FILE
         truth = truth or (beside if beside.exists() else None)
         self._truth = None if truth is None else Truth(TruthSchema(files=(str(truth),)), [local(truth)])
         self._common = Chunks(COMMON_FIELDS, WEIGHTED, skeleton=False)
-        self._skeleton = Chunks(SKELETON_FIELDS, WEIGHTED, skeleton=True, drop_orphans=on_orphan != "keep")
+        self._skeleton = Chunks(
+            SKELETON_FIELDS, WEIGHTED, skeleton=True, drop_orphans=on_orphan != "keep", content=self.history is not None
+        )
         self._first_row: list[int] = []  # for each pair, the side-table row at which its rows begin
         if not self.has_test:
             audit.note(f"no test pair in {raw}: all rows come from the training pair")
@@ -146,6 +155,7 @@ class AliCCPSource(Source):
                 part=np.full(chunk.rows, part, np.int8),
                 links={COMMON: link},
                 truth=truth,
+                lot=chunk.content,
             )
         if self._truth is not None:
             self._truth.end()
@@ -175,6 +185,28 @@ class AliCCPSource(Source):
     def _count(self, chunk: Chunk, reason: str, lines: np.ndarray, outcome: Outcome | None = None) -> None:
         """Count impressions with this reason. Shape: lines int (n,), from 1."""
         self._audit.count_lines(IMPRESSIONS, reason, chunk.file.name, lines, outcome)
+
+
+def _history(
+    fields: tuple[Field, ...], names: tuple[str, ...], encoders: Encoders | None, audit: Audit
+) -> HistorySpec | None:
+    """What impressions are counted by. Raises: ConfigError for an unknown field."""
+    if ALL in names:
+        names = tuple(f.name for f in fields)
+    found = {f.name: f for f in fields}
+    for name in names:
+        if name not in found:
+            do = nearest(name, [*found, ALL])
+            raise ConfigError("history must name fields of Ali-CCP", f"'{name}'", where="--history", do=do)
+    keys = tuple(HistoryKey((found[name],)) for name in dict.fromkeys(names))
+    if encoders is None:
+        return HistorySpec(keys, STAGES, RATES) if keys else None
+    known = encoders.history
+    if keys and known is None:
+        audit.note("The layout has no history, so --history is not used.")
+    elif keys and known is not None and {key.name for key in keys} != {key.name for key in known.spec.keys}:
+        audit.note("--history names other fields than the layout's history, which is used.")
+    return None if known is None else known.spec
 
 
 def _pairs(raw: Path) -> list[tuple[Path, Path]]:
