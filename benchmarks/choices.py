@@ -123,7 +123,7 @@ def emulated_bf16() -> Iterator[None]:
 
 def _trained(train: Part, test: Part, seed: int, training: dict[str, object]) -> tuple[float, float, float, float]:
     """CVR and CTCVR AUC in points, PCOC of CTCVR, and impressions a second with looks at the validation part."""
-    config = Config.model_validate({"training": training})
+    config = Config.model_validate({"training": training, "network": {"history": False}})
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         run = es.fit(es.ESMM(), train, seed=seed, config=config, out=Path(folder) / "run")

@@ -23,8 +23,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from entirespace.batches.feed import Feed
-from entirespace.config import Config
+from entirespace.config import Config, NetworkConfig
 from entirespace.dataset.dataset import Dataset, Part, open_dataset
+from entirespace.features.chosen import ChosenFields
 from entirespace.methods import ESMM, Method
 from entirespace.methods._method import once
 from entirespace.metrics.auc import auc
@@ -70,9 +71,9 @@ VARIANTS: dict[str, tuple[Weighted, int]] = {  # method, embedding size
 
 def learn(data: Dataset, method: Weighted, size: int, seed: int) -> Iterator[dict[str, Any]]:
     """Train as `fit` does, without a stop, and look at both parts as it goes."""
-    config = Config.model_validate({"network": {"embedding_size": size}})
+    config = Config.model_validate({"network": {"embedding_size": size, "history": False}})
     settings = config.training
-    learner, feed = Learner(method, data, config, seed), Feed.of(data)
+    learner, feed = Learner(method, data, config, seed), Feed.of(data, without_history(data))
     batches = -(-len(data.train) // settings.batch_size)
     looks = {round(batches * (k + 1) / LOOKS): (k + 1) / LOOKS for k in range(LOOKS)}
     for epoch in range(EPOCHS):
@@ -92,11 +93,16 @@ def learn(data: Dataset, method: Weighted, size: int, seed: int) -> Iterator[dic
                 }
 
 
+def without_history(data: Dataset) -> ChosenFields:
+    """All fields but the rates of the history, as the study was made."""
+    return ChosenFields.of(data.layout.fields, NetworkConfig(history=False))
+
+
 def look(learner: Learner, part: Part) -> dict[str, Any]:
     """Both losses, both AUCs, and how pCTR and pCVR rank together."""
     pctr, pcvr = [], []
     with torch.inference_mode():
-        for batch in Feed.of(part.dataset).in_order(part.chunks(), 8192):
+        for batch in Feed.of(part.dataset, without_history(part.dataset)).in_order(part.chunks(), 8192):
             p = learner.network(batch)
             pctr.append(p.ctr.value.numpy())
             pcvr.append(p.cvr.value.numpy())

@@ -160,6 +160,8 @@ class Plain:
             for raw in pq.read_table(self.folder / file).to_pylist():
                 row = {k: raw[k] for k in raw if k in ("click", "conversion", "order", "true_pctr", "true_pcvr")}
                 for f in self.manifest["fields"]:
+                    if f["kind"] == "rate":  # it is in no file
+                        continue
                     table = f["table"]
                     of = raw if table == "impressions" else self.tables[table][raw[f"link.{table}"]]
                     row[f["name"]] = _bag(of[f["name"]], of.get(f["name"] + ".weights"))

@@ -285,6 +285,16 @@ def test_the_recipe_for_kuairand_reads_the_official_names(log, plain):
     assert (got.manifest["users"], got.manifest["items"]) == (3, 2)
     assert got.raw_ids("test", "video_id")[:2] == [["v0"], ["v1"]]
     assert sum(row["conversion"] for row in got.part("test")) == 10
+    history = dataset.layout.history
+    assert history is not None
+    assert len(history.rated) == len(history.keys) == 37  # every id, and a pair
+    assert {key.name: key.parents for key in history.keys if key.parents} == {
+        "user_id": ("user_active_degree",),
+        "video_id": ("author_id", "tags"),
+        "author_id": ("tags",),
+        "music_id": ("music_type",),
+        "user_id x tab": ("user_id", "user_active_degree"),
+    }
 
 
 def test_the_recipe_for_aliexpress_reads_its_four_files(log, plain):
@@ -310,5 +320,7 @@ def test_the_recipe_for_aliexpress_reads_its_four_files(log, plain):
         (True, False),
     ]
     assert "missing_side_row" not in got.reasons["impressions"]
-    assert len(got.manifest["fields"]) == 47 + 32
+    ids = [f["name"] for f in got.manifest["fields"] if f["kind"] == "id"]
+    assert len([f for f in got.manifest["fields"] if f["kind"] != "rate"]) == 47 + 32
+    assert len(dataset.layout.rates) == 3 * len(ids) == 3 * 16  # by every id
     assert got.raw_ids("train", "user_2")[5 * 3] == [str(3 * 2 % 5)]

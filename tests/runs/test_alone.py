@@ -177,7 +177,8 @@ def test_kuairand_frames_score_as_the_part(shared_data, quick, tmp_path):
     """CSV files of the real log, read by polars with its own types, against the prepared test part."""
     folder = shared_data / "kuairand_pure"
     data = es.prepare("kuairand", folder, tmp_path / "data")
-    run = es.fit(es.ESMM(), data.train, config=quick)
+    network = quick.network.model_copy(update={"history": False})  # frames know what the test part only became
+    run = es.fit(es.ESMM(), data.train, config=quick.model_copy(update={"network": network}))
     log = pl.read_csv(folder / "kuairand_pure_std_20220425_0508.csv.gz").unique(
         ["user_id", "video_id", "time_ms"], keep="first", maintain_order=True
     )

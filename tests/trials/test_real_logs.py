@@ -31,7 +31,7 @@ def test_kuairand_from_raw_log_to_table_2(shared_data, tmp_path):
     print(f"{minutes:.1f} minutes")
     lines = json.loads((report / "report.json").read_text())["methods"]
     assert [line["name"] for line in lines] == [
-        "BASE", "AMAN", "OVERSAMPLING", "UNBIAS", "DIVISION", "ESMM-NS", "ESMM",
+        "BASE", "AMAN", "OVERSAMPLING", "UNBIAS", "DIVISION", "ESMM-NS", "ESMM", "RATES",
     ]  # fmt: skip
     for line in lines:
         assert line["tasks"]["cvr"]["auc"]["mean"] > 0.65

@@ -53,7 +53,7 @@ def rates_alone(data: Dataset) -> RatesAlone | None:
     name = next((part for part in (VALIDATION, TRAIN, TEST) if data.manifest.parts[part].impressions), TEST)
     read, auc = 0, dict[tuple[str, str], float | None]()
     if data.manifest.labelled:
-        numbers, labels = _read(getattr(data, name), len(history.spec.names))
+        numbers, labels = _read(getattr(data, name), history.spec.names)
         read, auc = len(numbers), _aucs(history, numbers, labels)
     fields = {f.name: f for f in data.manifest.fields if f.kind == RATE}
     return RatesAlone(
@@ -79,11 +79,11 @@ def _without(field: FieldRecord) -> dict[str, float | None]:
     return {part: field.unseen[part] / field.ids[part] if field.ids[part] else None for part in PARTS}
 
 
-def _read(part: Part, rates: int) -> tuple[np.ndarray, Labels]:
+def _read(part: Part, rates: tuple[str, ...]) -> tuple[np.ndarray, Labels]:
     """The log odds of the rates, and the labels, of some row groups in random order. Shape: float32 (n, rates)."""
-    most = min(IMPRESSIONS, NUMBERS // max(1, rates))
+    most = min(IMPRESSIONS, NUMBERS // max(1, len(rates)))
     numbers, labels, read = list[np.ndarray](), list[Labels](), 0
-    for rows in part.chunks(np.random.default_rng(0)):
+    for rows in part.chunks(np.random.default_rng(0), read=rates):
         assert rows.numbers is not None
         assert rows.labels is not None
         kept = np.sort(np.random.default_rng(read).permutation(len(rows))[: most - read])
