@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 from simulated_logs import SMALL, log
 
+from entirespace.dataset.prepare import prepare
 from entirespace.errors import ConfigError
 from entirespace.simulation.log import COMMON_FIELDS, SKELETON_FIELDS, WEIGHTED_FIELDS
 from entirespace.simulation.simulate import ALICCP_FIELDS, Simulated, simulate
@@ -43,6 +44,24 @@ def test_schema_names_every_field_and_file(made: Simulated) -> None:
     assert {"schema.toml", *common["files"], *schema["truth"]["files"], "impressions-00000.parquet"} == {
         path.name for path in made.path.iterdir()
     }
+
+
+def test_a_history_is_added_to_the_schema_and_changes_nothing_else(tmp_path: Path) -> None:
+    found = {}
+    for rates in (False, True):
+        out = tmp_path / str(rates)
+        simulate(out, impressions=2000, click_rate=0.3, conversion_rate=0.3, rates=rates, seed=2)
+        found[rates] = (tomllib.loads((out / "schema.toml").read_text()), _digest(out))
+    plain, with_rates = (found[rates][0] for rates in (False, True))
+    assert with_rates.pop("history") == {
+        "keys": "all",
+        "parents": {"item_id": ["shop", "category"], "user_id": ["profile"]},
+    }
+    assert with_rates == plain
+    files = [{name: digest for name, digest in of.items() if name != "schema.toml"} for _, of in found.values()]
+    assert files[0] == files[1]
+    data = prepare(tmp_path / "True" / "schema.toml", tmp_path / "True", tmp_path / "data")
+    assert len(data.layout.rates) == 3 * 23
 
 
 def _digest(folder: Path) -> dict[str, str]:
@@ -189,6 +208,11 @@ def test_one_impression_is_a_log_too(tmp_path: Path) -> None:
         ({"orphans": 1.0}, "orphans must be at least 0 and below 1"),
         ({"seed": -1}, "seed must be a whole number, at least 0"),
         ({"format": "csv"}, 'format must be "parquet" or "aliccp"'),
+        (
+            {"format": "aliccp", "rates": True},
+            'simulate: rates need a schema file, however: format "aliccp" has none. '
+            "Name the fields when you prepare the log: prepare aliccp RAW OUT --history all.",
+        ),
     ],
 )
 def test_bad_arguments_are_named(tmp_path: Path, given: dict, says: str) -> None:

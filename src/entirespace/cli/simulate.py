@@ -34,6 +34,12 @@ def command(
     session: Annotated[float, typer.Option(help="Mean number of consecutive impressions of one user.")] = 14.0,
     orphans: Annotated[float, typer.Option(help="Share of un-clicked impressions with a conversion.")] = 0.0,
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
+    rates: Annotated[
+        bool,
+        typer.Option(
+            "--rates", help="Write a [history] into schema.toml: click and conversion rates of ids as fields."
+        ),
+    ] = False,
     format: Annotated[
         Format, typer.Option(help="parquet (with schema.toml), or aliccp: the raw files of Ali-CCP.")
     ] = Format.parquet,
@@ -68,6 +74,7 @@ def command(
             session=session,
             orphans=orphans,
             seed=seed,
+            rates=rates,
             format=format.value,
             progress=advance,
         )

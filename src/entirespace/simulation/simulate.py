@@ -72,6 +72,7 @@ def simulate(
     session: float = 14.0,
     orphans: float = 0.0,
     seed: int = 0,
+    rates: bool = False,
     format: Format = "parquet",
     progress: Callable[[int, int], None] | None = None,
 ) -> Simulated:
@@ -97,6 +98,7 @@ def simulate(
         session: consecutive impressions that share their user and common features, on average.
         orphans: share of the un-clicked impressions that are logged with a conversion; raw Ali-CCP has some.
         seed: 0 or more.
+        rates: schema.toml has a [history], so that `prepare` makes click and conversion rates of every id.
         format: "parquet" (impressions and a side table, with schema.toml) or "aliccp" (the four raw files).
         progress: called after each chunk with (impressions done, impressions in all).
 
@@ -109,6 +111,13 @@ def simulate(
     """
     if format not in get_args(Format):
         raise _wrong("format", 'must be "parquet" or "aliccp"', format)
+    if rates and format != "parquet":
+        raise ConfigError(
+            "rates need a schema file",
+            f'format "{format}" has none',
+            where="simulate",
+            do="Name the fields when you prepare the log: prepare aliccp RAW OUT --history all",
+        )
     _check(impressions=impressions)
     users = max(FEWEST, impressions // 100) if users is None else users
     items = max(FEWEST, impressions // 20) if items is None else items
@@ -126,7 +135,7 @@ def simulate(
             f"session {session:g}, orphans {orphans:g}, seed {seed}"
         )
         tally = _Tally(users, items, id_bases(world.sizes)["item_id"])
-        log = ParquetLog(folder, about) if format == "parquet" else AliccpLog(folder, impressions // 2)
+        log = ParquetLog(folder, about, rates) if format == "parquet" else AliccpLog(folder, impressions // 2)
         with closing(log), closing(Truth(folder)) as truth, ThreadPoolExecutor(1) as pool:
             written: list[Future[None]] = []
             for k in range(-(-impressions // CHUNK)):

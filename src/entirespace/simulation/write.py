@@ -45,8 +45,8 @@ class Truth:
 class ParquetLog:
     """`impressions-*.parquet`, `common.parquet` (one row per session), and the `schema.toml` for them."""
 
-    def __init__(self, folder: Path, about: str) -> None:
-        (folder / "schema.toml").write_text(schema_toml(about), encoding="utf-8")
+    def __init__(self, folder: Path, about: str, rates: bool = False) -> None:
+        (folder / "schema.toml").write_text(schema_toml(about, rates), encoding="utf-8")
         self._folder = folder
         self._files: list[pq.ParquetWriter] = []  # common, impressions
         self._chunks = 0
@@ -115,8 +115,13 @@ class AliccpLog:
                 file.close()
 
 
-def schema_toml(about: str) -> str:
-    """The schema file of the Parquet log, for `entirespace prepare`. `about`: the comment in its first line."""
+def schema_toml(about: str, rates: bool = False) -> str:
+    """The schema file of the Parquet log, for `entirespace prepare`.
+
+    Args:
+        about: the comment in its first line.
+        rates: with click and conversion rates of every id.
+    """
 
     def fields(names: tuple[str, ...]) -> str:
         return "\n".join(
@@ -157,6 +162,13 @@ item = "item_id"
 files = ["truth.parquet"]
 pctr = "pctr"
 pcvr = "pcvr"
+{HISTORY if rates else ""}"""
+
+
+HISTORY = """
+[history]
+keys = "all"
+parents = { item_id = ["shop", "category"], user_id = ["profile"] }
 """
 
 
