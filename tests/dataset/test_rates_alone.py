@@ -169,3 +169,14 @@ def test_without_outcomes_there_is_no_auc(data, tmp_path: Path):
     assert all(auc is None for key in alone.keys for auc in key.auc.values())
     assert alone.keys[0].without_history["test"] == 0  # all were counted before
     assert "AUC: of each rate alone, not known, because outcomes are not known" in text(describe(later))
+
+
+def test_an_outcome_under_another_name_has_an_auc_of_one_and_is_suspected():
+    from entirespace.dataset.leaks import leaks
+
+    data = prepared(log().with_columns(paid=pl.col("z").cast(pl.Int8)), {"keys": ["tab", "paid"]}, validation=0.4)
+    alone = rates_alone(data)
+    assert alone is not None
+    found = {k.key: k.auc["conversion"] for k in alone.keys}
+    assert found["paid"] == 1.0 > 0.8 > found["tab"]
+    assert "rate.conversion.paid" in {leak.field for leak in leaks(data)}

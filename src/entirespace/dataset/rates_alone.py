@@ -47,9 +47,10 @@ class RatesAlone:
 
 def rates_alone(data: Dataset) -> RatesAlone | None:
     """The rates of a dataset, each alone; None if it has no history. At most a million impressions are read."""
-    history = data.encoders.history
-    if history is None:
+    if data.layout.history is None:  # without reading the encoders, which may be large
         return None
+    history = data.encoders.history
+    assert history is not None
     name = next((part for part in (VALIDATION, TRAIN, TEST) if data.manifest.parts[part].impressions), TEST)
     read, auc = 0, dict[tuple[str, str], float | None]()
     if data.manifest.labelled:
