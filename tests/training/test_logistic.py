@@ -143,3 +143,15 @@ def test_cross_validation_finds_a_weak_penalty_for_much_signal_and_a_strong_one_
     found = solve(noise, "cv")
     assert found.c <= 0.001
     np.testing.assert_array_equal(found.weight, solve(noise, found.c).weight)
+
+
+def test_a_column_that_hardly_varies_is_not_blown_up() -> None:
+    """With `least` it is divided by that, as in a regression on numbers that were divided by hand."""
+    rng = np.random.default_rng(4)
+    x = (rng.standard_normal((500, 3)) * [1.0, 1e-4, 0.0]).astype(np.float32)
+    samples = Samples(x, rng.random(500) < 0.3)
+    found = logistic.solve(lambda: [samples], 3, 0.01, least=0.3)
+    deviation = x.astype(np.float64).std(axis=0)
+    np.testing.assert_allclose(found.scale, [deviation[0], 0.3, 0.0], rtol=1e-6)
+    np.testing.assert_allclose(gradient(found, samples), 0, atol=1e-9)
+    assert abs(found.weight[1]) < 1e-3 < abs(logistic.solve(lambda: [samples], 3, 0.01).weight[1])

@@ -10,7 +10,7 @@ from .sections import Beside, Section, Table
 SHOWN = 20
 """Rates of a table, at most; coefficients.json and report.json have all of them."""
 WHAT = {"ctr": "pCTR, from all impressions", "cvr": "pCVR, from the clicked ones"}
-NOTE = "change of the log odds for one standard deviation of a rate's log odds"
+NOTE = "change of the log odds for one standard deviation of a rate's log odds, or for 0.3 if that is smaller"
 
 
 def coefficients_section(found: Mapping[str, Coefficients], title: str) -> Section:

@@ -18,11 +18,11 @@ class Coefficients(Model):
     intercept: float
     """The log odds where every rate has its mean."""
     weights: dict[str, float]
-    """Rate -> its weight per standard deviation, the largest first, whatever their signs."""
+    """Rate -> its weight per unit of the scale, the largest first, whatever their signs."""
     mean: dict[str, float]
     """Rate -> the mean of its log odds in the samples that the regression learned from."""
     scale: dict[str, float]
-    """Rate -> their standard deviation; 0 if they are constant."""
+    """Rate -> their standard deviation, or 0.3 if that is smaller; 0 if they are constant."""
 
 
 def coefficients(network: Network, rates: Sequence[str]) -> dict[str, Coefficients]:

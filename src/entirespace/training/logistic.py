@@ -52,8 +52,8 @@ class Solution:
     """A fitted regression."""
 
     mean: np.ndarray  # float64 (R,), over the samples that it learned from
-    scale: np.ndarray  # float64 (R,): the standard deviation; 0 for a constant column
-    weight: np.ndarray  # float64 (R,), per standard deviation; 0 for a constant column
+    scale: np.ndarray  # float64 (R,): the standard deviation, or `least`; 0 for a constant column
+    weight: np.ndarray  # float64 (R,), per unit of the scale; 0 for a constant column
     intercept: float  # the log odds at the mean
     c: float
     steps: int  # of Newton's method
@@ -72,12 +72,13 @@ class NotFinite(ValueError):
         self.column = column
 
 
-def solve(read: Read, columns: int, c: Penalty = 0.01) -> Solution:
+def solve(read: Read, columns: int, c: Penalty = 0.01, least: float = 0.0) -> Solution:
     """Fit the regression. Every number of the solution is finite.
 
     Args:
         columns: R.
         c: the larger, the weaker is the penalty.
+        least: the smallest scale of a column that is not constant, even if its standard deviation is smaller.
 
     A sample of weight 0 counts as if it were absent. If all samples have the same label, or there is none, no finite
     intercept is the best: then the weights are 0, and the intercept is the logit of (positives + 1/2) / (samples + 1).
@@ -85,7 +86,7 @@ def solve(read: Read, columns: int, c: Penalty = 0.01) -> Solution:
     Raises: NotFinite with the index of the column.
     """
     read = _held(read)
-    about = _summary(read, columns)
+    about = _summary(read, columns, least)
     mean, scale = about.mean, about.scale
     if not 0 < about.positives < about.total:
         intercept = float(logit((about.positives + 0.5) / (about.total + 1)))
@@ -127,8 +128,8 @@ def _blocks(read: Read) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | N
             yield x[here], y[here], None if weight is None else weight[here], None if fold is None else fold[here]
 
 
-def _summary(read: Read, columns: int) -> _Summary:
-    """Weighted means and standard deviations, block by block as by Chan, Golub and LeVeque (1979)."""
+def _summary(read: Read, columns: int, least: float) -> _Summary:
+    """Weighted means and scales, block by block as by Chan, Golub and LeVeque (1979)."""
     total = positives = 0.0
     mean, squares = np.zeros(columns), np.zeros(columns)
     low, high = np.full(columns, np.inf), np.full(columns, -np.inf)
@@ -148,7 +149,7 @@ def _summary(read: Read, columns: int) -> _Summary:
         positives += w[y].sum()
         low, high = np.minimum(low, x.min(axis=0)), np.maximum(high, x.max(axis=0))
     # a column is constant if its ends are equal: the sum of its squares may be just above 0 by rounding
-    scale = np.where(high > low, np.sqrt(squares / max(total, 1e-300)), 0.0)
+    scale = np.where(high > low, np.maximum(np.sqrt(squares / max(total, 1e-300)), least), 0.0)
     return _Summary(mean, scale, float(total), float(positives))
 
 

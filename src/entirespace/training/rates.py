@@ -22,6 +22,9 @@ from .logistic import FOLDS, NotFinite, Read, Samples, Solution, solve
 
 FIXED = 0.01
 """C of the baseline below a network (`network.offset`), and the default of RATES."""
+LEAST = 0.3
+"""The smallest scale of a rate's log odds. A rate that differs less than that among training impressions differs mostly
+by chance, from fold to fold. Divided by its small standard deviation it would count as much as any other."""
 
 _solved: WeakKeyDictionary[Dataset, dict[tuple[str, float, Penalty], Mapping[str, Solution]]] = WeakKeyDictionary()
 
@@ -57,7 +60,8 @@ def install(solved: Mapping[str, Solution], baseline: Baseline) -> None:
 def _solve(train: Part, head: str, penalty: Penalty, progress: Progress) -> Solution:
     names, start = train.dataset.layout.rates, time.monotonic()
     try:
-        found = solve(samples(partial(train.chunks, read=names), head, folds=penalty == "cv"), len(names), penalty)
+        read = samples(partial(train.chunks, read=names), head, folds=penalty == "cv")
+        found = solve(read, len(names), penalty, LEAST)
     except NotFinite as error:
         raise DataError(
             "the log odds of the rates must be finite",
