@@ -10,6 +10,7 @@ import polars as pl
 import pyarrow as pa
 
 from ..core.rows import IMPRESSIONS, Field, Ragged
+from ..features.codes import hash_buckets
 from ..features.encoders import Encoder, fit_knots
 from ..features.history.history import History, groups, pair_text
 from ..features.history.keys import HistoryKey, HistorySpec
@@ -69,8 +70,8 @@ class StagedHistory:
     def _drawn(self, folder: Path) -> np.ndarray:
         """The fold of each impression, by a seeded hash of its content and of its number among equal rows."""
         stage, folds = self._impressions, np.zeros(self._impressions.rows, np.uint8)
-        drawn = "lot.0" in stage.columns
-        copies = copy_numbers(stage, "lot", self._parts != DROPPED, folder / "folds") if drawn else None
+        drawn = "content.0" in stage.columns
+        copies = copy_numbers(stage, "content", self._parts != DROPPED, folder / "folds") if drawn else None
         for start, batch in stage.batches():
             here = slice(start, start + batch.num_rows)
             chance = np.full(batch.num_rows, self._spec.seed, np.uint64)
@@ -78,7 +79,11 @@ class StagedHistory:
             if copies is None:  # the reader gives no content: the place of the row decides
                 mix_numbers(np.arange(here.start, here.stop, dtype=np.uint64), chance)
             else:
-                for numbers in (batch["lot.0"].to_numpy(), batch["lot.1"].to_numpy(), copies[here].view(np.uint64)):
+                for numbers in (
+                    batch["content.0"].to_numpy(),
+                    batch["content.1"].to_numpy(),
+                    copies[here].view(np.uint64),
+                ):
                     mix_numbers(numbers, chance)
             folds[here] = (chance >> np.uint64(11)) % np.uint64(self._spec.folds)
         return folds
@@ -94,9 +99,13 @@ class StagedHistory:
         training = self._parts == TRAINING
         mine = np.sort(time[training])
         ranks = [len(mine) // 3 ** (self._spec.folds - i) for i in range(1, self._spec.folds)]
-        starts = mine[ranks] if len(mine) else mine
-        folds[training] = np.searchsorted(starts, time[training], side="right")
+        self._starts = mine[ranks] if len(mine) else mine
+        folds[training] = self._folds_of(time[training])
         return folds
+
+    def _folds_of(self, time: np.ndarray) -> np.ndarray:
+        """The fold in time of each time. Shape: int64 (n,) -> int64 (n,)."""
+        return np.searchsorted(self._starts, time, side="right")
 
     def _counted_in_time(self, folder: Path) -> dict[str, np.ndarray]:
         """Key -> what was counted of each training impression's ids strictly earlier; 0 for others. Shape: (n, W)."""
@@ -166,13 +175,16 @@ class StagedHistory:
         group = np.full(batch.num_rows, -1, np.int8)
         if self._source.stages[0] not in batch.schema.names:
             return group, _EVEN
-        group[part == TRAINING] = 1 + self.folds[here][part == TRAINING]
+        training = part == TRAINING
+        group[training] = 1 + self.folds[here][training]
         group[part == VALIDATING] = 1 + spec.folds
         group[part == TESTING] = 2 + spec.folds
         if not spec.delay and spec.half_life is None:
             return group, _EVEN
         time = batch[ORDER].to_numpy()
         ends = self._ends
+        if spec.delay and spec.cross_fit == "time":  # later folds know what was known when they began
+            group[training] = 1 + self._folds_of(time[training] + spec.delay)
         if spec.delay:
             group[(part < DROPPED) & (time > ends[np.minimum(part, TESTING)] - spec.delay)] = -1
         if spec.half_life is None:
@@ -270,7 +282,8 @@ class _Codes:
             stage = stages[f.table]
             pieces = [stage.field(batch, f.name) for _, batch in stage.batches()]
             single = all(p.offsets is None for p in pieces)
-            empty = Ragged(np.zeros(1, np.int32)) if single else Ragged(np.zeros(0, np.int32), np.zeros(2, np.int64))
+            no_id = np.zeros(1, np.int32) if f.hash is None else hash_buckets(pl.Series([""]), f.hash)
+            empty = Ragged(no_id) if single else Ragged(np.zeros(0, np.int32), np.zeros(2, np.int64))
             whole = Ragged.concatenate([empty, *pieces])
             self._tables[f.name] = Ragged(whole.values, whole.offsets)
 

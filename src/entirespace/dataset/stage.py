@@ -63,7 +63,7 @@ class Stage:
             columns[LINK + table] = pa.array(link)
         if block.truth is not None:
             columns.update(zip(TRUTH, map(pa.array, block.truth), strict=True))
-        for name, prints in (("fingerprint", block.fingerprint), ("lot", block.lot)):
+        for name, prints in (("fingerprint", block.fingerprint), ("lot", block.lot), ("content", block.content)):
             if prints is not None:
                 for i in (0, 1):
                     columns[f"{name}.{i}"] = pa.array(np.ascontiguousarray(prints[:, i]))

@@ -43,7 +43,8 @@ class Block:
     links: dict[str, np.ndarray] = field(default_factory=dict)  # side table -> int32 row in it; -1: no such row
     truth: tuple[np.ndarray, np.ndarray] | None = None  # float32 (rows,) each: true pCTR and pCVR, if known
     fingerprint: np.ndarray | None = None  # uint64 (rows, 2), equal for exact repeats; None: repeats are kept
-    lot: np.ndarray | None = None  # uint64 (rows, 2): what decides the part and the fold by chance; None: not needed
+    lot: np.ndarray | None = None  # uint64 (rows, 2): what decides the part of each row by chance; None: not needed
+    content: np.ndarray | None = None  # uint64 (rows, 2): what decides its fold, no outcome; None: its place in the log
     roles: dict[str, np.ndarray] = field(
         default_factory=dict
     )  # "user", "item", "segment.X", "history.X" -> int32 codes, for columns that are no fields

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -171,7 +171,8 @@ class LogSource(Source):
                 links={side.name: side.rows_of(frame, self._form, good) for side in self._sides},
                 truth=truth.take(frame.raw_rows, frame.places[good]) if truth else None,
                 fingerprint=self._identity(frame, schema.unique, times)[good] if schema.unique else None,
-                lot=self._lot(frame, wanted.values(), times)[good] if self._drawn else None,
+                lot=self._lot(frame, wanted.values(), times)[good] if self._split.by in ("random", "user") else None,
+                content=self._content(frame, wanted, times)[good] if self._history is not None else None,
                 roles={role: self._role(frame, role)[good] for role in self._role_columns},
             )
             staged += block.rows
@@ -180,10 +181,6 @@ class LogSource(Source):
         self.fields = self._coding.fields
         if truth:
             truth.end()
-
-    @property
-    def _drawn(self) -> bool:
-        return self._split.by in ("random", "user") or self._history is not None
 
     def _columns(self) -> dict[str, str]:
         """Purpose -> column, for the columns of the impressions that are not fields."""
@@ -267,7 +264,7 @@ class LogSource(Source):
         return without_missing(frame.rows[name], self._form)
 
     def _lot(self, frame: Frame, columns: Iterable[str], times: Times) -> np.ndarray:
-        """What decides the part and the fold of each row by chance: its user, or its content. Shape: uint64 (n, 2).
+        """What decides the part of each row by chance: its user, or its content. Shape: uint64 (n, 2).
 
         A row without a user is drawn by its content: such rows are not one user.
         """
@@ -277,6 +274,18 @@ class LogSource(Source):
         user = self._user_column()
         there, prints = (text(self._column(frame, user)) != "").to_numpy(), self._identity(frame, [user], times)
         return prints if there.all() else np.where(there[:, None], prints, self._identity(frame, columns, times))
+
+    def _content(self, frame: Frame, wanted: Mapping[str, str], times: Times) -> np.ndarray:
+        """What decides the fold of each row: its fields, keys and time. Shape: uint64 (n, 2).
+
+        A row whose outcome changes stays in its fold. Otherwise its fold would tell of its outcome.
+        """
+        outcomes = {
+            c for purpose, c in wanted.items() if purpose in (*STAGES, "weight") or purpose.startswith("times.")
+        }
+        known = ("fields.", "tables.", "unique.", "roles.user", "roles.item", "roles.history.")
+        columns = (c for purpose, c in wanted.items() if purpose == "order" or purpose.startswith(known))
+        return self._identity(frame, [c for c in dict.fromkeys(columns) if c not in outcomes], times)
 
     def _user_column(self) -> str:
         """The column of the impressions that identifies the user. Raises: ConfigError if there is none."""
