@@ -61,7 +61,8 @@ validation = 0.25
 """
 HISTORY = """
 [history]
-keys = ["user", "item", "page", "slot", "words", "q", "group", "tags", ["user", "slot"], ["shop", "page"], ["q", "group"]]
+keys = ["user", "item", "page", "slot", "words", "q", "group", "tags",
+        ["user", "slot"], ["shop", "page"], ["q", "group"]]
 parents = { item = ["shop", "tags"], user = ["group"] }
 """
 NAMES = {"click": (1, 0), "conversion": (2, 1), "ctcvr": (2, 0)}
@@ -159,10 +160,13 @@ class Slow:
     keys: tuple[str, ...] = tuple(name for name in KEYS if name not in UNRATED)
     parents: dict[str, tuple[str, ...]] = field(default_factory=lambda: PARENTS)
     with_counts: bool = False
+    labelled: bool = True  # False: only rows of part "before" are, an earlier log
 
     def __post_init__(self) -> None:
         self.ids = [ids_of(row) for row in self.rows]
-        self.ends = {p: max((r["t"] for r, q in zip(self.rows, self.parts) if q == p), default=None) for p in PARTS}
+        self.ends = {
+            p: max((r["t"] for r, q in zip(self.rows, self.parts, strict=True) if q == p), default=0) for p in PARTS
+        }
         self._tables: dict[int, dict[str, dict[str, np.ndarray]]] = {}
 
     def variant(self, i: int) -> int:
@@ -171,6 +175,10 @@ class Slow:
     def knows(self, variant: int, j: int) -> bool:
         """Whether impressions of a variant know row j."""
         part, t = self.parts[j], self.rows[j]["t"]
+        if part == "before":
+            return True
+        if not self.labelled:
+            return False
         if self.cross_fit == "time" and part == "train" and variant < self.count:
             return self.known_in(j) < variant
         if t > self.ends[part] - self.delay:
@@ -211,7 +219,12 @@ class Slow:
         """Key -> what impression i knows of its ids."""
         table, now = self.of_variant(self.variant(i)), self.rows[i]["t"]
         if self.cross_fit == "time" and self.parts[i] == "train":
-            before = (j for j, r in enumerate(self.rows) if self.parts[j] == "train" and r["t"] + self.delay < now)
+            before = [
+                j
+                for j, r in enumerate(self.rows)
+                if self.parts[j] == "before"
+                or (self.labelled and self.parts[j] == "train" and r["t"] + self.delay < now)
+            ]
             table = self._sum((j, self.weight(j, now)) for j in before)
         return {name: sum((table[name][one] for one in ids), np.zeros(3)) for name, ids in self.ids[i].items()}
 
@@ -247,10 +260,19 @@ def read(data: Dataset) -> dict[int, tuple[str, int, np.ndarray]]:
     return found
 
 
-def slow_of(data: Dataset, rows: Sequence[Row], **settings: Any) -> tuple[Slow, np.ndarray]:
-    """(the slow way with the parts, the folds and the strengths of a dataset, what the dataset gives: (N, R))."""
+def check(data: Dataset, rows: Sequence[Row], before: Sequence[Row] = (), **settings: Any) -> None:
+    """The rates of a dataset are those of plain Python with the same parts, folds and strengths.
+
+    Args:
+        rows: of the dataset.
+        before: of the earlier log on whose counts it builds.
+    """
     got, history = read(data), data.encoders.history
     assert history is not None
     parts, folds = ([got[row["t"]][k] for row in rows] for k in (0, 1))
-    slow = Slow(rows, parts, folds, dict(history.strengths), count=history.spec.folds, **settings)
-    return slow, np.array([got[row["t"]][2] for row in rows])
+    strengths, n = dict(history.strengths), len(before)
+    slow = Slow(
+        [*before, *rows], ["before"] * n + parts, [0] * n + folds, strengths, count=history.spec.folds, **settings
+    )
+    expected = np.array([slow.numbers(i) for i in range(n, n + len(rows))])
+    np.testing.assert_allclose(np.array([got[row["t"]][2] for row in rows]), expected, rtol=1e-5, atol=2e-6)

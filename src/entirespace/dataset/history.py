@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from ..core.rows import IMPRESSIONS, Field, Ragged
-from ..features.codes import hash_buckets
+from ..core.rows import IMPRESSIONS, Ragged
+from ..errors import ConfigError
 from ..features.encoders import Encoder, fit_knots
-from ..features.history.history import History, groups, pair_text
-from ..features.history.keys import HistoryKey, HistorySpec
+from ..features.history.history import History, groups
 from ..kernels.hashing import mix_numbers
-from ..kernels.intcodes import IntCodes
 from ..kernels.tally import earlier, tally
 from ..kernels.threads import each
 from ..logs.source import Source
 from .assign import TESTING, TRAINING, VALIDATING
 from .copies import DROPPED, copy_numbers
-from .manifest import LINK, ORDER, ROLE
+from .keycodes import KeyCodes
+from .manifest import ORDER
 from .stage import Stage
 
 SAMPLE = 400_000  # impressions by whose ids strengths are fitted, and of whose rates quantile knots are fitted
 _ONE_EACH, _EVEN = np.zeros(0, np.int64), np.zeros(0)
-_HIGH = np.int64(32)
 
 
 class StagedHistory:
@@ -54,16 +54,21 @@ class StagedHistory:
     ) -> None:
         spec = source.history if known is None else known.spec
         assert spec is not None
-        self._spec, self._source, self._stages, self._parts = spec, source, stages, parts
+        self._spec, self._source, self._stages, self._parts, self._before = spec, source, stages, parts, known
         self._impressions = stages[IMPRESSIONS]
-        self._codes = _Codes(source, stages, spec)
+        self._labelled = source.stages[0] in self._impressions.columns
+        if (spec.delay or spec.half_life is not None) and ORDER not in self._impressions.columns:
+            must = "half_life and delay in [history] need the times of the impressions"
+            raise ConfigError(must, "the schema has no `order`", do="Set order in [impressions]")
+        self._codes = KeyCodes(source, stages, spec)
         self.folds = self._drawn(folder) if spec.cross_fit == "folds" else self._in_time()
         self._earlier = self._counted_in_time(folder) if spec.cross_fit == "time" else None
         self.history = self._counted(known)
         if known is None:
             self.history = self.history.with_strengths(*self._sample())
-        else:
-            self.history = History(spec, self.history.ids, self.history.counts, self.history.overall, known.strengths)
+        else:  # all impressions know at least what the later ones of the earlier log do
+            last = {chain: np.broadcast_to(s[-1], s.shape) for chain, s in known.strengths.items()}
+            self.history = replace(self.history, strengths=last)
 
     # Counting
 
@@ -109,17 +114,19 @@ class StagedHistory:
 
     def _counted_in_time(self, folder: Path) -> dict[str, np.ndarray]:
         """Key -> what was counted of each training impression's ids strictly earlier; 0 for others. Shape: (n, W)."""
-        spec, training = self._spec, np.flatnonzero(self._parts == TRAINING)
+        spec, chosen = self._spec, self._parts == TRAINING
+        if not self._labelled:
+            chosen = np.zeros(len(chosen), bool)
+        training = np.flatnonzero(chosen)
         time = self._times()[training]
         order, width = np.argsort(time, kind="stable"), len(spec.stages) + 1
         reached = np.zeros((len(training), width - 1), bool)
-        for i, stage in enumerate(spec.stages):
-            if stage in self._impressions.columns:
-                reached[:, i] = self._impressions.column(stage)[training]
+        for i, stage in enumerate(spec.stages if self._labelled else ()):
+            reached[:, i] = self._impressions.column(stage)[training]
         found: dict[str, np.ndarray] = {}
         for key in spec.keys:
             pieces = [
-                self._codes.of_key(batch, key).take(np.flatnonzero(self._parts[start : start + len(batch)] == TRAINING))
+                self._codes.of_key(batch, key).take(np.flatnonzero(chosen[start : start + len(batch)]))
                 for start, batch in self._impressions.batches()
             ]
             bags = Ragged.concatenate(pieces)
@@ -130,7 +137,7 @@ class StagedHistory:
             offsets = _ONE_EACH if bags.offsets is None else bags.offsets
             earlier(
                 bags.values, offsets, order, time, spec.delay, spec.half_life or 0, reached,
-                np.zeros((size, width)), np.zeros(size, np.int64), mine,
+                np.zeros((size, width)), np.full(size, time.min(initial=np.iinfo(np.int64).max)), mine,
             )  # fmt: skip
             counts[training] = mine
             found[key.name] = counts
@@ -162,9 +169,8 @@ class StagedHistory:
             tally(np.zeros(batch.num_rows, np.int32), _ONE_EACH, group, reached, weights, overall)
         counts = {key.name: counts[key.name][: self._codes.size(key)] for key in spec.keys}
         ids = {key.name: self._codes.texts(key) for key in spec.keys}
-        if known is None:
-            return History(spec, ids, counts, overall[0], {})
-        return self._added(known, ids, counts, overall[0])
+        found = History(spec, ids, counts, overall[0], {}, self._until, self._faded)
+        return found if known is None else self._added(known, found)
 
     def _group(self, batch: pa.RecordBatch, here: slice) -> tuple[np.ndarray, np.ndarray]:
         """(the group of each impression; -1 if it is not counted; its weight). Shape: int8 (n,), float64 (n,) or (0,).
@@ -173,7 +179,7 @@ class StagedHistory:
         """
         spec, part = self._spec, self._parts[here]
         group = np.full(batch.num_rows, -1, np.int8)
-        if self._source.stages[0] not in batch.schema.names:
+        if not self._labelled:
             return group, _EVEN
         training = part == TRAINING
         group[training] = 1 + self.folds[here][training]
@@ -187,38 +193,62 @@ class StagedHistory:
             group[training] = 1 + self._folds_of(time[training] + spec.delay)
         if spec.delay:
             group[(part < DROPPED) & (time > ends[np.minimum(part, TESTING)] - spec.delay)] = -1
-        if spec.half_life is None:
-            return group, _EVEN
-        return group, np.exp2((time - ends[TRAINING]) / spec.half_life)
+        return group, _EVEN if spec.half_life is None else self._weights(time)
+
+    def _weights(self, time: np.ndarray) -> np.ndarray:
+        """The weight of an outcome of each time: 1 at the end of the training part. Shape: (n,) -> float64 (n,)."""
+        assert self._spec.half_life is not None
+        return np.exp2((time - self._now) / self._spec.half_life)
+
+    @cached_property
+    def _ends(self) -> np.ndarray:
+        """The latest time of each part; the least integer if it is empty. Shape: int64 (3,)."""
+        ends = np.full(3, np.iinfo(np.int64).min)
+        for start, batch in self._impressions.batches():
+            part, time = self._parts[start : start + batch.num_rows], batch[ORDER].to_numpy()
+            for i in range(3):
+                ends[i] = max(ends[i], time[part == i].max(initial=ends[i]))
+        return ends
 
     @property
-    def _ends(self) -> np.ndarray:
-        """The latest time of each part. Shape: int64 (3,)."""
-        if not hasattr(self, "_latest"):
-            self._latest = np.full(3, np.iinfo(np.int64).min)
-            for start, batch in self._impressions.batches():
-                part, time = self._parts[start : start + batch.num_rows], batch[ORDER].to_numpy()
-                for i in range(3):
-                    self._latest[i] = max(self._latest[i], time[part == i].max(initial=np.iinfo(np.int64).min))
-        return self._latest
+    def _until(self) -> int | None:
+        """The time of the last impression; None: counts do not decay."""
+        if self._spec.half_life is None:
+            return None
+        before = self._ends if self._before is None else [*self._ends, self._before.until]
+        return int(max(before))
 
-    def _added(
-        self, known: History, ids: dict[str, pl.Series], counts: dict[str, np.ndarray], overall: np.ndarray
-    ) -> History:
-        """The counts on top of those of an earlier history, which become its group "earlier"."""
-        all_ids: dict[str, pl.Series] = {}
-        all_counts: dict[str, np.ndarray] = {}
+    @property
+    def _faded(self) -> float:
+        """The weight at that time of outcomes of weight 1."""
+        return 1.0 if self._until is None else 1 / float(self._weights(np.array(self._until)))
+
+    @property
+    def _now(self) -> int:
+        """The time at which an outcome has weight 1."""
+        if self._ends[TRAINING] > np.iinfo(np.int64).min:
+            return int(self._ends[TRAINING])
+        return int(max(self._ends)) if self._before is None or self._before.until is None else self._before.until
+
+    def _added(self, known: History, log: History) -> History:
+        """The counts of this log on top of those of an earlier history, which become its group "earlier"."""
+        ids, counts = dict[str, pl.Series](), dict[str, np.ndarray]()
+        weight = 1.0 if known.until is None else known.faded * float(self._weights(np.array(known.until)))
         for key in self._spec.keys:
-            mine, before = counts[key.name], known.counts[key.name]
-            place = self._codes.place(key, known, ids[key.name])
+            mine, before = log.counts[key.name], known.counts[key.name]
+            place = self._codes.place(key, known, log.ids[key.name])
             together = np.zeros((int(max(len(before) - 1, place.max(initial=-1))) + 1, *mine.shape[1:]), before.dtype)
-            together[: len(before), 0] = before.sum(axis=1)
+            together[: len(before), 0] = before.sum(axis=1) if weight == 1 else before.sum(axis=1) * weight
             together[place, 1:] = mine[:, 1:]
-            new = ids[key.name].filter(pl.Series(place >= len(before))) if len(ids[key.name]) else ids[key.name]
-            all_ids[key.name], all_counts[key.name] = pl.concat([known.ids[key.name], new]), together
-        overall = overall.copy()
-        overall[0] = known.overall.sum(axis=0)
-        return History(self._spec, all_ids, all_counts, overall, {})
+            new = (
+                log.ids[key.name].filter(pl.Series(place >= len(before)))
+                if len(log.ids[key.name])
+                else log.ids[key.name]
+            )
+            ids[key.name], counts[key.name] = pl.concat([known.ids[key.name], new]), together
+        overall = log.overall.copy()
+        overall[0] = known.overall.sum(axis=0) * weight
+        return replace(log, ids=ids, counts=counts, overall=overall)
 
     # Rates
 
@@ -267,91 +297,6 @@ class StagedHistory:
         for key in self._spec.keys:
             if key.table == table:
                 yield key.name, self._codes.placed(key.name, self._codes.of_table(key))
-
-
-class _Codes:
-    """The staged codes of the keys, and their places among the ids of the history."""
-
-    def __init__(self, source: Source, stages: Mapping[str, Stage], spec: HistorySpec) -> None:
-        self._source, self._stages, self._spec = source, stages, spec
-        self._pairs = {key.name: IntCodes() for key in spec.keys if len(key.fields) == 2}
-        self._tables: dict[str, Ragged] = {}
-        self._places: dict[str, np.ndarray] = {}  # key -> staged code -> code of the history; absent: the same
-        self._named = {f.name for f in source.fields}
-        for f in (f for f in spec.fields_of_keys if f.table != IMPRESSIONS):
-            stage = stages[f.table]
-            pieces = [stage.field(batch, f.name) for _, batch in stage.batches()]
-            single = all(p.offsets is None for p in pieces)
-            no_id = np.zeros(1, np.int32) if f.hash is None else hash_buckets(pl.Series([""]), f.hash)
-            empty = Ragged(no_id) if single else Ragged(np.zeros(0, np.int32), np.zeros(2, np.int64))
-            whole = Ragged.concatenate([empty, *pieces])
-            self._tables[f.name] = Ragged(whole.values, whole.offsets)
-
-    def staged(self, batch: pa.RecordBatch) -> dict[str, Ragged]:
-        """Key -> the staged codes of a batch of impressions. New pairs get the next codes."""
-        return {key.name: self.of_key(batch, key) for key in self._spec.keys}
-
-    def of_key(self, batch: pa.RecordBatch, key: HistoryKey) -> Ragged:
-        """The staged codes of one key."""
-        if len(key.fields) == 1:
-            return self._field(batch, key.fields[0])
-        one, other = (self._field(batch, f).values.astype(np.int64) for f in key.fields)
-        return Ragged(self._pairs[key.name].encode(one << _HIGH | other))
-
-    def _field(self, batch: pa.RecordBatch, f: Field) -> Ragged:
-        if f.name not in self._named:
-            return Ragged(batch[f"{ROLE}history.{f.name}"].to_numpy())
-        if f.table == IMPRESSIONS:
-            bags = self._stages[IMPRESSIONS].field(batch, f.name)
-            return Ragged(bags.values, bags.offsets)
-        return self._tables[f.name].take(batch[LINK + f.table].to_numpy() + 1)
-
-    def of_table(self, key: HistoryKey) -> Ragged:
-        """The staged codes of all rows of the key's side table, the empty row first."""
-        return self._tables[key.fields[0].name]
-
-    def size(self, key: HistoryKey) -> int:
-        """The number of staged codes of a key so far."""
-        if len(key.fields) == 2:
-            return len(self._pairs[key.name])
-        f = key.fields[0]
-        return f.hash or len(self._ids(f))
-
-    def _ids(self, f: Field) -> pa.Array:
-        return self._source.ids(f.name) if f.name in self._named else self._source.role_ids(f"history.{f.name}")
-
-    def texts(self, key: HistoryKey) -> pl.Series:
-        """The ids of a key by staged code; none for a hashed field. Shape: text (C,) or (0,)."""
-        if len(key.fields) == 1:
-            return self._text(key.fields[0])
-        keys = self._pairs[key.name].keys
-        one, other = (
-            pl.Series(np.arange(f.hash)).cast(pl.String) if f.hash is not None else self._text(f) for f in key.fields
-        )
-        return pair_text(one.gather(keys >> _HIGH), other.gather(keys & np.int64(2**32 - 1)))
-
-    def _text(self, f: Field) -> pl.Series:
-        return pl.Series(self._ids(f).cast(pa.string()).fill_null(""), dtype=pl.String)
-
-    def place(self, key: HistoryKey, known: History, ids: pl.Series) -> np.ndarray:
-        """The code of each staged code in an earlier history; ids that are new there come after its own.
-
-        Shape: text (C,) -> int64 (C,).
-        """
-        f = key.fields[0]
-        if len(key.fields) == 1 and f.hash is not None:
-            return np.arange(f.hash)
-        found = known.find_text(key, ids).astype(np.int64)
-        new = found < 0
-        found[new] = len(known.counts[key.name]) + np.arange(int(new.sum()))
-        self._places[key.name] = found.astype(np.int32)
-        return found
-
-    def placed(self, name: str, bags: Ragged) -> Ragged:
-        """Staged codes as codes of the history."""
-        if name not in self._places:
-            return bags
-        return Ragged(self._places[name][bags.values], bags.offsets)
 
 
 def _tally(

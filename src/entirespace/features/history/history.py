@@ -20,7 +20,7 @@ the mean of the other folds, which is the higher, the fewer outcomes its own fol
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -54,6 +54,8 @@ class History:
     counts: Mapping[str, np.ndarray]  # key -> (C, G, W); groups: earlier, the folds, validation, test
     overall: np.ndarray  # (G, W): the counts of all impressions
     strengths: Strengths
+    until: int | None = None  # the time of the last impression; None: counts do not decay
+    faded: float = 1.0  # the weight that all counts have at that time
 
     @property
     def variants(self) -> int:
@@ -156,7 +158,7 @@ class History:
         if not self._base[name].any():
             return earlier[name].astype(np.float64)
         everything = np.full(len(variant), self.variants - 1, np.uint8)
-        return self._known(codes[name], everything, self._base[name]) + earlier[name]
+        return self._pooled(codes[name], everything, self._base[name]) + earlier[name]
 
     @cached_property
     def _base(self) -> dict[str, np.ndarray]:
@@ -174,6 +176,12 @@ class History:
         return both
 
     def _known(self, codes: Ragged, variant: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        known = self._pooled(codes, variant, counts)
+        if self.faded != 1:
+            known[variant == self.variants - 1] *= self.faded
+        return known
+
+    def _pooled(self, codes: Ragged, variant: np.ndarray, counts: np.ndarray) -> np.ndarray:
         known = np.empty((len(variant), counts.shape[2]))
         offsets = _ONE_EACH if codes.offsets is None else codes.offsets
         causal = self.spec.cross_fit == "time"
@@ -189,7 +197,7 @@ class History:
             rows: n.
         """
         strengths: dict[Chain, np.ndarray] = {}
-        found = History(self.spec, self.ids, self.counts, self.overall, strengths)
+        found = replace(self, strengths=strengths)
         for chain in chains(self.spec):
             if self.spec.prior is not None:
                 strengths[chain] = np.full((self.variants, len(self.spec.rates)), float(self.spec.prior))

@@ -47,6 +47,10 @@ class State(Record):
     overall: tuple[tuple[float, ...], ...]
     """For each group, the impressions and those that reached each stage."""
     strengths: tuple[StrengthRecord, ...]
+    until: int | None
+    """The time of the last impression, in steps of the log's clock; None: counts do not decay."""
+    faded: float
+    """The weight that all counts have at that time."""
     files: dict[str, FileRecord]
 
 
@@ -69,7 +73,15 @@ def save(history: History, folder: Path) -> State:
     )
     overall = tuple(map(tuple, history.overall.tolist()))
     content = [[f.sha256 for f in files.values()], overall, [[s.chain, s.strength] for s in strengths]]
-    state = State(digest=digest(content), overall=overall, strengths=strengths, files=files)
+    content += [history.until, history.faded]
+    state = State(
+        digest=digest(content),
+        overall=overall,
+        strengths=strengths,
+        until=history.until,
+        faded=history.faded,
+        files=files,
+    )
     state.write(folder / STATE)
     return state
 
@@ -102,7 +114,7 @@ def open_history(folder: Path, spec: HistorySpec) -> History:
                 found[:, g, w] = table[f"{g}.{w}"].to_numpy()
         counts[key.name] = found
     strengths = {s.chain: np.array(s.strength) for s in state.strengths}
-    return History(spec, ids, counts, np.array(state.overall), strengths)
+    return History(spec, ids, counts, np.array(state.overall), strengths, state.until, state.faded)
 
 
 def link_history(source: Path, out: Path) -> None:
