@@ -253,7 +253,7 @@ def read(data: Dataset) -> dict[int, tuple[str, int, np.ndarray]]:
     """Time of an impression -> its part, its fold and its numbers, as the dataset gives them."""
     found: dict[int, tuple[str, int, np.ndarray]] = {}
     for part in data.parts:
-        numbers = [rows.numbers for rows in part.chunks()]
+        numbers = [rows.numbers for rows in part.chunks() if rows.numbers is not None]
         folds, times = part.column(FOLD).tolist(), part.column("order").tolist()
         for i, (t, fold) in enumerate(zip(times, folds, strict=True)):
             found[t] = (part.name, fold, np.concatenate(numbers)[i])
@@ -269,7 +269,7 @@ def check(data: Dataset, rows: Sequence[Row], before: Sequence[Row] = (), **sett
     """
     got, history = read(data), data.encoders.history
     assert history is not None
-    parts, folds = ([got[row["t"]][k] for row in rows] for k in (0, 1))
+    parts, folds = [got[row["t"]][0] for row in rows], [got[row["t"]][1] for row in rows]
     strengths, n = dict(history.strengths), len(before)
     slow = Slow(
         [*before, *rows], ["before"] * n + parts, [0] * n + folds, strengths, count=history.spec.folds, **settings

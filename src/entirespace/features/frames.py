@@ -5,8 +5,8 @@
 # (data frames of any library have no types)
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from ..errors import DataError
 from .arrow import frame_of
 from .encoders import Lookup
 from .history.frames import FrameKeys
+from .history.keys import HistorySpec
 from .layout import Encoders, Key
 from .values import Bags, Content, inexact, raw_ids, read, text, without_missing
 
@@ -113,7 +114,7 @@ class FrameEncoder:
         self._encoders = encoders
         self._read = tuple(f for f in encoders.fields if names is None or f.name in names)
         history = encoders.history if any(f.kind == RATE for f in self._read) else None
-        keys = () if history is None else history.spec.fields_of_keys
+        keys = () if history is None else _keys_of(history.spec, encoders.fields)
         given = {name: as_frame(frame) for name, frame in (tables or {}).items()}
         for name in given:
             if name not in encoders.keys:
@@ -132,16 +133,22 @@ class FrameEncoder:
             offset += size
         self.fields: tuple[PlacedField, ...] = tuple(fields)
         self._own = tuple(f for f in self._read if f.table not in given and f.kind != RATE)
-        self._history = None if history is None else FrameKeys(history, given)
-        for name, frame in given.items():
-            self._add_table(name, frame)
+        names = {f.name for f in self._read}
+        keys = tuple(f for f in keys if f.name not in names)
+        self._own_keys = tuple(f for f in keys if f.table not in given)
+        contents = {
+            name: self._add_table(name, frame, tuple(f for f in keys if f.table == name))
+            for name, frame in given.items()
+        }
+        self._history = None if history is None else FrameKeys(history, contents)
 
-    def _add_table(self, name: str, frame: pl.DataFrame) -> None:
+    def _add_table(self, name: str, frame: pl.DataFrame, keys: tuple[Field, ...]) -> dict[str, Content]:
+        """Read and encode a side table. `keys`: of the history, beside the fields. Returns: the raw values."""
         fields = tuple(f for f in self._read if f.table == name)
         key = self._encoders.keys[name]
         column = key.key
-        _must_have(frame, [column, *_columns(fields)], f"side table '{name}'")
-        bad, contents = _read(frame, fields, {column})
+        _must_have(frame, [column, *_columns((*fields, *keys))], f"side table '{name}'")
+        bad, contents = _read(frame, (*fields, *keys), {column})
         if bad:
             raise bad[0].error(f"side table '{name}', row {bad[0].row + 1}")
         self._keys[name] = Lookup(_keys(frame[column], key))
@@ -150,6 +157,7 @@ class FrameEncoder:
             rows = self._encode(f, contents[f.name])
             self._counts[name][f.name] = np.concatenate([[[1, 1] if f.kind != "ids" else [0, 0]], _counted(rows)])
             self.tables[name][f.name] = _after_empty_row(rows)
+        return contents
 
     def encode(self, data: Any) -> tuple[Rows, list[Bad], dict[str, Unseen]]:
         """Encode impressions: (encoded rows, bad rows, field -> how many ids were unseen).
@@ -160,14 +168,14 @@ class FrameEncoder:
         """
         frame = as_frame(data)
         on = [self._encoders.keys[name].on for name in self.tables]
-        history = self._history
-        _must_have(frame, [*on, *_columns(self._own), *(history.columns if history else ())], "the impressions")
-        bad, contents = _read(frame, self._own, set(on))
+        history, read_fields = self._history, (*self._own, *self._own_keys)
+        _must_have(frame, [*on, *_columns(read_fields)], "the impressions")
+        bad, contents = _read(frame, read_fields, set(on))
         if bad:
             good = np.ones(len(frame), bool)
             good[[b.row for b in bad]] = False
             frame = frame.filter(pl.Series(good))
-            _, contents = _read(frame, self._own)
+            _, contents = _read(frame, read_fields)
         fields = {f.name: self._encode(f, contents[f.name]) for f in self._own}
         counts = {name: _counted(rows).sum(axis=0) for name, rows in fields.items()}
         links = {}
@@ -178,7 +186,7 @@ class FrameEncoder:
             counts.update({f: by_row[links[name]].sum(axis=0) for f, by_row in self._counts[name].items()})
         encoded = Rows(len(frame), fields, links)
         if history is not None:
-            numbers, without = history.numbers(frame, links)
+            numbers, without = history.numbers(contents, links, len(frame))
             encoded = self._encoders.with_rates(encoded, numbers)
             counts |= {name: np.array([len(frame), n]) for name, n in without.items()}
         unseen = {f.name: Unseen(*map(int, counts[f.name])) for f in self.fields}
@@ -193,6 +201,12 @@ class FrameEncoder:
         if weights is None and field.weights is not None:
             weights = np.ones(len(content.ids), np.float32)
         return Ragged(encoder.encode(content.ids), offsets, weights)
+
+
+def _keys_of(spec: HistorySpec, fields: Iterable[Field]) -> tuple[Field, ...]:
+    """The fields and columns by whose ids impressions are counted, as the layout's fields are read. No weights."""
+    known = {f.name: f for f in fields}
+    return tuple(replace(known.get(f.name, f), weights=None) for f in spec.fields_of_keys)
 
 
 def _keys(column: pl.Series, key: Key) -> pl.Series:

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 import numpy as np
 import polars as pl
 
-from ...core.rows import IMPRESSIONS, Field, Ragged
-from ..values import Bags, read
+from ...core.rows import Field, Ragged
+from ..values import Bags, Content
 from .history import History, pair_text, part_text
 from .keys import HistoryKey
 
-Ids = tuple[pl.Series, np.ndarray | None]
-"""The raw ids of a field, and how many each row has; None: one."""
+Contents = Mapping[str, Content]
+"""Field -> its raw values in the rows of a table."""
 
 
 class FrameKeys:
@@ -22,28 +22,22 @@ class FrameKeys:
 
     Args:
         history: the counts.
-        tables: side tables as frames. The fields of a side table that is not given are columns of the impressions.
-
-    Attributes:
-        columns: the columns of the impressions that are read.
+        tables: side table -> the raw values of its fields. The fields of other side tables are columns of the
+            impressions.
     """
 
-    def __init__(self, history: History, tables: Mapping[str, pl.DataFrame]) -> None:
-        self._history = history
-        fields = history.spec.fields_of_keys
-        self._table = {f.name: f.table if f.table in tables else IMPRESSIONS for f in fields}
-        self.columns = tuple(f.source for f in fields if self._table[f.name] == IMPRESSIONS)
-        self._ids = {f.name: _ids(tables[f.table], f) for f in fields if f.table in tables}
+    def __init__(self, history: History, tables: Mapping[str, Contents]) -> None:
+        self._history, self._tables = history, tables
         self._codes: dict[str, Ragged] = {}  # key of a side table -> codes of its rows, the empty row first
         for key in history.spec.keys:
-            if len(key.fields) == 1 and self._table[key.fields[0].name] != IMPRESSIONS:
+            if len(key.fields) == 1 and key.table in tables:
                 self._codes[key.name] = self._after_empty_row(key)
 
-    def numbers(self, frame: pl.DataFrame, links: Mapping[str, np.ndarray]) -> tuple[np.ndarray, dict[str, int]]:
+    def numbers(self, contents: Contents, links: Mapping[str, np.ndarray], n: int) -> tuple[np.ndarray, dict[str, int]]:
         """(the log odds of the rates, rate -> how many impressions have no history).
 
         Args:
-            frame: n impressions.
+            contents: of n impressions.
             links: side table -> the row in it of each impression; 0: none. Shape: int32 (n,).
 
         Returns: float32 (n, R).
@@ -51,39 +45,37 @@ class FrameKeys:
         history, codes = self._history, dict[str, Ragged]()
         for key in history.spec.keys:
             if key.name in self._codes:
-                codes[key.name] = self._codes[key.name].take(links[self._table[key.fields[0].name]])
+                codes[key.name] = self._codes[key.name].take(links[key.table])
             elif len(key.fields) == 1:
-                codes[key.name] = self._found(key, _ids(frame, key.fields[0]))
+                codes[key.name] = self._found(key, contents[key.name])
             else:
-                one, other = (self._texts(f, frame, links) for f in key.fields)
+                one, other = (self._texts(f, contents, links) for f in key.fields)
                 codes[key.name] = Ragged(history.find_text(key, pair_text(one, other)))
-        variant = np.full(len(frame), history.variants - 1, np.uint8)
+        variant = np.full(n, history.variants - 1, np.uint8)
         missing = history.without_history(codes, variant)
         width = len(history.spec.names) // max(1, len(history.spec.rated))
         names = zip(history.spec.names, np.repeat([key.name for key in history.spec.rated], width), strict=True)
         return history.numbers(codes, variant), {name: int(missing[key].sum()) for name, key in names}
 
-    def _found(self, key: HistoryKey, ids: Ids) -> Ragged:
-        codes = self._history.find(key, ids[0])
-        return Ragged(codes, None if ids[1] is None else np.concatenate([np.zeros(1, np.int64), np.cumsum(ids[1])]))
+    def _found(self, key: HistoryKey, content: Content) -> Ragged:
+        if not isinstance(content, Bags):
+            assert isinstance(content, pl.Series)
+            return Ragged(self._history.find(key, content))
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(content.lengths)])
+        return Ragged(self._history.find(key, content.ids), offsets)
 
     def _after_empty_row(self, key: HistoryKey) -> Ragged:
-        codes = self._found(key, self._ids[key.fields[0].name])
+        codes = self._found(key, self._tables[key.table][key.name])
         if codes.offsets is not None:
             return Ragged(codes.values, np.concatenate([np.zeros(1, np.int64), codes.offsets]))
         return Ragged(np.concatenate([self._history.find(key, pl.Series([""])), codes.values]))
 
-    def _texts(self, f: Field, frame: pl.DataFrame, links: Mapping[str, np.ndarray]) -> pl.Series:
+    def _texts(self, f: Field, contents: Contents, links: Mapping[str, np.ndarray]) -> pl.Series:
         """The ids of a part of a pair as text. Shape: text (n,)."""
-        if self._table[f.name] == IMPRESSIONS:
-            return part_text(f, _ids(frame, f)[0])
-        texts = part_text(f, self._ids[f.name][0])
-        return pl.concat([part_text(f, pl.Series([""])), texts]).gather(links[self._table[f.name]])
-
-
-def _ids(frame: pl.DataFrame, f: Field) -> Ids:
-    content, _ = read(frame, f)
-    if isinstance(content, Bags):
-        return content.ids, content.lengths
-    assert isinstance(content, pl.Series)
-    return content, None
+        side = self._tables.get(f.table)
+        content = contents[f.name] if side is None else side[f.name]
+        assert isinstance(content, pl.Series)
+        texts = part_text(f, content)
+        if side is None:
+            return texts
+        return pl.concat([part_text(f, pl.Series([""])), texts]).gather(links[f.table])
