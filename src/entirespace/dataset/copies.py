@@ -155,6 +155,15 @@ def _groups(impressions: Stage, name: str, which: np.ndarray, folder: Path) -> I
     for i, file in enumerate(files):
         file.close()
         prints = np.fromfile(folder / str(i), np.uint64).reshape(-1, 3)
-        prints = prints[np.lexsort((prints[:, 2], prints[:, 1], prints[:, 0]))]
+        prints = _sorted(prints)
         again = (prints[1:, :2] == prints[:-1, :2]).all(axis=1)
         yield prints[:, 2].astype(np.int64), np.concatenate([np.ones(min(1, len(prints)), bool), ~again])
+
+
+def _sorted(prints: np.ndarray) -> np.ndarray:
+    """Rows of a fingerprint and a place, given in the order of places, by fingerprint. Shape: uint64 (m, 3)."""
+    found = prints[np.argsort(prints[:, 0], kind="stable")]
+    half = found[1:, 0] == found[:-1, 0]
+    if (found[1:, 1] == found[:-1, 1])[half].all():
+        return found
+    return prints[np.lexsort((prints[:, 1], prints[:, 0]))]  # two that are equal in their first half only

@@ -25,7 +25,7 @@ from .keycodes import KeyCodes
 from .manifest import ORDER
 from .stage import Stage
 
-SAMPLE = 400_000  # impressions by whose ids strengths are fitted, and of whose rates quantile knots are fitted
+SAMPLE = 100_000  # impressions by whose ids strengths are fitted, and of whose rates quantile knots are fitted
 _ONE_EACH, _EVEN = np.zeros(0, np.int64), np.zeros(0)
 
 

@@ -27,7 +27,8 @@ import pyarrow.parquet as pq
 from ..config import Model, nearest
 from ..core.rows import RATE, Field, Quantity, Ragged, Rows, TimePart, ValueFormat
 from ..errors import ConfigError, DataError
-from ..kernels.threads import each
+from ..kernels.knots import positions_of_columns
+from ..kernels.threads import slices
 from ..records import FileRecord, Record, link_or_copy
 from .encoders import Encoder, Hashed, Knots, Vocabulary
 from .history.history import History
@@ -186,8 +187,17 @@ class Encoders:
         Shape: rows of n impressions, numbers float32 (n, R) as `History.numbers` gives them.
         """
         names = [f.name for f in self.fields if f.kind == RATE]
-        found = each(lambda i: Ragged(self[names[i]].encode(numbers[:, i])), len(names))
-        return replace(rows, fields={**rows.fields, **dict(zip(names, found, strict=True))}, numbers=numbers)
+        edges, starts = self._edges
+        found = np.empty((len(names), len(numbers)), np.float32)
+        slices(positions_of_columns, len(numbers), numbers, edges, starts, found)
+        positions = {name: Ragged(found[i]) for i, name in enumerate(names)}
+        return replace(rows, fields={**rows.fields, **positions}, numbers=numbers)
+
+    @cached_property
+    def _edges(self) -> tuple[np.ndarray, np.ndarray]:
+        """The knots of all rates, and where those of each begin. Shape: float64 (E,), int64 (R + 1,)."""
+        edges = [self[f.name].to_table()["edge"].to_numpy() for f in self.fields if f.kind == RATE]
+        return np.concatenate([np.zeros(0), *edges]), np.cumsum([0, *map(len, edges)])
 
     @property
     def read_fields(self) -> tuple[Field, ...]:

@@ -61,6 +61,35 @@ def pooled(values, offsets, variant, folds, causal, counts, out):
 
 
 @_jit
+def from_table(codes, variant, table, out):
+    """The numbers of each row's id for its variant. Code -1, an unknown id, has the last row of the table.
+
+    Shape: codes int32 (n,), variant uint8 (n,), table float32 (C + 1, V, R) -> out float32 (n, R).
+    """
+    for i in range(codes.shape[0]):
+        for r in range(table.shape[2]):
+            out[i, r] = table[codes[i], variant[i], r]
+
+
+@_jit
+def none_known(values, offsets, variant, folds, causal, counts, out):
+    """Whether nothing is counted for the ids of a row, as its variant may know it. Shape: as `pooled` -> bool (n,)."""
+    single, groups = offsets.shape[0] == 0, counts.shape[1]
+    for i in range(variant.shape[0]):
+        v = variant[i]
+        stop = groups - 2 if v <= folds else groups - 1 if v == folds + 1 else groups
+        if causal and v < folds:
+            stop = v + 1
+        known = False
+        for j in range(i if single else offsets[i], i + 1 if single else offsets[i + 1]):
+            g = 0
+            while values[j] >= 0 and g < stop and not known:
+                known = counts[values[j], g, 0] > 0 and (g != v + 1 or v >= folds)
+                g += 1
+        out[i] = not known
+
+
+@_jit
 def earlier(values, offsets, order, time, delay, half_life, reached, running, last, out):
     """What was known of the ids of each row at its time: rows whose time + delay is before it, and no ties.
 

@@ -27,7 +27,7 @@ import numpy as np
 import polars as pl
 
 from ...core.rows import Field, Ragged
-from ...kernels.tally import lean, pooled
+from ...kernels.tally import from_table, lean, none_known, pooled
 from ...kernels.threads import each
 from ..codes import hash_buckets
 from ..encoders import Lookup
@@ -36,6 +36,7 @@ from .keys import HistoryKey, HistorySpec
 from .strength import MOST, fit_strength
 
 _ONE_EACH = np.zeros(0, np.int64)
+BLOCK = 4096  # impressions whose rates are made at once
 TABLE = 1 << 21  # ids x variants whose rates are held in a table, at most
 SEPARATOR = "\x1f"
 """Between the two ids of a pair."""
@@ -98,21 +99,33 @@ class History:
         Returns: float32 (n, R of all keys).
         """
         out = np.empty((len(variant), len(self.spec.names)), np.float32)
+
+        def fill(block: int) -> None:
+            here = slice(block * BLOCK, (block + 1) * BLOCK)
+            some = None if earlier is None else {name: counts[here] for name, counts in earlier.items()}
+            self._fill({name: _rows(bags, here) for name, bags in codes.items()}, variant[here], some, out[here])
+
+        each(fill, -(-len(variant) // BLOCK))
+        return out
+
+    def _fill(
+        self,
+        codes: Mapping[str, Ragged],
+        variant: np.ndarray,
+        earlier: Mapping[str, np.ndarray] | None,
+        out: np.ndarray,
+    ) -> None:
+        """Write the numbers of a block of impressions, few enough to stay in the cache from key to key."""
         width = len(self.spec.rates) + self.spec.counts
         tables = self._tables if earlier is None else {}
         needed = {name for key in self.spec.rated if key.name not in tables for name in self.chain(key)}
         counted = {name: self._counted(name, codes, variant, earlier) for name in needed}
-
-        def fill(place: int) -> None:
-            key = self.spec.rated[place]
+        for place, key in enumerate(self.spec.rated):
             here = out[:, place * width : (place + 1) * width]
             if key.name in tables:
-                here[...] = tables[key.name][codes[key.name].values, variant]
+                from_table(codes[key.name].values, variant, tables[key.name], here)
             else:
                 here[...] = self._of_key(key, counted, variant)
-
-        each(fill, len(self.spec.rated))
-        return out
 
     @cached_property
     def _tables(self) -> dict[str, np.ndarray]:
@@ -143,7 +156,24 @@ class History:
         self, codes: Mapping[str, Ragged], variant: np.ndarray, earlier: Mapping[str, np.ndarray] | None = None
     ) -> dict[str, np.ndarray]:
         """Key -> the impressions of whose ids nothing is counted. Shape: as `numbers` -> bool (n,) each."""
-        return {key.name: self._counted(key.name, codes, variant, earlier)[:, 0] == 0 for key in self.spec.rated}
+        missing: dict[str, np.ndarray] = {}
+        for key in self.spec.rated:
+            missing[key.name] = np.empty(len(variant), bool)
+            counts = self.counts[key.name] if earlier is None else self._base[key.name]
+            same = variant if earlier is None else np.full(len(variant), self.variants - 1, np.uint8)
+            none_known(*self._of_bags(codes[key.name]), same, *self._knowing, counts, missing[key.name])
+            if earlier is not None:
+                missing[key.name] &= earlier[key.name][:, 0] == 0
+        return missing
+
+    @property
+    def _knowing(self) -> tuple[int, bool]:
+        """The number of folds, and whether a fold knows only those before it."""
+        return self.spec.folds, self.spec.cross_fit == "time"
+
+    @staticmethod
+    def _of_bags(bags: Ragged) -> tuple[np.ndarray, np.ndarray]:
+        return bags.values, _ONE_EACH if bags.offsets is None else bags.offsets
 
     def _counted(
         self,
@@ -183,9 +213,7 @@ class History:
 
     def _pooled(self, codes: Ragged, variant: np.ndarray, counts: np.ndarray) -> np.ndarray:
         known = np.empty((len(variant), counts.shape[2]))
-        offsets = _ONE_EACH if codes.offsets is None else codes.offsets
-        causal = self.spec.cross_fit == "time"
-        pooled(codes.values, offsets, variant, self.spec.folds, causal, counts, known)
+        pooled(*self._of_bags(codes), variant, *self._knowing, counts, known)
         return known
 
     def with_strengths(self, sample: Mapping[str, Ragged], rows: int) -> History:
@@ -245,6 +273,13 @@ class History:
         if key.name not in self._lookups:
             return np.full(len(ids), -1, np.int32)
         return self._lookups[key.name].find(ids).astype(np.int32)
+
+
+def _rows(bags: Ragged, here: slice) -> Ragged:
+    """Consecutive rows, without copying their values."""
+    if bags.offsets is None:
+        return Ragged(bags.values[here])
+    return Ragged(bags.values, bags.offsets[here.start : here.stop + 1])
 
 
 def part_text(field: Field, ids: pl.Series) -> pl.Series:
