@@ -25,7 +25,8 @@ from .keycodes import KeyCodes
 from .manifest import ORDER
 from .stage import Stage
 
-SAMPLE = 100_000  # impressions by whose ids strengths are fitted, and of whose rates quantile knots are fitted
+SAMPLE = 50_000  # impressions by whose ids strengths are fitted
+KNOTS = 20_000  # training impressions of whose rates quantile knots are fitted
 _ONE_EACH, _EVEN = np.zeros(0, np.int64), np.zeros(0)
 
 
@@ -271,16 +272,16 @@ class StagedHistory:
     def fit_knots(self) -> dict[str, Encoder]:
         """The knots of each rate's field, fitted on training impressions."""
         chosen, pieces = self._parts == TRAINING, list[np.ndarray]()
-        share, rng = SAMPLE / max(1, int(np.count_nonzero(chosen))), np.random.default_rng(0)
+        share, rng = KNOTS / max(1, int(np.count_nonzero(chosen))), np.random.default_rng(0)
         for start, batch in self._impressions.batches():
             here = slice(start, start + batch.num_rows)
             mine = np.flatnonzero(chosen[here])
             mine = mine if share >= 1 else mine[rng.random(len(mine)) < share]
             codes = {name: bags.take(mine) for name, bags in self.codes(batch).items()}
             pieces.append(self.history.numbers(codes, self.folds[here][mine], self.earlier(start + mine)))
-        numbers = np.concatenate(pieces)
+        numbers = np.ascontiguousarray(np.concatenate(pieces).T)
         fields = self._spec.fields()
-        knots = each(lambda i: fit_knots(fields[i], numbers[:, i].astype(np.float64)), len(fields))
+        knots = each(lambda i: fit_knots(fields[i], numbers[i]), len(fields))
         return {f.name: found for f, found in zip(fields, knots, strict=True)}
 
     def codes(self, batch: pa.RecordBatch) -> dict[str, Ragged]:

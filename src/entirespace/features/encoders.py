@@ -259,7 +259,7 @@ def fit_knots(field: Field, values: np.ndarray, weights: np.ndarray | None = Non
     there are fewer buckets than `field.buckets`.
 
     Args:
-        values: the numbers. Shape: float64 (n,).
+        values: the numbers. Shape: float (n,).
         weights: how many training impressions have each number; None: one each. Shape: (n,).
     """
     assert field.buckets is not None
@@ -274,4 +274,4 @@ def fit_knots(field: Field, values: np.ndarray, weights: np.ndarray | None = Non
         return Knots(np.zeros(0))
     targets = mass[-1] * np.arange(1, field.buckets) / field.buckets
     edges = np.unique(values[np.searchsorted(mass, targets, side="left").clip(max=len(values) - 1)])
-    return Knots(edges)
+    return Knots(edges.astype(np.float64))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+FEW = 12  # trials of an id whose likelihood is a product, without a logarithm of its own
 _jit = njit(cache=True, nogil=True, error_model="numpy")
 
 
@@ -142,24 +143,26 @@ def beta_binomial(hits, trials, rates, strength):
 
     Shape: float64 (n,) each, rates in (0, 1).
     """
-    total = 0.0
+    total, likelihood, of_none = 0.0, 1.0, _lgamma(strength)
     for i in range(hits.shape[0]):
         a = strength * rates[i]
         b = strength - a
         k, n = hits[i], trials[i]
-        total += _rising(a, k) + _rising(b, n - k) - _rising(strength, n)
-    return total
-
-
-@_jit
-def _rising(start, steps):
-    """log of start * (start + 1) * ... with `steps` factors; steps need not be whole."""
-    if steps <= 8 and steps == np.floor(steps):
-        product = 1.0
-        for i in range(int(steps)):
-            product *= start + i
-        return np.log(product)
-    return _lgamma(start + steps) - _lgamma(start)
+        if n <= FEW and k == np.floor(k) and n == np.floor(n):
+            over = 1.0
+            for step in range(int(k)):
+                likelihood *= a + step
+            for step in range(int(n - k)):
+                likelihood *= b + step
+            for step in range(int(n)):
+                over *= strength + step
+            likelihood /= over
+            if likelihood < 1e-150:  # one logarithm for many ids
+                total += np.log(likelihood)
+                likelihood = 1.0
+        else:
+            total += _lgamma(a + k) - _lgamma(a) + _lgamma(b + n - k) - _lgamma(b) - _lgamma(strength + n) + of_none
+    return total + np.log(likelihood)
 
 
 @_jit

@@ -237,9 +237,10 @@ class History:
         """The strengths of the first key of a chain; those of the shorter chains are known. Shape: float64 (V, R)."""
         bags = sample[chain[0]]
         owner = np.arange(rows) if bags.offsets is None else np.repeat(np.arange(rows), np.diff(bags.offsets))
-        ids, first = np.unique(bags.values, return_index=True)
-        chosen = np.random.default_rng(0).permutation(np.flatnonzero(ids >= 0))[:MOST]
-        ids, row = ids[chosen], owner[first[chosen]]
+        first = np.full(len(self.counts[chain[0]]), -1)
+        first[bags.values[::-1]] = np.arange(len(bags.values))[::-1]  # of several places the first is written last
+        ids = np.random.default_rng(0).permutation(np.flatnonzero(first >= 0))[:MOST].astype(np.int32)
+        row = owner[first[ids]]
         tail = {name: sample[name].take(row) for name in chain[1:]}
         hits, trials = self._columns
         found = np.empty((self.variants, len(hits)))

@@ -1,7 +1,8 @@
 """The files of a history, in the folder of a dataset and of every run that was trained on it.
 
 history/state.json       strengths, counts of all impressions, and the SHA-256 of the files below
-history/00.parquet       one file per key, in the order of the layout's history: each id, and its counts
+history/00.parquet       one file per key, in the order of the layout's history: each id and its counts, which are for
+                         each group the impressions, and those that reached each stage
 """
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -61,11 +62,11 @@ def save(history: History, folder: Path) -> State:
     for i, key in enumerate(history.spec.keys):
         name, counts = f"{FOLDER}/{i:02d}.parquet", history.counts[key.name]
         ids = history.ids[key.name]
-        columns = {"id": (ids if len(ids) else pl.Series([""] * len(counts), dtype=pl.String)).to_arrow()}
-        for g in range(counts.shape[1]):
-            for w in range(counts.shape[2]):
-                columns[f"{g}.{w}"] = pa.array(np.ascontiguousarray(counts[:, g, w]))
-        pq.write_table(pa.table(columns), folder / name, compression="zstd", write_page_checksum=True)
+        texts = (ids if len(ids) else pl.Series([""] * len(counts), dtype=pl.String)).to_arrow()
+        of_id = pa.FixedSizeListArray.from_arrays(pa.array(counts.ravel()), counts.shape[1] * counts.shape[2])
+        pq.write_table(
+            pa.table({"id": texts, "counts": of_id}), folder / name, compression="zstd", write_page_checksum=True
+        )
         files[name] = FileRecord.of(folder / name)
     strengths = tuple(
         StrengthRecord(chain=chain, strength=tuple(map(tuple, strength.tolist())))
@@ -107,12 +108,9 @@ def open_history(folder: Path, spec: HistorySpec) -> History:
             raise DataError(_MUST, str(error), where=str(path), do=_DO) from error
         hashed = len(key.fields) == 1 and key.fields[0].hash is not None
         ids[key.name] = pl.Series(dtype=pl.String) if hashed else pl.Series(table["id"]).cast(pl.String)
+        content = table["counts"].combine_chunks()
         shape = (len(table), len(state.overall), len(state.overall[0]))
-        found = np.empty(shape, table.schema.field("0.0").type.to_pandas_dtype())
-        for g in range(shape[1]):
-            for w in range(shape[2]):
-                found[:, g, w] = table[f"{g}.{w}"].to_numpy()
-        counts[key.name] = found
+        counts[key.name] = content.flatten().to_numpy().reshape(shape)
     strengths = {s.chain: np.array(s.strength) for s in state.strengths}
     return History(spec, ids, counts, np.array(state.overall), strengths, state.until, state.faded)
 

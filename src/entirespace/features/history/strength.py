@@ -11,8 +11,8 @@ import numpy as np
 from ...kernels.tally import beta_binomial
 
 WEAKEST, STRONGEST = 1.0, 1e6
-STEPS = 24  # of the golden section, after which log(strength) is known to 1e-4
-MOST = 10_000  # ids that a strength is fitted on
+STEPS = 16  # of the golden section, after which a strength is known to 1 %
+MOST = 5_000  # ids that a strength is fitted on
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
