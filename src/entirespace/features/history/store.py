@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from ...config import Model, digest
 from ...errors import DataError
 from ...records import FileRecord, Record, link_or_copy
-from .history import Chain, History
+from .history import Chain, History, chains, groups
 from .keys import HistorySpec
 
 FOLDER = "history"
@@ -45,6 +45,8 @@ class State(Record):
 
     digest: str
     """SHA-256 of all counts and strengths, by which two states are compared."""
+    keys: tuple[str, ...]
+    """The keys that impressions are counted by, in the order of the files."""
     overall: tuple[tuple[float, ...], ...]
     """For each group, the impressions and those that reached each stage."""
     strengths: tuple[StrengthRecord, ...]
@@ -77,6 +79,7 @@ def save(history: History, folder: Path) -> State:
     content += [history.until, history.faded]
     state = State(
         digest=digest(content),
+        keys=tuple(key.name for key in history.spec.keys),
         overall=overall,
         strengths=strengths,
         until=history.until,
@@ -96,6 +99,10 @@ def read_state(folder: Path) -> State:
 def open_history(folder: Path, spec: HistorySpec) -> History:
     """Read the history of a dataset or a run. Raises: DataError if its files are missing or damaged."""
     state = read_state(folder)
+    if not _fits(state, spec):
+        must = "a history must be of the layout that it stands beside"
+        came = f"it counts by {', '.join(state.keys)} in {len(state.overall)} groups, or makes other rates"
+        raise DataError(must, came, where=str(folder / STATE), do=_DO)
     ids: dict[str, pl.Series] = {}
     counts: dict[str, np.ndarray] = {}
     for key, (name, about) in zip(spec.keys, state.files.items(), strict=True):
@@ -113,6 +120,18 @@ def open_history(folder: Path, spec: HistorySpec) -> History:
         counts[key.name] = content.flatten().to_numpy().reshape(shape)
     strengths = {s.chain: np.array(s.strength) for s in state.strengths}
     return History(spec, ids, counts, np.array(state.overall), strengths, state.until, state.faded)
+
+
+def _fits(state: State, spec: HistorySpec) -> bool:
+    """Whether a state has the counts and the strengths that a layout asks for."""
+    width, rates, variants = len(spec.stages) + 1, len(spec.rates), spec.folds + 3
+    return (
+        state.keys == tuple(key.name for key in spec.keys)
+        and len(state.files) == len(spec.keys)
+        and [len(some) for some in state.overall] == [width] * groups(spec)
+        and {s.chain for s in state.strengths} == set(chains(spec))
+        and all([len(some) for some in s.strength] == [rates] * variants for s in state.strengths)
+    )
 
 
 def link_history(source: Path, out: Path) -> None:
