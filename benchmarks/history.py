@@ -22,6 +22,7 @@ from common import Result, publish
 import entirespace as es
 
 BLOCK = 500_000
+QUIET = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
 IDS = {"user_id": 200_000, "item_id": 50_000, "shop_id": 3_000, "category": 300, "page": 10}
 SCHEMA = """
 [impressions]
@@ -101,7 +102,7 @@ def prepared(raw: Path, way: str) -> tuple[float, float, float]:
     """(seconds, seconds of the processor, peak memory in GB) of preparing the log."""
     command = [sys.executable, "-m", "entirespace", "prepare", str(raw / f"{way}.toml"), str(raw), str(raw / way)]
     began = time.perf_counter()
-    pid = os.posix_spawn(command[0], [*command, "--force", "-q"], os.environ)
+    pid = os.posix_spawn(command[0], [*command, "--force", "-q"], os.environ, file_actions=QUIET)
     _, status, usage = os.wait4(pid, 0)
     if status:
         sys.exit(f"failed: {' '.join(command)}")
