@@ -155,7 +155,7 @@ class AliCCPSource(Source):
                 part=np.full(chunk.rows, part, np.int8),
                 links={COMMON: link},
                 truth=truth,
-                lot=chunk.content,
+                content=chunk.content,
             )
         if self._truth is not None:
             self._truth.end()
