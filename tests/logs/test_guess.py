@@ -296,7 +296,7 @@ def test_a_big_file_is_read_in_part(raw: Path, monkeypatch: pytest.MonkeyPatch) 
     """The beginning, the middle and the end; the middle and the end have what the beginning has not."""
     monkeypatch.setattr(sample, "FIRST", 3500)
     monkeypatch.setattr(sample, "MORE", 1500)
-    rows = log(ts=[1_650_000_000 + i for i in range(N)], kind=["first"] * 200 + ["late"] * 100)
+    rows = log(ts=[1_650_000_000 + i for i in range(N)], kind=["first"] * 200 + ["late", "first"] * 50)
     text = rows.write_csv()
     assert len(text) > 7500
     for name, content in (("log.csv", text.encode()), ("log.csv.gz", gzip.compress(text.encode()))):

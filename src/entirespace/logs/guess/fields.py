@@ -14,6 +14,7 @@ from .column import Column
 from .consequences import consequence
 from .labels import Labels
 from .missing import SURE
+from .splits import Parts
 
 FEW_LEVELS = 20  # whole numbers with so few different values are levels
 FEW_QUANTITIES = 5  # unless they are called a quantity, and are more than this
@@ -31,6 +32,7 @@ class FieldGuess:
     options: Mapping[str, object]  # of `FieldSchema`
     doubts: tuple[str, ...] = ()
     left_out: str | None = None  # why it is no field; None: it is one
+    split: Mapping[str, object] = field(default_factory=dict[str, object])  # [split] by this column instead
 
 
 @dataclass
@@ -51,12 +53,19 @@ class Names:
 
 
 def of_impressions(
-    column: Column, labels: Labels, roles: Collection[str], again: float | None, names: Names, whole: bool
+    column: Column,
+    labels: Labels,
+    roles: Collection[str],
+    parts: Parts | None,
+    again: float | None,
+    names: Names,
+    whole: bool,
 ) -> FieldGuess:
     """The field of a column of the impressions that has no other use.
 
     Args:
         roles: the columns of the user and the item.
+        parts: how it divides the log into parts; None: it does not.
         again: the share of its later values that occurred before; None: not known.
         whole: the sample has all rows.
     """
@@ -72,6 +81,8 @@ def of_impressions(
     if column.time is not None and (column.time.dates or is_the_time(column)):
         part = f'. A part of it can be a field: {{ from = "{column.name}", part = "weekday" }}'
         return _out(guess, f"it is a time{part if column.time.dates else ''}")
+    if parts is not None:
+        return replace(_out(guess, parts.why, parts.doubts), split=parts.split)
     if (
         guess.options["kind"] == "id"
         and set(known.words(column.name)) & known.SESSION

@@ -14,7 +14,7 @@ from . import words as known
 from .column import Column, plain
 from .fields import FieldGuess, Names, of_column, of_impressions, weights_of, with_weights, words_needed
 from .labels import Labels
-from .splits import SplitGuess, split_of
+from .splits import SplitGuess, parts_of, split_of
 from .tables import ConversionTable, Join, Table, conversions_of, impressions_of, join_of, overlap, tables, time_rank
 
 SEVERAL = 3  # columns that count outcomes
@@ -81,7 +81,8 @@ def plan(files: Sequence[File], where: str) -> Plan:
     for column in columns.values():
         if column.name in {*label_columns, *times.values(), *weights.values(), split.column} or column is order:
             continue
-        fields.append(of_impressions(column, labels, roles.values(), overlap(column, order), names, table.whole))
+        parts, again = parts_of(column, order), overlap(column, order)
+        fields.append(of_impressions(column, labels, roles.values(), parts, again, names, table.whole))
     fields = with_weights(fields, weights)
     sides, late, unused = _side_tables(found, table, labels, names, fields)
     for role, known_as in (("user", known.USER), ("item", known.ITEM)):
@@ -248,6 +249,8 @@ def _side_field(column: Column, join: Join, counting: set[str], read: set[str], 
         return of_column(column, names, role=True, whole=whole)
     if column.name in read and join.table.first.headed:
         return FieldGuess(column, column.name, {"kind": "id"}, (), "the impressions have this column, too")
+    if parts := parts_of(column, None):
+        return FieldGuess(column, column.name, {"kind": "id"}, parts.doubts, parts.why)
     return of_column(column, names, whole=whole)
 
 

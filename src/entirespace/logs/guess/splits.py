@@ -1,19 +1,27 @@
-"""The split of the first schema: in time, by files or a column that say so, or by chance."""
+"""The split of the first schema: in time, by files or a column that say so, or by chance.
+
+A column that divides the log into parts is no field, also if the split does not use it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from glob import escape
 from pathlib import PurePosixPath
 
 import numpy as np
+import polars as pl
 
 from . import words as known
 from .column import Column
 from .tables import Table
 
 GROUPS = range(2, 61)  # different values of a column such as `wave`
+FOLDS = 20  # different values of a column such as `fold`, at most
+LEAST_ROWS = 30  # rows that tell whether a column follows the time
+RARE = 5  # rows outside the longest stretch of time, at least
+YES = ("1", "true", "t", "yes", "y")
 
 
 @dataclass(frozen=True)
@@ -23,6 +31,15 @@ class SplitGuess:
     options: Mapping[str, object]
     why: str
     column: str | None = None
+    doubts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Why a column divides the log into parts, and [split] by it, as options in order; none if it has many values."""
+
+    why: str
+    split: Mapping[str, object] = field(default_factory=dict[str, object])
     doubts: tuple[str, ...] = ()
 
 
@@ -38,8 +55,8 @@ def split_of(table: Table, order: Column | None, user: str | None, labels: set[s
     if files is not None:
         return SplitGuess(files, "the names of the files say so")
     for column in table.columns.values():
-        if column.name not in labels and (found := _column(column)):
-            return found
+        if column.name not in labels and (options := _named(column)):
+            return SplitGuess(options, f"'{column.name}' names the parts", column.name)
     if table.whole:
         for column in table.columns.values():
             if column.name not in labels and (found := _groups(column)):
@@ -83,16 +100,94 @@ def _files(table: Table) -> dict[str, object] | None:
     return options if "validation" in options else {**options, "validation": 0.1}
 
 
-def _column(column: Column) -> SplitGuess | None:
-    """A column whose values are names of parts."""
-    if column.numbers is not None or column.lists or column.missing or len(column.distinct) > 6:
+def parts_of(column: Column, order: Column | None) -> Parts | None:
+    """Whether a column of the impressions divides the log into parts: by what it says, in time, or by its name.
+
+    Args:
+        order: the column of the time, if there is one.
+    """
+    if column.lists or len(column.distinct) < 2:
         return None
-    parts = _parts_of(column.distinct.to_list())
-    if parts is None:
+    if named := _named(column):
+        return Parts("it names the parts of the log", named)
+    if order is not None and order.time is not None:
+        stamps, why = order.time.stamps, "it follows the time: its values in the test part are not in the training part"
+        levels = _stretches(column, stamps)
+        if levels is not None:
+            return Parts(why, _halves(column, levels) if len(levels) in GROUPS else {})
+        if _grows(column, stamps):
+            return Parts(why)
+    if called_part(column.name) and len(column.distinct) <= FOLDS:
+        doubt = f"by its name '{column.name}' divides the log into parts; if it describes impressions, make it a field"
+        return Parts("it seems to divide the log into parts", _halves(column, _sorted(column)), (doubt,))
+    return None
+
+
+def called_part(name: str) -> bool:
+    """Whether a column is called a part, a split or a fold.
+
+    >>> called_part("fold_id"), called_part("dataSplit"), called_part("part_number")
+    (True, True, False)
+    """
+    mine = set(known.words(name)) - known.FILLER - known.ID - known.PART_FILLER
+    return bool(mine) and mine <= known.PART
+
+
+def _named(column: Column) -> dict[str, object] | None:
+    """[split] by a column whose values are names of parts, or that is yes or no, as `is_train`."""
+    if column.lists or column.missing or len(column.distinct) > 6:
         return None
-    options: dict[str, object] = {"by": "column", "column": column.name, "train": parts["train"], "test": parts["test"]}
-    options["validation"] = parts["validation"] or 0.1
-    return SplitGuess(options, f"'{column.name}' names the parts", column.name)
+    values = column.distinct.to_list()
+    mine = set(known.words(column.name)) - known.FILLER
+    yes = [v for v in values if v.lower() in YES]
+    if len(values) == 2 and len(yes) == 1 and mine and (mine <= known.TRAIN or mine <= known.TEST):
+        no = [v for v in values if v not in yes]
+        train, test = (yes, no) if mine <= known.TRAIN else (no, yes)
+        return _by(column, train, test)
+    parts = None if column.numbers is not None else _parts_of(values)
+    return _by(column, parts["train"], parts["test"], parts["validation"]) if parts else None
+
+
+def _by(column: Column, train: Sequence[str], test: Sequence[str], validation: Sequence[str] = ()) -> dict[str, object]:
+    """[split] by a column, as options in order. Whole numbers are written as numbers."""
+
+    def levels(values: Sequence[str]) -> list[object]:
+        return [int(v) for v in values] if column.whole else list(values)
+
+    options: dict[str, object] = {"by": "column", "column": column.name, "train": levels(train), "test": levels(test)}
+    return {**options, "validation": levels(validation) or 0.1}
+
+
+def _halves(column: Column, levels: Sequence[str]) -> dict[str, object]:
+    """[split] by a column: the first of its values, with half of the rows, train."""
+    rows = [int((column.raw == level).sum()) for level in levels]
+    train = max(1, min(len(levels) - 1, int((np.cumsum(rows) <= sum(rows) / 2).sum())))
+    return _by(column, levels[:train], levels[train:])
+
+
+def _sorted(column: Column) -> list[str]:
+    return sorted(column.distinct.to_list(), key=(lambda v: (float(v), v)) if column.numbers is not None else None)
+
+
+def _stretches(column: Column, stamps: np.ndarray) -> list[str] | None:
+    """The values of a column in the order of time, if each of them is one stretch of time apart from the others."""
+    there, n = column.there, len(column.distinct)
+    if there.sum() < max(LEAST_ROWS, 2 * n):
+        return None
+    seen = pl.DataFrame({"value": column.raw, "at": stamps}).filter(pl.Series(there)).group_by("value")
+    spans = seen.agg(first=pl.min("at"), last=pl.max("at"), rows=pl.len()).sort("first")
+    apart, rows = (spans["first"][1:] > spans["last"][:-1]).all(), spans["rows"].to_numpy()
+    return spans["value"].to_list() if apart and rows.sum() - rows.max() >= RARE else None
+
+
+def _grows(column: Column, stamps: np.ndarray) -> bool:
+    """Whether the numbers of a column only grow in time, or only fall."""
+    if column.numbers is None:
+        return False
+    numbers, stamps = column.numbers[column.there], stamps[column.there]
+    if min(len(np.unique(numbers)), len(np.unique(stamps))) < LEAST_ROWS:
+        return False
+    return any((np.diff(way[np.lexsort((way, stamps))]) >= 0).all() for way in (numbers, -numbers))
 
 
 def _groups(column: Column) -> SplitGuess | None:
@@ -103,17 +198,8 @@ def _groups(column: Column) -> SplitGuess | None:
         return None
     if not set(known.words(column.name)) & known.GROUP:
         return None
-    assert column.numbers is not None
-    levels, rows = np.unique(column.numbers.astype(np.int64), return_counts=True)
-    train = max(1, min(len(levels) - 1, int((np.cumsum(rows) <= rows.sum() / 2).sum())))
-    options = {
-        "by": "column",
-        "column": column.name,
-        "train": [int(v) for v in levels[:train]],
-        "test": [int(v) for v in levels[train:]],
-        "validation": 0.1,
-    }
     doubt = (
         f"the first values of '{column.name}' are taken as the earlier ones; else write by = \"random\" and seed = 0"
     )
+    options = _halves(column, _sorted(column))
     return SplitGuess(options, f"the first half in '{column.name}' trains", column.name, (doubt,))

@@ -70,6 +70,9 @@ GROUP = _set("wave week day month round period season phase")
 """Words of columns whose whole numbers are in the order of time."""
 TRAIN, TEST = _set("train training tr"), _set("test testing eval holdout")
 VALIDATION = _set("val valid validation dev")
+PART = _set("part parts split splits fold folds kfold partition subset dataset")
+"""Words of columns that divide the log into parts."""
+PART_FILLER = _set("data cv k name type")
 CONVERSION_TABLE = CONVERSION | _set("installs sales transactions bookings signups")
 
 

@@ -226,7 +226,9 @@ def _field(out: Writer, guess: FieldGuess, form: ValueFormat) -> None:
         out.doubt(guess.name, doubt)
     line = f"{key(guess.name)} = {value(options)}"
     if guess.left_out is not None:
-        out.add(f"# {line}", f"left out: {exact(guess.left_out)} ({_about(column)})")
+        split = ", ".join(f"{name} = {value(content)}" for name, content in guess.split.items())
+        also = f". [split] can use it: {split}" if split else ""
+        out.add(f"# {line}", f"left out: {exact(guess.left_out)}{also} ({_about(column)})")
     else:
         out.add(line, _about(column))
 
