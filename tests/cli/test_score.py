@@ -252,3 +252,28 @@ def test_json_values_of_several_types_are_text(run, flat, tmp_path):
     ran = run("score", made.folder, "rows.jsonl", "--side", "user=users.csv", "-o", "out.jsonl", "-q")
     assert ran.code == 0, ran.err
     np.testing.assert_array_equal(scores(pl.read_ndjson(Path("out.jsonl"))), expected(made.predict(data.test)))
+
+
+def test_missing_numbers_are_no_unseen_ids(run, flat, tmp_path):
+    """In the rows, in a side table, and where a side table has no row; in the table, in JSON and in `predict`."""
+    made, rows, users, data = flat
+    rows = rows[:10].with_columns(
+        uid=pl.Series(["u1", "u2", "nobody", *["u3"] * 7]),
+        item=pl.Series([99999, *[int(data.encoders["item"].ids[0])] * 9]),
+        price=pl.Series([None, None, None, *rows["price"][3:10]]),
+    )
+    users = users.with_columns(age=pl.when(pl.col("uid") == "u1").then(None).otherwise("age"))
+    rows.write_csv(tmp_path / "rows.csv")
+    users.write_csv(tmp_path / "users.csv")
+    command = ("score", made.folder, "rows.csv", "--side", "user=users.csv", "-o", "out.csv", "-q", "--force")
+    found = json.loads(run(*command, "--json").out)["unseen"]
+    assert found["price"] == {"numbers": 10, "missing": 3}
+    assert found["age"] == {"numbers": 10, "missing": 2}
+    assert found["uid"] == {"ids": 10, "unseen": 1}
+    assert found["item"] == {"ids": 10, "unseen": 1}
+    lines = {line.split()[0]: line.split()[1:] for line in run(*command).out.splitlines() if line.strip()}
+    assert lines["price"] == ["-", "-", "-", "10", "3", "30.00"]
+    assert lines["uid"] == ["10", "1", "10.00", "-", "-", "-"]
+    p = made.predict(rows, tables={"user": users})
+    assert (p.unseen["price"].unseen, p.unseen["price"].missing) == (0, 3)
+    assert "numbers" in str(p)

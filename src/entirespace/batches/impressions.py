@@ -27,7 +27,7 @@ class Impressions:
         size: N.
         source: the dataset or the encoder, which makes batches of them.
         chunks: reads them from the start, in order, with the named fields.
-        unseen: field -> how many ids it has, and how many of them the layout does not know.
+        unseen: field -> how many ids it has, and how many of them the layout does not know; or missing numbers.
     """
 
     name: str

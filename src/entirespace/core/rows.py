@@ -15,6 +15,8 @@ IMPRESSIONS = "impressions"
 
 RATE = "rate"
 """The kind of a field that the history makes: a click or conversion rate of an id."""
+POSITIONS = ("number", RATE)
+"""The kinds of fields whose values are positions among knots."""
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 PARTS = (TRAIN, VALIDATION, TEST)
@@ -118,7 +120,7 @@ class PlacedField:
     @property
     def is_position(self) -> bool:
         """Whether its values are positions among knots, float32, instead of embedding rows."""
-        return self.kind in ("number", RATE)
+        return self.kind in POSITIONS
 
 
 @dataclass(frozen=True)

@@ -57,8 +57,9 @@ class Part:
 
     @property
     def unseen(self) -> dict[str, Unseen]:
-        """Field -> how many ids the whole part has, and how many of them are "unseen"."""
-        return {f.name: Unseen(f.ids[self.name], f.unseen[self.name]) for f in self.dataset.manifest.fields}
+        """Field -> how many ids the whole part has, and how many of them are "unseen"; or missing numbers."""
+        fields = self.dataset.manifest.fields
+        return {f.name: Unseen.of(f.kind, f.ids[self.name], f.unseen[self.name]) for f in fields}
 
     def sampled(self, share: float) -> Part:
         """A random share of the part's impressions, from 0 to 1, in order.

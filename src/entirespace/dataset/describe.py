@@ -8,7 +8,7 @@ from operator import add
 from typing import Any
 
 from ..core.labels import Counts
-from ..core.rows import PARTS, RATE
+from ..core.rows import PARTS, POSITIONS, RATE
 from ..logs.audit import report
 from ..tables import text_table
 from .dataset import Dataset
@@ -70,7 +70,9 @@ def describe(dataset: Dataset) -> dict[str, Any]:
                 "rows": f.size,
                 "weighted": f.weighted,
                 "ids_per_impression": f.ids[first] / max(1, manifest.parts[first].impressions),
-                "unseen_in_test": f.unseen["test"] / f.ids["test"] if f.ids["test"] else 0.0,
+                ("missing" if f.kind in POSITIONS else "unseen") + "_in_test": (
+                    f.unseen["test"] / f.ids["test"] if f.ids["test"] else 0.0
+                ),
             }
             for f in manifest.fields
             if f.kind != RATE
@@ -120,8 +122,9 @@ def text(about: dict[str, Any]) -> str:
                 f["kind"] + (", weighted" if f["weighted"] else ""),
                 f"{f['rows']:,}",
                 f"{f['ids_per_impression']:.2f}",
-                f"{100 * f['unseen_in_test']:.2f}"
-                + (" missing" if f["kind"] == "number" and f["unseen_in_test"] else ""),
+                f"{100 * f['missing_in_test']:.2f}{' missing' if f['missing_in_test'] else ''}"
+                if f["kind"] in POSITIONS
+                else f"{100 * f['unseen_in_test']:.2f}",
             ]
             for f in about["fields"]
         ],

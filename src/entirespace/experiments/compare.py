@@ -230,5 +230,5 @@ def _counts(data: Dataset, about: dict[str, Any]) -> DatasetCounts:
         train=train,
         validation=validation,
         test=test,
-        unseen={f["field"]: f["unseen_in_test"] for f in about["fields"] if f["kind"] != "number"},
+        unseen={f["field"]: f["unseen_in_test"] for f in about["fields"] if "unseen_in_test" in f},
     )

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from ..core.rows import IMPRESSIONS, RATE, Field, PlacedField, Ragged, Rows, ValueFormat
+from ..core.rows import IMPRESSIONS, POSITIONS, RATE, Field, PlacedField, Ragged, Rows, ValueFormat
 from ..errors import DataError
 from .arrow import frame_of
 from .encoders import Lookup
@@ -33,13 +33,23 @@ WRONG = {
 
 @dataclass(frozen=True)
 class Unseen:
-    """How many ids of a field were read, and how many of them the layout does not know."""
+    """How many ids of a field were read, and how many of them the layout does not know.
 
-    ids: int
-    unseen: int  # those encoded as row 0, "unseen"
+    Numbers are never unseen: of a field of numbers, it is how many were read, and how many of them are missing.
+    """
+
+    ids: int  # or numbers
+    unseen: int  # ids encoded as row 0, "unseen"
+    missing: int | None = None  # numbers encoded as row 0; None: a field of ids
+
+    @staticmethod
+    def of(kind: str, read: int, row_0: int) -> Unseen:
+        """The counts of a field of some kind: values that were read, and those encoded as row 0."""
+        return Unseen(read, 0, row_0) if kind in POSITIONS else Unseen(read, row_0)
 
     def __add__(self, other: Unseen) -> Unseen:
-        return Unseen(self.ids + other.ids, self.unseen + other.unseen)
+        missing = None if self.missing is None or other.missing is None else self.missing + other.missing
+        return Unseen(self.ids + other.ids, self.unseen + other.unseen, missing)
 
 
 @dataclass(frozen=True)
@@ -123,7 +133,7 @@ class FrameEncoder:
         given = {name: frame for name, frame in given.items() if any(f.table == name for f in (*self._read, *keys))}
         self._keys: dict[str, Lookup] = {}
         self.tables: dict[str, dict[str, Ragged]] = {}
-        self._counts: dict[str, dict[str, np.ndarray]] = {}  # table -> field -> int64 (rows, 2): ids, unseen
+        self._counts: dict[str, dict[str, np.ndarray]] = {}  # table -> field -> int64 (rows, 2): ids, those of row 0
         self.layout = encoders.digest
         offset, fields = 0, []
         for f in self._read:
@@ -160,7 +170,7 @@ class FrameEncoder:
         return contents
 
     def encode(self, data: Any) -> tuple[Rows, list[Bad], dict[str, Unseen]]:
-        """Encode impressions: (encoded rows, bad rows, field -> how many ids were unseen).
+        """Encode impressions: (encoded rows, bad rows, field -> how many ids were unseen, or numbers missing).
 
         The encoded rows are in the order of the frame, without the bad rows.
 
@@ -189,7 +199,7 @@ class FrameEncoder:
             numbers, without = history.numbers(contents, links, len(frame))
             encoded = self._encoders.with_rates(encoded, numbers)
             counts |= {name: np.array([len(frame), n]) for name, n in without.items()}
-        unseen = {f.name: Unseen(*map(int, counts[f.name])) for f in self.fields}
+        unseen = {f.name: Unseen.of(f.kind, *map(int, counts[f.name])) for f in self.fields}
         return encoded, bad, unseen
 
     def _encode(self, field: Field, content: Content) -> Ragged:
@@ -245,7 +255,7 @@ def _must_have(frame: pl.DataFrame, columns: list[str], what: str) -> None:
 
 
 def _counted(rows: Ragged) -> np.ndarray:
-    """For each row the number of its ids, and how many of them are unseen. Shape: int64 (n, 2)."""
+    """For each row the number of its ids or numbers, and how many of them have row 0. Shape: int64 (n, 2)."""
     unseen = rows.values < 1
     if rows.offsets is None:
         return np.stack([np.ones(len(rows), np.int64), unseen.astype(np.int64)], axis=1)

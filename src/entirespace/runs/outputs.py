@@ -28,7 +28,7 @@ class Predictions:
     pctr: np.ndarray
     pcvr: np.ndarray
     pctcvr: np.ndarray
-    unseen: Mapping[str, Unseen] = field(default_factory=dict)  # field -> how many ids, and how many of them are unseen
+    unseen: Mapping[str, Unseen] = field(default_factory=dict)  # field -> ids and unseen ids, or missing numbers
 
     def __str__(self) -> str:
         return f"{len(self.pcvr):,} impressions\n{unseen_text(self.unseen)}"
@@ -85,12 +85,20 @@ class Outputs:
 
 
 def unseen_text(unseen: Mapping[str, Unseen]) -> str:
-    """A table of ids and unseen ids, one line for each field."""
+    """A table of ids and unseen ids, or of numbers and missing ones, one line for each field."""
+
+    def share(part: int, of: int) -> str:
+        return f"{100 * part / of:.2f}" if of else "-"
+
     rows = [
-        [name, f"{u.ids:,}", f"{u.unseen:,}", f"{100 * u.unseen / u.ids:.2f}" if u.ids else "-"]
+        [name, "-", "-", "-", f"{u.ids:,}", f"{u.missing:,}", share(u.missing, u.ids)]
+        if u.missing is not None
+        else [name, f"{u.ids:,}", f"{u.unseen:,}", share(u.unseen, u.ids), "-", "-", "-"]
         for name, u in unseen.items()
     ]
-    return text_table(["field", "ids", "unseen", "unseen %"], rows)
+    numbers = any(u.missing is not None for u in unseen.values())
+    heads = ["field", "ids", "unseen", "unseen %", "numbers", "missing", "missing %"][: 7 if numbers else 4]
+    return text_table(heads, [row[: len(heads)] for row in rows])
 
 
 def _known(p: Mapping[str, np.ndarray | None]) -> dict[str, np.ndarray]:

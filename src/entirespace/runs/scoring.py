@@ -27,7 +27,7 @@ EXAMPLES = 3
 
 @dataclass
 class Scored:
-    """What was scored: rows, those that could not be, and unseen ids by field."""
+    """What was scored: rows, those that could not be, and unseen ids and missing numbers by field."""
 
     rows: int = 0
     bad: int = 0
@@ -35,7 +35,10 @@ class Scored:
     unseen: dict[str, Unseen] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        unseen = {name: {"ids": u.ids, "unseen": u.unseen} for name, u in self.unseen.items()}
+        unseen = {
+            name: {"ids": u.ids, "unseen": u.unseen} if u.missing is None else {"numbers": u.ids, "missing": u.missing}
+            for name, u in self.unseen.items()
+        }
         return {"rows": self.rows, "bad": self.bad, "examples": self.examples, "unseen": unseen}
 
     def __str__(self) -> str:
@@ -116,7 +119,7 @@ def _scores(run: Run, encoder: FrameEncoder, batch: RowBatch, bad_rows: BadRows,
     done.rows += n
     done.bad += len(faults)
     done.examples += [faults[place] for place in sorted(faults)][: EXAMPLES - len(done.examples)]
-    done.unseen = {name: done.unseen.get(name, Unseen(0, 0)) + found for name, found in unseen.items()}
+    done.unseen = {name: done.unseen[name] + n if name in done.unseen else n for name, n in unseen.items()}
     p = run.predict(encoded(encoder, rows, unseen))
     columns = []
     for name in ADDED:
