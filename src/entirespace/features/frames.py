@@ -228,8 +228,12 @@ def _read(
     frame: pl.DataFrame, fields: tuple[Field, ...], keys: Collection[str] = ()
 ) -> tuple[list[Bad], dict[str, Content]]:
     """(rows that cannot be read, in order; field -> raw values). `keys`: columns of keys."""
+    for f in fields:
+        for column in _columns((f,)):
+            _check_type(frame[column], f"field '{f.name}'", f.kind == "ids")
     bad: dict[int, Bad] = {}
     for column in keys:
+        _check_type(frame[column], "a key", False)
         for row in np.flatnonzero(inexact(frame[column])).tolist():
             bad.setdefault(row, Bad(row, column, WRONG["bad_id"], repr(frame[column][row])))
     contents: dict[str, Content] = {}
@@ -241,6 +245,14 @@ def _read(
                 must = "a time" if f.part is not None else WRONG[reason]
                 bad.setdefault(row, Bad(row, f.name, must, value))
     return [bad[row] for row in sorted(bad)], contents
+
+
+def _check_type(column: pl.Series, what: str, lists: bool) -> None:
+    """Raises: DataError for a column of lists or structures, unless it may hold lists."""
+    kind = column.dtype
+    if kind.is_nested() and not (lists and isinstance(kind, pl.List | pl.Array) and not kind.inner.is_nested()):
+        must = f"{what} must hold one value per row" + (", or a list of values" if lists else "")
+        raise DataError(must, f"column '{column.name}' holds {kind}")
 
 
 def _columns(fields: tuple[Field, ...]) -> list[str]:

@@ -7,7 +7,6 @@ leave bad lines out. Here a bad line becomes a row of nulls, so that the output 
 from __future__ import annotations
 
 import io
-import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -23,9 +22,11 @@ import pyarrow.parquet as pq
 
 from ..errors import DataError, no_file
 from ..features.arrow import frame_of
+from ..features.values import text
 from ..places import Rule, whole_file
 from .csvform import CsvForm, Utf8
 from .files import CODECS, local
+from .json_values import as_text, columns_of, json_object
 from .lines import Fault, blocks, header, parse
 
 Format = Literal["csv", "jsonl", "parquet"]
@@ -55,6 +56,11 @@ class RowBatch:
         """The file and line of a row, for errors; `row` is its index, from 0."""
         after = row if self.lines is None or not len(self.lines) else int(self.lines[row])
         return f"{self.file}, {self.unit} {self.first + after}"
+
+    def fault(self, row: int) -> DataError:
+        """The error for a line that could not be parsed; `row` is its index, from 0."""
+        fault, must = self.broken[row], "each line must be a row of the file"
+        return DataError(must, repr(fault.text[:200]), where=self.where(row), do=fault.do or None)
 
 
 def format_of(name: str, given: Format | None = None) -> Format:
@@ -94,6 +100,29 @@ def read_rows(name: str, given: Format | None = None, form: CsvForm = CsvForm())
                 yield from _csv(stream, name, form)
     except (OSError, pa.ArrowException) as error:
         raise DataError("the file must be readable", str(error), where=name) from error
+
+
+def read_table(name: str, form: CsvForm = CsvForm()) -> pl.DataFrame:
+    """All rows of a file. Raises: DataError as `read_rows`, and for a line that is no row."""
+    frames: list[pl.DataFrame] = []
+    for batch in read_rows(name, form=form):
+        if batch.broken:
+            raise batch.fault(min(batch.broken))
+        frames.append(batch.rows)
+    names = dict.fromkeys(column for frame in frames for column in frame.columns)
+    return pl.DataFrame([_joined(column, frames) for column in names])
+
+
+def _joined(name: str, frames: list[pl.DataFrame]) -> pl.Series:
+    """A column of several frames. Values of several types become text; where a frame lacks the column, null."""
+    pieces = [f[name] if name in f.columns else pl.Series(name, [None] * len(f), pl.Null) for f in frames]
+    kinds = {piece.dtype for piece in pieces} - {pl.Null()}
+    if len(kinds) > 1:
+        pieces = [
+            pl.Series(name, [as_text(v) for v in p.to_list()] if p.dtype.is_nested() else text(p)) for p in pieces
+        ]
+        kinds = {pl.String()}
+    return pl.concat([piece.cast(kind) for piece in pieces for kind in kinds or {pl.Null()}])
 
 
 def _opened(name: str, kind: Format) -> Any:
@@ -176,49 +205,26 @@ def _jsonl(stream: Any, name: str, form: CsvForm) -> Iterator[RowBatch]:
             some = lines[start : start + ROWS]
             objects, broken = [], {}
             for place, line in enumerate(some):
-                found = _object(line)
+                found = json_object(line)
                 if found is None:
                     broken[place] = Fault(line.decode(errors="backslashreplace"))
                 objects.append(found or {})
             share = size * len(some) / len(lines)
             names.update(dict.fromkeys(key for found in objects for key in found))
-            yield RowBatch(_frame(objects, list(names)), name, first, broken, share)
+            yield RowBatch(columns_of(objects, list(names)), name, first, broken, share)
             first += len(some)
 
 
-def _object(line: bytes) -> dict[str, Any] | None:
-    """The JSON object of a line; None if it is not one."""
+def _cast(column: pl.Series, kind: pl.DataType, where: str) -> pl.Series:
+    """A column in the type that the first rows had. Raises: DataError if that would change a value."""
     try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
-
-
-def _frame(objects: list[dict[str, Any]], names: list[str]) -> pl.DataFrame:
-    """JSON objects as columns. A missing key is null. Values of several types in a column become text."""
-    return pl.DataFrame([_column(name, [found.get(name) for found in objects]) for name in names])
-
-
-def _column(name: str, values: list[Any]) -> pl.Series:
-    kinds = {type(value) for value in values if value is not None}
-    if kinds <= {int} or kinds == {int, float} or (len(kinds) == 1 and kinds != {list}):
-        try:
-            return pl.Series(name, values, strict=len(kinds) == 1)
-        except (TypeError, OverflowError, pl.exceptions.PolarsError):
-            pass
-    if kinds == {list}:
-        inner = {type(x) for value in values if value is not None for x in value if x is not None}
-        if len(inner) > 1 and inner != {int, float}:
-            values = [None if value is None else [_text(x) for x in value] for value in values]
-        return pl.Series(name, values, strict=False)
-    return pl.Series(name, [_text(value) for value in values], dtype=pl.String)
-
-
-def _text(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    return json.dumps(value)
+        found = column.cast(kind)
+        if found.cast(column.dtype).equals(column):
+            return found
+    except pl.exceptions.PolarsError:
+        pass
+    must = f"a Parquet file must have values of one type in column '{column.name}', which began with {kind}"
+    raise DataError(must, f"{column.dtype}", where=where, do="Write .csv or .jsonl")
 
 
 _OUT = Rule("the output must be a file that may be written", DataError)
@@ -291,13 +297,11 @@ class RowWriter:
             odd = min(set(rows.columns) ^ set(self._schema))
             came = f"column '{odd}' is missing in some of them"
             raise DataError("all rows must have the columns of the first ones", came, where=where)
-        try:
-            return rows.select(pl.col(name).cast(kind) for name, kind in self._schema.items())
-        except pl.exceptions.PolarsError as error:
-            came = str(error).splitlines()[0]
-            raise DataError("all rows must have the types of the first ones", came, where=where) from error
+        if self._kind == "csv":
+            return rows.select(self._schema.names())
+        return rows.select(_cast(rows[name], kind, where) for name, kind in self._schema.items())
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if self._parquet is not None and kind is None:
+        if self._parquet is not None:  # before the stream is closed
             self._open.callback(self._parquet.close)
         self._open.__exit__(kind, error, trace)

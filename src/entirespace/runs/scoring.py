@@ -14,7 +14,7 @@ from ..batches.impressions import encoded
 from ..errors import DataError
 from ..features.frames import FrameEncoder, Unseen
 from ..logs.csvform import CsvForm
-from ..logs.rowfiles import STDIN, Format, RowBatch, RowWriter, read_rows
+from ..logs.rowfiles import STDIN, Format, RowBatch, RowWriter, read_rows, read_table
 from ..progress import SILENT, Progress
 from .outputs import unseen_text
 from .record import is_of_a_run
@@ -83,7 +83,7 @@ def score(
     kind = out_format or (format if out == STDIN else None)
     with RowWriter(out, kind, replace=force, inputs=inputs) as writer:
         of_side = replace(form, columns=None, skip=0)
-        encoder = run.encoder({name: _table(file, of_side) for name, file in tables.items()})
+        encoder = run.encoder({name: read_table(file, of_side) for name, file in tables.items()})
         progress.start(f"scoring with {run.method.label}", total, "B")
         for name in files:
             for batch in read_rows(name, format, form):
@@ -107,7 +107,7 @@ def _scores(run: Run, encoder: FrameEncoder, batch: RowBatch, bad_rows: BadRows,
         place: f"{batch.where(place)}: the line is no row: {fault.text[:80]}" for place, fault in batch.broken.items()
     }
     if batch.broken and bad_rows == "error":
-        raise _broken(batch, min(batch.broken))
+        raise batch.fault(min(batch.broken))
     places = np.flatnonzero(good)
     rows, bad, unseen = encoder.encode(batch.rows if good.all() else batch.rows.filter(pl.Series(good)))
     for fault in bad:
@@ -127,22 +127,6 @@ def _scores(run: Run, encoder: FrameEncoder, batch: RowBatch, bad_rows: BadRows,
         values[good] = getattr(p, name)
         columns.append(pl.Series(name, values, nan_to_null=True))
     return columns
-
-
-def _broken(batch: RowBatch, place: int) -> DataError:
-    fault = batch.broken[place]
-    must = "each line must be a row of the file"
-    return DataError(must, repr(fault.text[:200]), where=batch.where(place), do=fault.do or None)
-
-
-def _table(file: str, form: CsvForm) -> pl.DataFrame:
-    """A side table, whole. Raises: DataError for a line that is no row."""
-    frames = []
-    for batch in read_rows(file, form=form):
-        if batch.broken:
-            raise _broken(batch, min(batch.broken))
-        frames.append(batch.rows)
-    return pl.concat(frames, how="vertical_relaxed") if frames else pl.DataFrame()
 
 
 def _bytes(files: Iterable[str]) -> float | None:
