@@ -118,9 +118,8 @@ def _joined(name: str, frames: list[pl.DataFrame]) -> pl.Series:
     pieces = [f[name] if name in f.columns else pl.Series(name, [None] * len(f), pl.Null) for f in frames]
     kinds = {piece.dtype for piece in pieces} - {pl.Null()}
     if len(kinds) > 1:
-        pieces = [
-            pl.Series(name, [as_text(v) for v in p.to_list()] if p.dtype.is_nested() else text(p)) for p in pieces
-        ]
+        texts = ([as_text(v) for v in p.to_list()] if p.dtype.is_nested() else text(p) for p in pieces)
+        pieces = [pl.Series(name, values, pl.String) for values in texts]
         kinds = {pl.String()}
     return pl.concat([piece.cast(kind) for piece in pieces for kind in kinds or {pl.Null()}])
 
