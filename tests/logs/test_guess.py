@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import tomllib
 from pathlib import Path
@@ -299,7 +300,9 @@ def test_a_big_file_is_read_in_part(raw: Path, monkeypatch: pytest.MonkeyPatch) 
     rows = log(ts=[1_650_000_000 + i for i in range(N)], kind=["first"] * 200 + ["late", "first"] * 50)
     text = rows.write_csv()
     assert len(text) > 7500
-    for name, content in (("log.csv", text.encode()), ("log.csv.gz", gzip.compress(text.encode()))):
+    wide = text.encode("utf-16")
+    contents = {"log.csv": text.encode(), "log.csv.gz": gzip.compress(text.encode())}
+    for name, content in (*contents.items(), ("log.csv", wide), ("log.csv.gz", gzip.compress(wide))):
         for file in raw.iterdir():
             file.unlink()
         (raw / name).write_bytes(content)
@@ -418,6 +421,10 @@ def test_rows_of_one_time_with_different_labels_are_kept(raw: Path) -> None:
         ("windows-1252", "Köln – Süd", "windows-1252"),
         ("utf-8", "Köln", "utf-8"),
         ("utf-8-sig", "Köln", "utf-8"),
+        ("utf-16", "Köln – Süd", "utf-16"),
+        ("utf-16-le", "Köln – Süd", "utf-16-le"),  # without a byte order mark
+        ("utf-16-be", "Köln – Süd", "utf-16-be"),
+        ("utf-32", "Köln – Süd", "utf-32"),
     ],
 )
 @pytest.mark.parametrize("early", [True, False])
@@ -430,6 +437,28 @@ def test_text_that_is_not_utf8_gets_an_encoding(raw: Path, tmp_path: Path, encod
     schema = schema_of(raw)
     assert schema.impressions.encoding == declared
     assert "city" in {f.source for f in schema.fields()}
+
+
+@pytest.mark.parametrize("mark", [codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE])
+@pytest.mark.parametrize("name", ["log.csv", "log.tsv.gz"])
+def test_a_byte_order_mark_tells_the_encoding(raw: Path, tmp_path: Path, mark: bytes, name: str) -> None:
+    encoding = f"utf-{8 * len(mark)}"
+    order = "le" if mark in (codecs.BOM_UTF16_LE, codecs.BOM_UTF32_LE) else "be"
+    text = log(größe=np.arange(N) % 7).write_csv(separator="," if name == "log.csv" else "\t")
+    content = mark + text.encode(f"{encoding}-{order}")
+    (raw / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    schema = schema_of(raw)
+    assert schema.impressions.encoding == encoding
+    assert "größe" in {f.source for f in schema.fields()}
+    assert not any("encoding" in doubt for doubt in guess(raw).doubts)
+    assert counts(raw, tmp_path) == (N, CLICK.sum(), BUY.sum())
+
+
+def test_files_of_different_encodings_are_doubtful(raw: Path) -> None:
+    (raw / "log_1.csv").write_bytes(log().write_csv().encode("utf-16"))
+    (raw / "log_2.csv").write_bytes(log().write_csv().encode())
+    (doubt,) = [doubt for doubt in guess(raw).doubts if "encoding" in doubt]
+    assert "log_1.csv is UTF-16, log_2.csv is UTF-8; convert them" in doubt
 
 
 def test_a_header_that_is_not_utf8(raw: Path, tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ from ..errors import DataError
 BOM = "\ufeff".encode()
 UTF8 = ("utf-8", "utf-8-sig", "ascii")
 """Encodings whose bytes are UTF-8 already."""
+MARKED = ("utf-16", "utf-32")
+"""Encodings that a byte order mark tells."""
 DECLARE = (
     "Convert it to UTF-8, or declare its encoding, such as latin-1, windows-1252 or utf-16: "
     'encoding = "latin-1" in the schema, --encoding with `score`'
@@ -40,6 +42,27 @@ def is_encoding(name: str) -> bool:
     except (LookupError, UnicodeError, ValueError):
         return False
     return True
+
+
+def wide_encoding(begin: bytes) -> str | None:
+    """The encoding of text of two or four bytes a character, by its first four bytes; None: it is another text.
+
+    It is the byte order mark that tells, or where a first letter of ASCII has its zeros.
+
+    >>> [wide_encoding("a,b".encode(name)) for name in ("utf-16", "utf-16-be", "utf-32", "utf-8")]
+    ['utf-16', 'utf-16-be', 'utf-32', None]
+    """
+    for name, marks in _MARKS.items():
+        if begin.startswith(marks):
+            return name
+    return _ZEROS.get(tuple(i for i, byte in enumerate(begin[:4]) if not byte))
+
+
+_MARKS = {
+    "utf-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),  # one of them begins with one of UTF-16
+    "utf-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
+}
+_ZEROS = {(1, 3): "utf-16-le", (0, 2): "utf-16-be", (1, 2, 3): "utf-32-le", (0, 1, 2): "utf-32-be"}
 
 
 class Utf8:

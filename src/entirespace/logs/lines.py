@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from ..errors import DataError
-from .csvform import DECLARE, CsvForm, Utf8
+from .csvform import DECLARE, CsvForm, Utf8, wide_encoding
 
 LONGEST_LINE = 64 * 1024 * 1024  # bytes; a longer line is an error, so that no file can fill the memory
 NEWLINE = b"\n"
@@ -122,14 +122,14 @@ _UTF8 = "a CSV file must be text in UTF-8, if no other encoding is declared"
 
 
 def check_is_text(data: bytes, file: str) -> None:
-    """Check the first bytes of a file. Raises: DataError if it is packed, Parquet, or in UTF-16."""
+    """Check the first bytes of a file. Raises: DataError if it is packed, Parquet, or in UTF-16 or UTF-32."""
     for magic, (came, do) in _MAGIC.items():
         if data.startswith(magic):
             raise DataError("a CSV file must be plain text", f"it is {came}", where=file, do=do)
-    zeros = [i for i, byte in enumerate(data[:4]) if not byte]
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")) or zeros in ([0, 2], [1, 3]):
-        do = DECLARE.replace('"latin-1"', '"utf-16"')
-        raise DataError(_UTF8, "it seems to be UTF-16", where=file, do=do)
+    encoding = wide_encoding(data)
+    if encoding is not None:
+        do = DECLARE.replace('"latin-1"', f'"{encoding}"')
+        raise DataError(_UTF8, f"it seems to be {encoding.upper()}", where=file, do=do)
 
 
 def header(data: bytes, form: CsvForm, file: str) -> list[str]:

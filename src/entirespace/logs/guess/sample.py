@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from ...errors import DataError
 from ...features.arrow import frame_of
 from ...features.values import number
-from ..csvform import BOM, CsvForm, Utf8
+from ..csvform import CsvForm, Utf8, wide_encoding
 from ..files import File, Frame
 from ..lines import check_is_text, first_lines, header, is_text, parse
 from .missing import WORDS
@@ -39,6 +39,12 @@ class Head:
     delimiter: str = ","
     headed: bool = True
     encoding: str = "utf-8"
+    wide: bool = False  # text of two or four bytes a character
+
+    @property
+    def in_order(self) -> bool:
+        """Whether its text can only be read from the beginning."""
+        return self.wide or self.file.codec is not None
 
 
 @dataclass(frozen=True)
@@ -60,10 +66,12 @@ def head(file: File) -> Head | str:
             with file.filesystem.open_input_file(file.path) as stream:
                 return Head(file, tuple(pq.ParquetFile(stream).schema_arrow.names))
         with file.filesystem.open_input_stream(file.path, compression=file.codec) as stream:
-            data = first_lines(Utf8(stream, "utf-8", file.name), file.name)
+            wide = wide_encoding(_read(stream, 4))
+        with file.filesystem.open_input_stream(file.path, compression=file.codec) as stream:
+            data = first_lines(Utf8(stream, wide or "utf-8", file.name), file.name)
         check_is_text(data, file.name)
-        encoding = _encoding([data])
-        if encoding not in (None, "utf-8"):
+        encoding = wide or _encoding([data])
+        if wide is None and encoding not in (None, "utf-8"):
             data = data.decode(encoding).encode()
         header(data, CsvForm(), file.name)  # raises an error if the first line names no columns
     except (OSError, pa.ArrowException) as error:
@@ -86,7 +94,7 @@ def head(file: File) -> Head | str:
     names, delimiter, rows = max(found, key=lambda f: len(f[0]))
     headed = _is_header(names, rows)
     columns = tuple(names if headed else (f"c{i + 1}" for i in range(len(names))))
-    return Head(file, columns, delimiter, headed, encoding or "utf-8")
+    return Head(file, columns, delimiter, headed, encoding or "utf-8", wide is not None)
 
 
 def _fit(lines: bytes, delimiter: str) -> list[pl.DataFrame]:
@@ -177,10 +185,12 @@ def _structures(rows: pl.DataFrame) -> dict[str, str]:
 
 def _of_text(found: Head) -> Sample:
     file = found.file
-    with file.filesystem.open_input_stream(file.path, compression=file.codec) as stream:
-        data = _read(stream, FIRST + 2 * MORE).removeprefix(BOM)
+    near = file.size <= PACKED or not found.in_order  # the middle and the end are read, too
+    with file.filesystem.open_input_stream(file.path, compression=file.codec) as raw:
+        stream = _utf8(raw, found)
+        data = _read(stream, FIRST + 2 * MORE)
         more = len(stream.read(1))
-        size = len(data) + more + (_length(stream) if more and file.codec and file.size <= PACKED else 0)
+        size = len(data) + more + (_length(stream) if more and found.in_order and near else 0)
     whole = not more
     blocks = [data if whole else data[: data.rfind(b"\n", 0, FIRST) + 1]]
     if blocks[0] and not blocks[0].endswith(b"\n"):
@@ -188,12 +198,12 @@ def _of_text(found: Head) -> Sample:
     if found.headed:
         blocks[0] = blocks[0].partition(b"\n")[2]
     per_row = len(blocks[0]) / max(1, blocks[0].count(b"\n"))
-    if file.codec is None:
+    if not found.in_order:
         size = file.size
-    elif file.size > PACKED:
-        size = 4 * file.size
-    if not whole and (file.codec is None or file.size <= PACKED):
-        blocks += _later(file, [size // 2, size - MORE])
+    elif not near:
+        size = 4 * file.size if file.codec is not None else file.size // 2
+    if not whole and near:
+        blocks += _later(found, [size // 2, size - MORE])
     blocks = [_trimmed(block) for block in blocks]
     unreadable, encoding = _twice(found.columns), _encoding(blocks)
     if encoding is None:
@@ -224,16 +234,21 @@ def _of_text(found: Head) -> Sample:
     )
 
 
-def _later(file: File, starts: list[int]) -> list[bytes]:
+def _utf8(stream: pa.NativeFile, found: Head) -> Utf8:
+    return Utf8(stream, found.encoding if found.wide else "utf-8", found.file.name)
+
+
+def _later(found: Head, starts: list[int]) -> list[bytes]:
     """Whole lines of a text that follow these places in it."""
-    blocks, at = [], 0
-    if file.codec is None:
+    file, blocks, at = found.file, [], 0
+    if not found.in_order:
         with file.filesystem.open_input_file(file.path) as stream:
             for start in starts:
                 stream.seek(start)
                 blocks.append(_read(stream, MORE))
     else:
-        with file.filesystem.open_input_stream(file.path, compression=file.codec) as stream:
+        with file.filesystem.open_input_stream(file.path, compression=file.codec) as raw:
+            stream = _utf8(raw, found)
             for start in starts:
                 at += _length(stream, max(0, start - at))
                 blocks.append(_read(stream, MORE))
@@ -242,7 +257,7 @@ def _later(file: File, starts: list[int]) -> list[bytes]:
     return [block[: block.rfind(b"\n") + 1] for block in blocks]
 
 
-def _length(stream: pa.NativeFile, most: int = 1 << 62) -> int:
+def _length(stream: Utf8, most: int = 1 << 62) -> int:
     """Skip bytes of a stream, and count them."""
     read = 0
     while read < most and (piece := stream.read(min(MORE, most - read))):
@@ -256,7 +271,7 @@ def _trimmed(block: bytes) -> bytes:
     return block[: block.find(b"\n", len(text)) + 1] if text else b""
 
 
-def _read(stream: pa.NativeFile, size: int) -> bytes:
+def _read(stream: pa.NativeFile | Utf8, size: int) -> bytes:
     data = bytearray()
     while len(data) < size and (piece := stream.read(size - len(data))):
         data += piece

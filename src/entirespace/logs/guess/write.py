@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from ...core.rows import ValueFormat
 from ...text import exact
+from ..csvform import MARKED
 from .column import Column
 from .fields import FieldGuess, words_needed
 from .labels import Label
@@ -169,8 +170,13 @@ def _size(table: Table) -> str:
 def _format(out: Writer, table: Table, missing: tuple[str, ...]) -> None:
     first = table.first
     if table.encoding != "utf-8":
-        out.doubt("encoding", "the text is not UTF-8; look whether its letters come out right")
+        if table.encoding not in MARKED:
+            out.doubt("encoding", "the text is not UTF-8; look whether its letters come out right")
         out.add(f"encoding = {value(table.encoding)}")
+    wide = {head.encoding if head.wide else "utf-8": head.file.name for head in table.heads}
+    if len(wide) > 1:
+        some = ", ".join(f"{name} is {encoding.upper()}" for encoding, name in wide.items())
+        out.doubt("encoding", f"the files of a table need one encoding, however: {some}; convert them to UTF-8")
     if first.delimiter != ",":
         out.add(f"delimiter = {value(first.delimiter)}")
     if not first.headed:
