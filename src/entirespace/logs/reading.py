@@ -90,7 +90,7 @@ class TableReader:
                     file.name, line, name, "unparsable_line", fault.text, do=fault.do
                 ),
             ):
-                _check_types(frame, wanted, lists)
+                check_types(frame, wanted, lists)
                 self._audit.read(name, frame.raw_rows)
                 done = min(done + frame.bytes, total)
                 self.share = max(done / total, 1e-6)
@@ -174,7 +174,7 @@ def nearest_name(name: str, columns: Sequence[str]) -> str:
     return f"Did you mean {match[0]!r}?" if match else ""
 
 
-def _check_types(frame: Frame, wanted: Mapping[str, str], lists: Collection[str]) -> None:
+def check_types(frame: Frame, wanted: Mapping[str, str], lists: Collection[str]) -> None:
     """Refuse a column of lists or structures, unless it holds the ids or weights of a field of kind "ids"."""
     for purpose, column in wanted.items():
         kind = frame.rows[column].dtype

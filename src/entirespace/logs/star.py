@@ -53,6 +53,7 @@ class LogSource(Source):
         labelled: False if outcomes are not known yet; the log then needs no columns for them.
         encoders: the encoders of an earlier layout, whose fields and order of fields are used.
         allow_outside: the schema may name files of this machine outside `raw`.
+        reader: reads the rows of the tables, as one that was made for a sample does. Default: all rows of the files.
 
     Raises: ConfigError if the schema does not fit `encoders` or the files. DataError if a file cannot be read or too
     many rows are bad.
@@ -70,11 +71,12 @@ class LogSource(Source):
         labelled: bool = True,
         encoders: Encoders | None = None,
         allow_outside: bool = False,
+        reader: TableReader | None = None,
         progress: Progress = SILENT,
     ) -> None:
         self._schema, self._raw, self._audit = schema, raw, audit
         self._on_orphan, self._labelled = on_orphan, labelled
-        self._reader = TableReader(raw, audit, quarantine, progress, allow_outside)
+        self._reader = reader or TableReader(raw, audit, quarantine, progress, allow_outside)
         self._split = split or schema.split
         self.fields = schema.fields() if encoders is None else encoders.adopted(schema.fields(), "the schema")
         for change in () if encoders is None else format_changes(encoders.read_fields, self.fields):

@@ -12,6 +12,7 @@ tables        files -> tables, and which of them is which
 splits        the split
 plan          all of it together
 write         the text of the schema
+tried         the text is tried on the rows, as `prepare` would read them
 first         what a user calls
 """
 

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-import numpy as np
-
-from ...config import parse
 from ...errors import DataError, EntirespaceError
-from ...features.values import read
 from ...text import exact
-from ..clock import Clock
 from ..files import File
 from ..find import find
-from ..outcomes import read_outcomes
-from ..schema import Schema, read_schema
-from ..schema.values import value_format
+from ..schema import read_schema
 from .plan import Plan, plan
+from .tried import tried
 from .write import DOUBTFUL, FILL_IN, write
 
 ALICCP = ("sample_skeleton", "common_features")
@@ -80,52 +73,11 @@ def guess(raw: Path | str, *, allow_outside: bool = False) -> FirstSchema:
     complete = not any(doubt.startswith(FILL_IN) for doubt in written.doubts)
     doubts = list(written.doubts)
     if complete:
-        bad = _tried(text, made)
+        bad = tried(text, made)
         if bad:
             mark = f"{DOUBTFUL}: {bad}"
             text, doubts = f"# {exact(mark)}\n{text}", [mark, *doubts]
     return FirstSchema(text, folder, tuple(doubts), tuple(notes), complete, here, recipe)
-
-
-def _tried(text: str, made: Plan) -> str | None:
-    """Read the sample of the impressions as `prepare` would. Returns: what is wrong; None: nothing is."""
-    try:
-        schema = parse(Schema, tomllib.loads(text), "the first schema")
-    except EntirespaceError as error:
-        return str(error)
-    form, order = value_format(schema.impressions), schema.impressions.order
-    times = [name for name in (order, *schema.impressions.times.values()) if name is not None]
-    clock, bad, n = Clock(form), 0, 0
-    reasons: dict[str, int] = {}
-    for frame in (frame for s in made.impressions.samples for frame in s.frames):
-        try:
-            clocked = {name: clock.read(frame, name) for name in times}
-            _, checks = read_outcomes(frame, schema.impressions, form, clocked)
-            failed = [(c.reason, c.columns, c.failed) for c in checks]
-            if order is not None:
-                failed.append(("bad_order", (order,), clocked[order][1]))
-        except EntirespaceError as error:
-            return str(error)
-        for f in schema.fields():
-            if f.table == "impressions":
-                failed += [(reason, (f.source,), which) for reason, which in read(frame.rows, f)[1]]
-        wrong = np.zeros(len(frame.rows), bool)
-        for reason, columns, which in failed:
-            if which.any():
-                name = f"{', '.join(columns)} ({reason})"
-                reasons[name] = reasons.get(name, 0) + int(which.sum())
-            wrong |= which
-        bad, n = bad + int(wrong.sum()), n + len(wrong)
-    lines = sum(s.bad for s in made.impressions.samples)
-    if bad + lines <= 0.001 * max(1, n):
-        return None
-    if lines:
-        reasons["lines that cannot be read"] = lines
-    why = ", ".join(f"{name}: {count:,}" for name, count in sorted(reasons.items(), key=lambda r: -r[1])[:5])
-    return (
-        f"{bad + lines:,} of {n + lines:,} rows would be bad: {why}. `prepare` stops at 0.1 % of bad rows, unless "
-        "--max-bad allows more"
-    )
 
 
 def _is_aliccp(found: list[File]) -> bool:
