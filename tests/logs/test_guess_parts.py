@@ -87,9 +87,23 @@ def test_columns_that_only_seem_to_follow_the_time_are_fields(raw: Path) -> None
         shop=np.where(PLACE < 296, "a", "b"),  # two rows: by chance
         grade=np.where(PLACE == 0, 2, PLACE // 100),  # one early row of the last stretch
         city=RNG.choice(["x", "y", "z"], N),
+        rare=[7 if i > N - 20 else None for i in range(N - 10)] + [8] * 10,  # mostly missing
     )
     fields = tomllib.loads(guess(raw).text)["impressions"]["fields"]
-    assert {"hour", "shop", "grade", "city"} <= set(fields)
+    assert {"hour", "shop", "grade", "city", "rare"} <= set(fields)
+
+
+def test_values_of_a_search_do_not_follow_the_time(raw: Path) -> None:
+    """Each search has one time, many rows, and values that are its own."""
+    search = PLACE // 20
+    log(raw, time=False, date=[f"2024-05-{1 + s:02d} 10:00:00" for s in search], window=search * 7 % 41, query=search)
+    assert {"window", "query"} <= set(tomllib.loads(guess(raw).text)["impressions"]["fields"])
+
+
+def test_parts_of_a_log_in_days(raw: Path) -> None:
+    day = PLACE // 20
+    log(raw, time=False, date=[f"2024-05-{1 + d:02d}" for d in day], half=np.where(day < 8, "a", "b"))
+    assert commented(guess(raw).text, "half")[1]["train"] == ["a"]
 
 
 NAMED = {

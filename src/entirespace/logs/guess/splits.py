@@ -19,8 +19,9 @@ from .tables import Table
 
 GROUPS = range(2, 61)  # different values of a column such as `wave`
 FOLDS = 20  # different values of a column such as `fold`, at most
-LEAST_ROWS = 30  # rows that tell whether a column follows the time
-RARE = 5  # rows outside the longest stretch of time, at least
+LEAST = 30  # different numbers and times that tell whether a number only grows
+LEAST_TIMES = 5  # different times for each value, and outside the longest stretch, that tell whether it has a stretch
+MISSING = 0.1  # share of the rows without a value, at most, if the values are stretches of time
 YES = ("1", "true", "t", "yes", "y")
 
 
@@ -170,14 +171,18 @@ def _sorted(column: Column) -> list[str]:
 
 
 def _stretches(column: Column, stamps: np.ndarray) -> list[str] | None:
-    """The values of a column in the order of time, if each of them is one stretch of time apart from the others."""
-    there, n = column.there, len(column.distinct)
-    if there.sum() < max(LEAST_ROWS, 2 * n):
+    """The values of a column in the order of time, if each of them is one stretch of time apart from the others.
+
+    Times are counted, and not rows: all rows of one search have its time and its values.
+    """
+    if column.missing > MISSING * len(column.values):
         return None
-    seen = pl.DataFrame({"value": column.raw, "at": stamps}).filter(pl.Series(there)).group_by("value")
-    spans = seen.agg(first=pl.min("at"), last=pl.max("at"), rows=pl.len()).sort("first")
-    apart, rows = (spans["first"][1:] > spans["last"][:-1]).all(), spans["rows"].to_numpy()
-    return spans["value"].to_list() if apart and rows.sum() - rows.max() >= RARE else None
+    seen = pl.DataFrame({"value": column.raw, "at": stamps}).filter(pl.Series(column.there)).group_by("value")
+    spans = seen.agg(first=pl.min("at"), last=pl.max("at"), times=pl.n_unique("at")).sort("first")
+    times = spans["times"].to_numpy()
+    if times.sum() < LEAST_TIMES * len(times) or times.sum() - times.max() < LEAST_TIMES:
+        return None
+    return spans["value"].to_list() if (spans["first"][1:] > spans["last"][:-1]).all() else None
 
 
 def _grows(column: Column, stamps: np.ndarray) -> bool:
@@ -185,7 +190,7 @@ def _grows(column: Column, stamps: np.ndarray) -> bool:
     if column.numbers is None:
         return False
     numbers, stamps = column.numbers[column.there], stamps[column.there]
-    if min(len(np.unique(numbers)), len(np.unique(stamps))) < LEAST_ROWS:
+    if min(len(np.unique(numbers)), len(np.unique(stamps))) < LEAST:
         return False
     return any((np.diff(way[np.lexsort((way, stamps))]) >= 0).all() for way in (numbers, -numbers))
 
