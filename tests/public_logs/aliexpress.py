@@ -11,10 +11,11 @@ NUMERICAL = [f"numerical_{i}" for i in range(1, 64)]
 
 
 def write(folder: Path, rows: int, rng: np.random.Generator) -> None:
-    for name, n in (("train.csv", 2 * rows // 3), ("test.csv", rows - 2 * rows // 3)):
+    cut = 2 * rows // 30 * 10  # no search is in both
+    for name, part in (("train.csv", range(cut)), ("test.csv", range(cut, rows))):
         with (folder / name).open("w") as file:
             file.write(",".join(["search_id", *CATEGORICAL, *NUMERICAL, "click", "conversion"]) + "\n")
-            for i in range(n):
+            for i in part:
                 ids = rng.integers(0, np.arange(2, 18))
                 numbers = rng.random(63)
                 click = int(rng.random() < 0.2 + 0.3 * numbers[0])

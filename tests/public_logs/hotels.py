@@ -1,4 +1,7 @@
-"""'train.csv' of Expedia's hotel searches (ICDM 2013): 9,917,530 hotels in 399,344 searches. Missing: NULL."""
+"""'train.csv' of Expedia's hotel searches (ICDM 2013): 9,917,530 hotels in 399,344 searches. Missing: NULL.
+
+'test.csv' has no outcomes.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +26,14 @@ COLUMNS = [
 
 
 def write(folder: Path, rows: int, rng: np.random.Generator) -> None:
-    with (folder / "train.csv").open("w", newline="") as file:
+    with (folder / "train.csv").open("w", newline="") as file, (folder / "test.csv").open("w", newline="") as later:
         table = csv.DictWriter(file, COLUMNS, restval="NULL", lineterminator="\n")
+        unlabelled = csv.DictWriter(later, COLUMNS[:-3], "NULL", "ignore", lineterminator="\n")
         table.writeheader()
+        unlabelled.writeheader()
         day, search, left = np.datetime64("2012-11-01T00:08:29"), 0, 0
         shared: dict[str, object] = {}
-        for _ in range(rows):
+        for i in range(rows):
             if not left:
                 search, left = search + int(rng.integers(1, 4)), int(rng.integers(5, 33))
                 day += np.timedelta64(int(rng.integers(10, 40_000)), "s")
@@ -51,7 +56,7 @@ def write(folder: Path, rows: int, rng: np.random.Generator) -> None:
             rivals |= {
                 f"comp{i}_rate_percent_diff": rng.integers(1, 60) for i in range(1, 9) if f"comp{i}_rate" in rivals
             }
-            table.writerow(
+            row = (
                 {
                     **shared, **rivals, "prop_country_id": 219, "prop_id": rng.integers(1, 1 + max(20, rows // 20)),
                     "prop_starrating": rng.integers(0, 6), "prop_brand_bool": rng.integers(2),
@@ -63,3 +68,6 @@ def write(folder: Path, rows: int, rng: np.random.Generator) -> None:
                     "gross_bookings_usd": price if booking else "NULL",
                 }
             )  # fmt: skip
+            table.writerow(row)
+            if i % 6 == 0:
+                unlabelled.writerow(row)

@@ -1,10 +1,12 @@
 """Ratings of films: userId,movieId,rating,timestamp as in MovieLens, with lines for films that were not rated.
 
-Three files say "not rated" in the three customary ways: an empty rating, 0, and 99 (as in Jester).
+Three files say "not rated" in the three customary ways: an empty rating, 0, and 99 (as in Jester). The folder `films`
+is MovieLens: only films that were rated, with their titles, links and tags.
 """
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -21,3 +23,24 @@ def write(folder: Path, rows: int, rng: np.random.Generator) -> None:
             file.write("userId,movieId,rating,timestamp\n")
             for i in range(rows):
                 file.write(f"{users[i]},{films[i]},{ratings[i] if rated[i] else unrated},{seconds[i]}\n")
+    _films(folder / "films", [*zip(users, films, ratings, seconds, strict=True)], int(films.max()))
+
+
+def _films(folder: Path, ratings: list[tuple[object, ...]], films: int) -> None:
+    folder.mkdir()
+    genres = ["Action", "Comedy", "Drama", "Horror"]
+    ids = range(1, max(40, films) + 1)
+    tables = {
+        "ratings": (["userId", "movieId", "rating", "timestamp"], ratings),
+        "movies": (
+            ["movieId", "title", "genres"],
+            [(i, f"Film, The {i} (1999)", "|".join(genres[i % 4 :])) for i in ids],
+        ),
+        "links": (["movieId", "imdbId"], [(i, 1000 + i) for i in ids]),
+        "tags": (["userId", "movieId", "tag", "timestamp"], [(1, i % 5, "x", 5 + i) for i in range(40)]),
+    }
+    for name, (header, rows) in tables.items():
+        with (folder / f"{name}.csv").open("w", newline="") as file:
+            table = csv.writer(file, lineterminator="\n")
+            table.writerow(header)
+            table.writerows(rows)
