@@ -72,7 +72,7 @@ def command(
     from ..reports.sections import text
     from ..runs.record import RunRecord
     from ..training import Run, fit, reference_ctr
-    from ..training.folder import refuse_foreign
+    from ..training.folder import alone, refuse_foreign
     from ..training.needs import check_training
     from ..training.tracking import tracker
 
@@ -85,32 +85,33 @@ def command(
         read = [data.path, *(path for path in (reference, start) if path is not None)]
         refuse_foreign(out, read)  # before the reference CTR network is trained, which may take hours
         check_training(chosen, data.train, loaded)
-        if chosen == CTR():
-            ctr = None
-        elif reference is not None:
-            ctr = Run.open(reference)
-        else:
-            folder = out / "reference"
-            ctr = reference_ctr(
+        with alone(out):  # the reference CTR network is in it, too
+            if chosen == CTR():
+                ctr = None
+            elif reference is not None:
+                ctr = Run.open(reference)
+            else:
+                folder = out / "reference"
+                ctr = reference_ctr(
+                    data.train,
+                    seed=seed,
+                    config=loaded,
+                    start=None if earlier is None else earlier.reference,
+                    out=folder,
+                    tracker=tracked,
+                    progress=progress,
+                )
+            run = fit(
+                chosen,
                 data.train,
                 seed=seed,
                 config=loaded,
-                start=None if earlier is None else earlier.reference,
-                out=folder,
+                reference=ctr,
+                start=earlier,
+                out=out,
                 tracker=tracked,
                 progress=progress,
             )
-        run = fit(
-            chosen,
-            data.train,
-            seed=seed,
-            config=loaded,
-            reference=ctr,
-            start=earlier,
-            out=out,
-            tracker=tracked,
-            progress=progress,
-        )
     about = {
         "run": str(run.folder),
         "method": run.method.spec(),

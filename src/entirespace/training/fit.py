@@ -7,7 +7,6 @@ import math
 import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import nullcontext
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -44,7 +43,7 @@ from ..runs.record import (
 )
 from ..runs.run import Run, fields_of
 from .base_rates import base_rate_loss, judge, lower
-from .folder import FOLDER, completed, cut_metrics, difference, is_finished, refuse_foreign
+from .folder import alone, completed, cut_metrics, difference, refuse_foreign
 from .learner import Learner
 from .needs import REFERENCE_PCTR, check_start, check_training, given_runs, warnings_of
 from .rates import solve_into
@@ -150,7 +149,7 @@ class _Trainer:
         """Train from the start or from the folder's checkpoint. A finished run is only opened."""
         read = (run for run in (self._start, self._reference, *self._given.values()) if run is not None)
         refuse_foreign(self._out, [self._train.dataset.path, *(run.folder for run in read)])
-        with nullcontext() if is_finished(self._out) else FOLDER.alone(self._out):
+        with alone(self._out):
             return self._trained()
 
     def _trained(self) -> Run:

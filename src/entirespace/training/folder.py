@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from ..places import Rule
 from ..runs.record import REFERENCE, RUN, RunRecord, is_of_a_run
 
 FOLDER = Rule("a run's folder must be new, empty or hold a run", RunError)
+_held: ContextVar[frozenset[Path]] = ContextVar("folders whose lock this thread holds", default=frozenset())
 
 
 def refuse_foreign(out: Path, inputs: Iterable[Path] = ()) -> None:
@@ -34,6 +37,25 @@ def refuse_foreign(out: Path, inputs: Iterable[Path] = ()) -> None:
 def is_finished(out: Path) -> bool:
     """Whether a folder holds a finished run, which is only opened."""
     return (out / RUN).exists() and RunRecord.open(out).status == "finished"
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Hold the lock of a run's folder, unless the run is finished. Raises: RunError if another process trains in it.
+
+    Who holds it may ask for it again: `train` holds it while it trains the reference CTR network in the folder, and
+    then `fit` asks for it.
+    """
+    real = out.resolve()
+    if real in _held.get() or is_finished(out):
+        yield
+        return
+    with FOLDER.alone(out):
+        before = _held.set(_held.get() | {real})
+        try:
+            yield
+        finally:
+            _held.reset(before)
 
 
 def completed(config: dict[str, Any], like: Config) -> dict[str, Any]:
