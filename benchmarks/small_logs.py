@@ -17,8 +17,8 @@ from common import Result, publish
 
 import entirespace as es
 
-TEXT = """`entirespace compare DATASET -o REPORT --seeds S`: the 13 methods of the paper and the reference CTR network from
-each seed, by default settings, with the runs, the evaluations, the pictures and the report. Seconds of both cores
+TEXT = """`entirespace compare DATASET -o REPORT --seeds S`: the 13 methods of the paper and the reference CTR network
+from each seed, by default settings, with the runs, the evaluations, the pictures and the report. Seconds of both cores
 together say what it costs; seconds by the clock are longer where other work shares the cores. About ten
 seconds are the same for every log: imports, pictures and, where several processes train, their start."""
 

@@ -59,7 +59,13 @@ class _Sampled(TableReader):
         self._samples = samples
 
     def frames(
-        self, name: str, table: FilesSchema, wanted: Mapping[str, str], *, lists: Collection[str] = ()
+        self,
+        name: str,
+        table: FilesSchema,
+        wanted: Mapping[str, str],
+        *,
+        lists: Collection[str] = (),
+        fields: Sequence[str] = (),
     ) -> Iterator[Frame]:
         columns = list(dict.fromkeys(wanted.values()))
         for found in self._samples[name]:
