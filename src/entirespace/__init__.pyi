@@ -20,6 +20,7 @@ from .methods import UNBIAS as UNBIAS
 from .methods import Method as Method
 from .runs.run import Run as Run
 from .runs.run import load as load
+from .runs.update import update as update
 from .simulation.simulate import simulate as simulate
 from .training.fit import fit as fit
 from .training.reference import reference_ctr as reference_ctr

@@ -121,4 +121,4 @@ def test_counts_of_an_earlier_log_go_on_decaying(tmp_path):
         home = np.array([row["page"] == "home" for row in known]) * weights
         assert ids["home"] == pytest.approx(float(home @ np.asarray(outcome)))
     assert history.until == latest[-1]["t"]
-    assert history.faded == pytest.approx(2.0 ** ((end - latest[-1]["t"]) / 50))
+    assert history.at == end

@@ -60,7 +60,7 @@ def test_the_rates_of_an_item_are_those_of_its_clicks(tmp_path: Path):
     for line in skeleton[: len(data.train)]:
         item = line.split(b"\x03")[0].split(b"\x02")[1].decode()
         clicks[item] = clicks.get(item, np.zeros(2)) + np.array([1, int(line.split(b",")[1])])
-    counts = history.counts["205"][:, 1:-2].sum(axis=1)  # of the training part
+    counts = history.counts["205"][:, 1:-3].sum(axis=1)  # of the training part
     assert {k: tuple(c[:2]) for k, c in zip(history.ids["205"], counts, strict=True) if c[0]} == {
         item: tuple(count) for item, count in clicks.items()
     }

@@ -12,7 +12,21 @@ import typer
 
 from ..errors import EntirespaceError
 from ..text import printable
-from . import compare, config, describe, evaluate, methods, prepare, schema, score, simulate, streams, train, tune
+from . import (
+    compare,
+    config,
+    describe,
+    evaluate,
+    methods,
+    prepare,
+    schema,
+    score,
+    simulate,
+    streams,
+    train,
+    tune,
+    update,
+)
 
 app = typer.Typer(
     name="entirespace",
@@ -44,7 +58,7 @@ def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
     return guarded
 
 
-for verb in (simulate, schema, prepare, describe, methods, config, train, tune, evaluate, compare, score):
+for verb in (simulate, schema, prepare, describe, methods, config, train, tune, evaluate, compare, score, update):
     app.command(verb.__name__.rpartition(".")[2])(_interruptible(verb.command))
 
 

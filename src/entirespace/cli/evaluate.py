@@ -18,6 +18,11 @@ class PartName(StrEnum):
     test = "test"
 
 
+class Counts(StrEnum):
+    frozen = "frozen"
+    online = "online"
+
+
 class Calibrator(StrEnum):
     isotonic = "isotonic"
     platt = "platt"
@@ -45,6 +50,13 @@ def command(
     save: Annotated[
         bool, typer.Option("--save", help="Store the calibration of --calibrate and --negatives-kept in RUN.")
     ] = False,
+    history: Annotated[
+        Counts,
+        typer.Option(
+            help="The rates of the history that impressions know. frozen: those of the dataset. online: also the "
+            "outcomes of strictly earlier impressions of the part, as if counts were updated after each of them."
+        ),
+    ] = Counts.frozen,
     reference: ReferenceRun = None,
     method: RunMethod = None,
     as_json: Json = False,
@@ -57,7 +69,7 @@ def command(
     A calibration that is stored in RUN is applied. --calibrate and --negatives-kept change it for this evaluation only;
     with --save, the changed calibration is stored in RUN.
     """
-    from ..dataset.dataset import Dataset
+    from ..dataset.dataset import Dataset, Part
     from ..experiments.protocol import evaluate
     from ..metrics.segments import checked_field
     from ..training import Run
@@ -75,6 +87,9 @@ def command(
             trained = trained.calibrate(
                 data.validation, kind, negatives_kept=negatives_kept, save=save, progress=progress
             )
-        evaluation = evaluate(trained, getattr(data, part.value), progress, by or ())
+        measured: Part = getattr(data, part.value)
+        if history is Counts.online:
+            measured = measured.with_online_rates()
+        evaluation = evaluate(trained, measured, progress, by or ())
     title = f"{run}: {trained.method.label}, seed {trained.seed}, "
     show(title + str(evaluation), {"run": str(run), "method": trained.method.spec(), **evaluation.as_dict()}, as_json)

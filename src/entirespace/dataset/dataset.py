@@ -23,11 +23,13 @@ import pyarrow.parquet as pq
 
 from ..core.labels import Counts, Labels
 from ..core.rows import IMPRESSIONS, PARTS, RATE, PlacedField, Ragged, Rows
-from ..errors import DataError
+from ..errors import ConfigError, DataError
 from ..features.frames import Unseen
+from ..features.history.store import verify_history
 from ..features.layout import LAYOUT, Encoders, Layout
 from ..records import sha256
 from .bags import from_arrow
+from .earlier import Online
 from .manifest import LINK, TIME, TRUTH, WEIGHT, WEIGHTS, Manifest, PartRecord, damaged
 from .stored_history import StoredHistory
 
@@ -40,11 +42,13 @@ class Part:
 
     Attributes:
         share: the share of the part's impressions that is read; see `sampled`.
+        online: what was counted earlier in the part, if its impressions know it; see `with_online_rates`.
         counts: impressions, and how many reached each stage, of that share.
     """
 
     def __init__(self, dataset: Dataset, name: str) -> None:
         self.dataset, self.name, self.share = dataset, name, 1.0
+        self.online: Online | None = None
         self._record: PartRecord = dataset.manifest.parts[name]
         self.counts: Counts = self._record.counts
 
@@ -73,6 +77,22 @@ class Part:
         part.counts = Counts(0, dict.fromkeys(self.counts.reached, 0))
         for labels in part.labels():
             part.counts += Counts.of(labels)
+        return part
+
+    def with_online_rates(self) -> Part:
+        """The same part, but each impression's rates also know the outcomes of strictly earlier ones of this part.
+
+        So a server would know them whose counts are updated after each impression, but for the `delay` of the history.
+
+        Raises: ConfigError for the training part, or a dataset without a history. DataError if outcomes are not known.
+        """
+        must = "online rates need a dataset with a history, and its validation or test part"
+        if self.dataset.history is None:
+            raise ConfigError(must, "it has no history", where=str(self.dataset.path))
+        if self.name == "train":
+            raise ConfigError(must, "the part is train", where=str(self.dataset.path))
+        part = Part(self.dataset, self.name)
+        part.online = Online(self)
         return part
 
     def batches(self, columns: Sequence[str], rng: np.random.Generator | None = None) -> Iterator[pa.RecordBatch]:
@@ -115,6 +135,7 @@ class Part:
         for f in fields:
             columns += [f.name, f.name + WEIGHTS] if f.weighted else [f.name]
         columns += [] if history is None else history.columns
+        start = 0
         for batch in self.batches(columns, rng):
             rows = Rows(
                 batch.num_rows,
@@ -122,7 +143,11 @@ class Part:
                 {table: batch[LINK + table].to_numpy() for table in self.dataset.side_tables},
                 self._labels(batch) if self.dataset.manifest.labelled else None,
             )
-            yield rows if history is None else history.with_rates(rows, batch, self.name)
+            if history is not None:
+                online = None if self.online is None else self.online.of(slice(start, start + len(rows)))
+                rows = history.with_rates(rows, batch, self.name, online)
+            start += len(rows)
+            yield rows
 
     def _label_columns(self) -> list[str]:
         manifest = self.dataset.manifest
@@ -137,6 +162,10 @@ class Part:
             manifest.observed_until,
             batch[WEIGHT].to_numpy() if manifest.weighted else None,
         )
+
+    def has(self, column: str) -> bool:
+        """Whether the impressions have a column of this name."""
+        return any(column in pq.read_schema(self.dataset.checked(name)).names for name in self._record.files[:1])
 
     def column(self, name: str) -> np.ndarray:
         """One column of all impressions: a stage such as "click" (bool), "user" (int32, -1: none), "order" (int64).
@@ -272,6 +301,8 @@ class Dataset:
         """Read every file and compare its SHA-256. Raises: DataError that names the first damaged file."""
         for name, about in self.manifest.files.items():
             _compare(self.path / name, about.sha256)
+        if self.layout.history is not None:
+            verify_history(self.path)
 
 
 def open_dataset(path: Path | str) -> Dataset:

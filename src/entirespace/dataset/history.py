@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,11 +17,12 @@ from ..errors import ConfigError
 from ..features.encoders import Encoder, fit_knots
 from ..features.history.history import History, groups
 from ..kernels.hashing import mix_numbers
-from ..kernels.tally import earlier, tally
+from ..kernels.tally import tally
 from ..kernels.threads import each
 from ..logs.source import Source
 from .assign import TESTING, TRAINING, VALIDATING
 from .copies import DROPPED, copy_numbers
+from .earlier import counted_earlier
 from .keycodes import KeyCodes
 from .manifest import ORDER
 from .stage import Stage
@@ -39,10 +41,14 @@ class StagedHistory:
         parts: the part of each impression, an index into PARTS or DROPPED. Shape: uint8 (n,).
         folder: for temporary files.
         known: the history of an earlier layout, on whose counts this one builds.
+        log: the schema of the log; see `History.log`.
 
     Attributes:
         history: the counts.
         folds: the fold of each impression. Shape: uint8 (n,).
+        added: how many impressions were counted.
+        repeated: how many were not, because the earlier history has counted them.
+        early: how many were not, because their outcomes were not known yet.
     """
 
     def __init__(
@@ -52,6 +58,7 @@ class StagedHistory:
         parts: np.ndarray,
         folder: Path,
         known: History | None = None,
+        log: Mapping[str, Any] | None = None,
     ) -> None:
         spec = source.history if known is None else known.spec
         assert spec is not None
@@ -61,8 +68,11 @@ class StagedHistory:
         if (spec.delay or spec.half_life is not None) and ORDER not in self._impressions.columns:
             must = "half_life and delay in [history] need the times of the impressions"
             raise ConfigError(must, "the schema has no `order`", do="Set order in [impressions]")
-        self._codes = KeyCodes(source, stages, spec)
-        self.folds = self._drawn(folder) if spec.cross_fit == "folds" else self._in_time()
+        self._codes, self._log = KeyCodes(source, stages, spec), log or {}
+        self._identity = self._identified(folder)
+        self._counted_before = np.zeros(0, np.uint64) if known is None else known.counted()
+        self.added = self.repeated = self.early = 0
+        self.folds = self._drawn() if spec.cross_fit == "folds" else self._in_time()
         self._earlier = self._counted_in_time(folder) if spec.cross_fit == "time" else None
         self.history = self._counted(known)
         if known is None:
@@ -73,24 +83,34 @@ class StagedHistory:
 
     # Counting
 
-    def _drawn(self, folder: Path) -> np.ndarray:
-        """The fold of each impression, by a seeded hash of its content and of its number among equal rows."""
-        stage, folds = self._impressions, np.zeros(self._impressions.rows, np.uint8)
-        drawn = "content.0" in stage.columns
-        copies = copy_numbers(stage, "content", self._parts != DROPPED, folder / "folds") if drawn else None
+    def _identified(self, folder: Path) -> np.ndarray:
+        """What identifies each impression: a hash of its content, without outcomes, and its number among equal rows.
+
+        If the reader gives no content, the place of the row in the log. Shape: uint64 (n,), memory-mapped.
+        """
+        stage = self._impressions
+        found = np.memmap(folder / "identity", np.uint64, "w+", shape=(stage.rows,))
+        copies = None
+        if "content.0" in stage.columns:
+            copies = copy_numbers(stage, "content", self._parts != DROPPED, folder / "folds")
         for start, batch in stage.batches():
+            here, mixed = slice(start, start + batch.num_rows), np.zeros(batch.num_rows, np.uint64)
+            if copies is None:
+                mix_numbers(np.arange(here.start, here.stop, dtype=np.uint64), mixed)
+            else:
+                for numbers in (batch["content.0"].to_numpy(), batch["content.1"].to_numpy()):
+                    mix_numbers(numbers, mixed)
+                mix_numbers(copies[here].view(np.uint64), mixed)
+            found[here] = mixed
+        return found
+
+    def _drawn(self) -> np.ndarray:
+        """The fold of each impression, by a seeded hash of what identifies it."""
+        folds = np.zeros(self._impressions.rows, np.uint8)
+        for start, batch in self._impressions.batches():
             here = slice(start, start + batch.num_rows)
             chance = np.full(batch.num_rows, self._spec.seed, np.uint64)
-            mix_numbers(np.full(batch.num_rows, len("folds"), np.uint64), chance)  # independent of the split
-            if copies is None:  # the reader gives no content: the place of the row decides
-                mix_numbers(np.arange(here.start, here.stop, dtype=np.uint64), chance)
-            else:
-                for numbers in (
-                    batch["content.0"].to_numpy(),
-                    batch["content.1"].to_numpy(),
-                    copies[here].view(np.uint64),
-                ):
-                    mix_numbers(numbers, chance)
+            mix_numbers(self._identity[here], chance)
             folds[here] = (chance >> np.uint64(11)) % np.uint64(self._spec.folds)
         return folds
 
@@ -119,8 +139,7 @@ class StagedHistory:
         if not self._labelled:
             chosen = np.zeros(len(chosen), bool)
         training = np.flatnonzero(chosen)
-        time = self._times()[training]
-        order, width = np.argsort(time, kind="stable"), len(spec.stages) + 1
+        time, width = self._times()[training], len(spec.stages) + 1
         reached = np.zeros((len(training), width - 1), bool)
         for i, stage in enumerate(spec.stages if self._labelled else ()):
             reached[:, i] = self._impressions.column(stage)[training]
@@ -133,14 +152,7 @@ class StagedHistory:
             bags = Ragged.concatenate(pieces)
             kind = np.uint32 if spec.half_life is None else np.float32
             counts = np.memmap(folder / f"earlier-{len(found)}", kind, "w+", shape=(self._impressions.rows, width))
-            mine = np.zeros((len(training), width))
-            size = self._codes.size(key)
-            offsets = _ONE_EACH if bags.offsets is None else bags.offsets
-            earlier(
-                bags.values, offsets, order, time, spec.delay, spec.half_life or 0, reached,
-                np.zeros((size, width)), np.full(size, time.min(initial=np.iinfo(np.int64).max)), mine,
-            )  # fmt: skip
-            counts[training] = mine
+            counts[training] = counted_earlier(bags, time, reached, spec, self._codes.size(key))
             found[key.name] = counts
         return found
 
@@ -157,9 +169,14 @@ class StagedHistory:
         kind = np.uint32 if spec.half_life is None else np.float64
         counts = {key.name: np.zeros((0, groups(spec), width), kind) for key in spec.keys}
         overall = np.zeros((1, groups(spec), width), np.float64)
+        identities: list[np.ndarray] = []
         for start, batch in self._impressions.batches():
             here, codes = slice(start, start + batch.num_rows), self._codes.staged(batch)
             group, weights = self._group(batch, here)
+            again = (group >= 0) & self._is_counted(self._identity[here])
+            group[again] = -1
+            identities.append(self._identity[here][group >= 0])
+            self.added, self.repeated = self.added + len(identities[-1]), self.repeated + int(again.sum())
             reached = np.zeros((batch.num_rows, width - 1), bool)
             for i, stage in enumerate(spec.stages):
                 if stage in batch.schema.names:
@@ -170,8 +187,22 @@ class StagedHistory:
             tally(np.zeros(batch.num_rows, np.int32), _ONE_EACH, group, reached, weights, overall)
         counts = {key.name: counts[key.name][: self._codes.size(key)] for key in spec.keys}
         ids = {key.name: self._codes.texts(key) for key in spec.keys}
-        found = History(spec, ids, counts, overall[0], {}, self._until, self._faded)
-        return found if known is None else self._added(known, found)
+        counted = np.sort(np.concatenate([self._counted_before, *identities]))
+        at, until = (None, None) if spec.half_life is None else (self._now, self._until)
+        found = History(spec, ids, counts, overall[0], {}, at, until, lambda: counted, self._log)
+        found = found if known is None else self._added(known, found)
+        faded = 1.0 if until is None else 1 / float(self._weights(np.array(until)))
+        for one in (*found.counts.values(), found.overall[None]):
+            everything = one[:, :-1].sum(axis=1)
+            one[:, -1] = everything if faded == 1 else everything * faded
+        return found
+
+    def _is_counted(self, identity: np.ndarray) -> np.ndarray:
+        """Whether the earlier history has counted each impression. Shape: uint64 (n,) -> bool (n,)."""
+        before = self._counted_before
+        if not len(before):
+            return np.zeros(len(identity), bool)
+        return before[np.searchsorted(before, identity).clip(0, len(before) - 1)] == identity
 
     def _group(self, batch: pa.RecordBatch, here: slice) -> tuple[np.ndarray, np.ndarray]:
         """(the group of each impression; -1 if it is not counted; its weight). Shape: int8 (n,), float64 (n,) or (0,).
@@ -193,7 +224,9 @@ class StagedHistory:
         if spec.delay and spec.cross_fit == "time":  # later folds know what was known when they began
             group[training] = 1 + self._folds_of(time[training] + spec.delay)
         if spec.delay:
-            group[(part < DROPPED) & (time > ends[np.minimum(part, TESTING)] - spec.delay)] = -1
+            early = (part < DROPPED) & (time > ends[np.minimum(part, TESTING)] - spec.delay)
+            group[early] = -1
+            self.early += int(early.sum())
         return group, _EVEN if spec.half_life is None else self._weights(time)
 
     def _weights(self, time: np.ndarray) -> np.ndarray:
@@ -212,17 +245,10 @@ class StagedHistory:
         return ends
 
     @property
-    def _until(self) -> int | None:
-        """The time of the last impression; None: counts do not decay."""
-        if self._spec.half_life is None:
-            return None
+    def _until(self) -> int:
+        """The time of the last impression."""
         before = self._ends if self._before is None else [*self._ends, self._before.until]
         return int(max(before))
-
-    @property
-    def _faded(self) -> float:
-        """The weight at that time of outcomes of weight 1."""
-        return 1.0 if self._until is None else 1 / float(self._weights(np.array(self._until)))
 
     @property
     def _now(self) -> int:
@@ -234,12 +260,12 @@ class StagedHistory:
     def _added(self, known: History, log: History) -> History:
         """The counts of this log on top of those of an earlier history, which become its group "earlier"."""
         ids, counts = dict[str, pl.Series](), dict[str, np.ndarray]()
-        weight = 1.0 if known.until is None else known.faded * float(self._weights(np.array(known.until)))
+        weight = 1.0 if known.until is None else float(self._weights(np.array(known.until)))
         for key in self._spec.keys:
             mine, before = log.counts[key.name], known.counts[key.name]
             place = self._codes.place(key, known, log.ids[key.name])
             together = np.zeros((int(max(len(before) - 1, place.max(initial=-1))) + 1, *mine.shape[1:]), before.dtype)
-            together[: len(before), 0] = before.sum(axis=1) if weight == 1 else before.sum(axis=1) * weight
+            together[: len(before), 0] = before[:, -1] if weight == 1 else before[:, -1] * weight
             together[place, 1:] = mine[:, 1:]
             new = (
                 log.ids[key.name].filter(pl.Series(place >= len(before)))
@@ -248,7 +274,7 @@ class StagedHistory:
             )
             ids[key.name], counts[key.name] = pl.concat([known.ids[key.name], new]), together
         overall = log.overall.copy()
-        overall[0] = known.overall.sum(axis=0) * weight
+        overall[0] = known.overall[-1] * weight
         return replace(log, ids=ids, counts=counts, overall=overall)
 
     # Rates
@@ -258,27 +284,36 @@ class StagedHistory:
         return np.where(part == TRAINING, folds, self._spec.folds - 1 + part).astype(np.uint8)
 
     def _sample(self) -> tuple[dict[str, Ragged], int]:
-        """The codes of a random sample of the impressions, and their number."""
-        chosen = self._parts != DROPPED
-        share = SAMPLE / max(1, int(np.count_nonzero(chosen)))
-        rng, pieces, rows = np.random.default_rng(0), [], 0
+        """The codes of a random sample of the impressions, and their number. The order of the log changes nothing."""
+        pieces = [
+            (chance, {name: bags.take(rows) for name, bags in self.codes(batch).items()})
+            for batch, _, rows, chance in self._drawn_rows(self._parts != DROPPED, SAMPLE)
+        ]
+        order = np.argsort(np.concatenate([chance for chance, _ in pieces]))
+        whole = {key.name: Ragged.concatenate([codes[key.name] for _, codes in pieces]) for key in self._spec.keys}
+        return {name: bags.take(order) for name, bags in whole.items()}, len(order)
+
+    def _drawn_rows(
+        self, chosen: np.ndarray, most: int
+    ) -> Iterator[tuple[pa.RecordBatch, int, np.ndarray, np.ndarray]]:
+        """About `most` of the chosen impressions, by a hash of what identifies them.
+
+        Each batch, the number of its first row, the rows that are drawn (int64) and their hashes (uint64).
+        """
+        share = most / max(1, int(np.count_nonzero(chosen)))
         for start, batch in self._impressions.batches():
-            mine = np.flatnonzero(chosen[start : start + batch.num_rows])
-            mine = mine if share >= 1 else mine[rng.random(len(mine)) < share]
-            pieces.append({name: bags.take(mine) for name, bags in self.codes(batch).items()})
-            rows += len(mine)
-        return {key.name: Ragged.concatenate([p[key.name] for p in pieces]) for key in self._spec.keys}, rows
+            here = slice(start, start + batch.num_rows)
+            chance = np.full(batch.num_rows, len("sample"), np.uint64)
+            mix_numbers(self._identity[here], chance)
+            rows = np.flatnonzero(chosen[here] & (chance.astype(np.float64) <= share * 2.0**64))
+            yield batch, start, rows, chance[rows]
 
     def fit_knots(self) -> dict[str, Encoder]:
         """The knots of each rate's field, fitted on training impressions."""
-        chosen, pieces = self._parts == TRAINING, list[np.ndarray]()
-        share, rng = KNOTS / max(1, int(np.count_nonzero(chosen))), np.random.default_rng(0)
-        for start, batch in self._impressions.batches():
-            here = slice(start, start + batch.num_rows)
-            mine = np.flatnonzero(chosen[here])
-            mine = mine if share >= 1 else mine[rng.random(len(mine)) < share]
-            codes = {name: bags.take(mine) for name, bags in self.codes(batch).items()}
-            pieces.append(self.history.numbers(codes, self.folds[here][mine], self.earlier(start + mine)))
+        pieces: list[np.ndarray] = []
+        for batch, start, rows, _ in self._drawn_rows(self._parts == TRAINING, KNOTS):
+            codes = {name: bags.take(rows) for name, bags in self.codes(batch).items()}
+            pieces.append(self.history.numbers(codes, self.folds[start + rows], self.earlier(start + rows)))
         numbers = np.ascontiguousarray(np.concatenate(pieces).T)
         fields = self._spec.fields()
         knots = each(lambda i: fit_knots(fields[i], numbers[i]), len(fields))

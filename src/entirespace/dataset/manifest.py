@@ -10,6 +10,7 @@ from pydantic import Field as Value
 from ..config import Model
 from ..core.labels import Counts
 from ..errors import DataError, no_folder
+from ..features.history.store import FOLDER, STATE
 from ..logs.audit import Quarantine
 from ..records import FileRecord, Record, whole
 
@@ -117,6 +118,7 @@ class Manifest(Record):
     """Column to measure by that is no field -> the file of its values, by code."""
     audit: dict[str, Any]
     files: dict[str, FileRecord]
+    """All files but those of the history, which `update` replaces; history/state.json names them."""
 
     @staticmethod
     def open(folder: Path) -> Manifest:
@@ -156,7 +158,12 @@ def own_files(folder: Path) -> dict[str, str]:
         return {}
     files = {name: about["sha256"] for name, about in content["files"].items()}
     empty = dict.fromkeys(("impressions/", "tables/", "vocabulary/", Quarantine.NAME), "")  # maybe empty or absent
-    return {**empty, **files, MANIFEST: content["checksum"]}
+    history = {f"{FOLDER}/{path.name}": "" for path in (folder / FOLDER).glob("*") if _of_a_history(path.name)}
+    return {**empty, **files, **history, MANIFEST: content["checksum"]}
+
+
+def _of_a_history(name: str) -> bool:
+    return f"{FOLDER}/{name}" == STATE or name.endswith(".parquet")
 
 
 def damaged(path: Path, what: str) -> DataError:

@@ -10,7 +10,8 @@ when it is complete.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -86,23 +87,91 @@ def prepare(
     Raises: ConfigError for an invalid schema or option, DataError for a log that cannot be read. After an error `out`
     is as it was before.
     """
-    raw, out, reads = Path(raw), Path(out), [Path(raw)]
     if grow and encoders is None:
         raise ConfigError("grow can only be set with encoders", "no encoders are given")
     if grow and part not in (None, "train"):
         raise ConfigError("grow needs training impressions", f"all impressions are in the {part} part")
-    known = None
-    if encoders is not None:
-        reads.append(encoders.path if isinstance(encoders, Dataset) else Path(encoders))
-        known = encoders.encoders if isinstance(encoders, Dataset) else Encoders.open(Path(encoders))
-    options: dict[str, Any] = {"on_orphan": on_orphan, "labelled": labelled, "encoders": known, "progress": progress}
+    known, folder = None, encoders.path if isinstance(encoders, Dataset) else encoders
+    if folder is not None:
+        known = encoders.encoders if isinstance(encoders, Dataset) else Encoders.open(Path(folder))
+    log = open_log(
+        schema,
+        Path(raw),
+        encoders=known,
+        part=part,
+        labelled=labelled,
+        on_orphan=on_orphan,
+        min_count=min_count,
+        validation=validation,
+        history=history,
+        allow_outside=allow_outside,
+        progress=progress,
+    )
+    return prepare_source(
+        log.source,
+        Path(out),
+        split=log.split,
+        schema=log.about,
+        known=known,
+        grow=grow,
+        on_orphan=on_orphan,
+        max_bad=max_bad,
+        force=force,
+        reads=(*log.reads, *(() if folder is None else (Path(folder),))),
+        progress=progress,
+    )
+
+
+@dataclass(frozen=True)
+class Log:
+    """A raw log that is to be read."""
+
+    source: Callable[[Audit, Quarantine], Source]
+    """Makes the reader, given the audit and quarantine that it must use."""
+    split: SplitSchema
+    about: dict[str, Any]
+    """Its description, by which `open_log` opens a later log of the same form."""
+    reads: tuple[Path, ...]
+    """The files and folders that it reads."""
+
+
+def open_log(
+    schema: Path | str | Schema | Mapping[str, Any],
+    raw: Path,
+    *,
+    encoders: Encoders | None = None,
+    part: PartName | None = None,
+    labelled: bool = True,
+    on_orphan: OnOrphan = "keep",
+    min_count: int | None = None,
+    validation: float | None = None,
+    history: Sequence[str] = (),
+    allow_outside: bool = False,
+    progress: Progress = SILENT,
+) -> Log:
+    """Open a raw log. Arguments that are not listed are as in `prepare`.
+
+    Args:
+        schema: as in `prepare`; or the description of an earlier log.
+        encoders: of an earlier layout.
+
+    Raises: ConfigError for an invalid schema or option.
+    """
+    reads, about = [raw], dict[str, Any]()
+    if isinstance(schema, Mapping):
+        about = {name: value for name, value in schema.items() if name != "split"}
+        if ALICCP in about:
+            schema, min_count, history = ALICCP, about[ALICCP]["min_count"], about[ALICCP].get("history", ())
+        else:
+            schema = Schema.model_validate(about)
+    options: dict[str, Any] = {"on_orphan": on_orphan, "labelled": labelled, "encoders": encoders, "progress": progress}
     if schema == ALICCP:
         share = 0.1 if validation is None else validation
         split = _aliccp_split(raw, share)
         least = 1 if min_count is None else min_count
         if least < 1:
             raise ConfigError("min_count must be 1 or more", f"{least}")
-        about: dict[str, Any] = {"aliccp": {"min_count": least, **({"history": list(history)} if history else {})}}
+        about = {ALICCP: {"min_count": least, **({"history": list(history)} if history else {})}}
         options |= {"min_count": least, "history": history}
         reads += local_paths(("*.csv",), raw)
 
@@ -125,19 +194,7 @@ def prepare(
     if part is not None:
         split = SplitSchema(by="all", part=part)
     about["split"] = split.model_dump(mode="json", exclude_none=True)
-    return prepare_source(
-        source,
-        out,
-        split=split,
-        schema=about,
-        known=known,
-        grow=grow,
-        on_orphan=on_orphan,
-        max_bad=max_bad,
-        force=force,
-        reads=reads,
-        progress=progress,
-    )
+    return Log(source, split, about, tuple(reads))
 
 
 def _aliccp_split(raw: Path, validation: float) -> SplitSchema:
@@ -194,7 +251,7 @@ def prepare_source(
         (work / "stage").mkdir()
         with Quarantine(work, audit) as quarantine:
             source = open_source(audit, quarantine)
-            stages = _staged(source, work / "stage", audit)
+            stages = staged(source, work / "stage", audit)
         impressions = stages[IMPRESSIONS]
         rows = sum(stages[f.table].rows for f in source.fields)
         progress.start("fitting vocabularies", 2 * impressions.rows + rows, "rows")
@@ -204,8 +261,13 @@ def prepare_source(
         fitted = fit(source, stages, parts, jobs, known, grow)
         history, earlier = None, None if known is None else known.history
         if source.history is not None:
-            history = StagedHistory(source, stages, parts, work / "stage", earlier)
+            history = StagedHistory(source, stages, parts, work / "stage", earlier, schema)
             fitted = fitted.with_history(history, known)
+            if history.repeated:
+                audit.warn(
+                    f"{history.repeated:,} impressions are counted in the history of the encoders already, so their "
+                    "rates know their own outcomes. Evaluate on other impressions."
+                )
         progress.done(f"{fitted.encoders.rows:,} rows of the embedding")
         Writer(source, stages, parts, fitted, work, jobs, history).write(schema, audit, progress)
         shutil.rmtree(work / "stage")
@@ -227,7 +289,7 @@ def _replaceable(folder: Path, out: Path, force: bool) -> dict[str, str]:
     return own
 
 
-def _staged(source: Source, folder: Path, audit: Audit) -> dict[str, Stage]:
+def staged(source: Source, folder: Path, audit: Audit) -> dict[str, Stage]:
     """Read the log and write its codes to disk: table -> stage, the impressions first.
 
     Raises: DataError if no impression can be used, or most do not find their row in a side table.

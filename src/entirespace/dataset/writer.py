@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from .._version import __version__
 from ..config import digest
 from ..core.rows import IMPRESSIONS, PARTS, Field, Ragged
+from ..features.history.store import FOLDER as HISTORY_FOLDER
 from ..features.layout import LAYOUT, vocabulary_file
 from ..logs.audit import Audit, Quarantine
 from ..logs.source import Source
@@ -133,7 +134,7 @@ class Writer:
             vocabularies={f.name: vocabulary_file(f.name) for f in self._fitted.encoders.fields},
             segments=segments,
             audit=audit.as_dict(),
-            files=files,
+            files={name: about for name, about in files.items() if not name.startswith(f"{HISTORY_FOLDER}/")},
         ).write(self._out / MANIFEST)
 
     def _field_record(self, f: Field) -> FieldRecord:

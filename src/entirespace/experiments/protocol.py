@@ -12,8 +12,10 @@ report prints the metrics (`reports.evaluation`). Of a calibrated run, the calib
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from ..dataset.dataset import Part
+from ..features.history.store import read_state
 from ..metrics.evaluation import Truths, measure, measure_against_truth
 from ..metrics.segments import by_field, by_pctr, checked_field, measure_segments
 from ..progress import SILENT, Progress
@@ -36,10 +38,13 @@ def evaluate(run: Run, part: Part, progress: Progress = SILENT, by: Sequence[str
     outputs, truths, calibration = run.scores(part, progress), Truths.of(part), run.calibration
     unclicked_weight, bid = 1 / calibration.negatives_kept, outputs.bid()
     segments = [by_pctr(bid["ctr"]), *(by_field(part, name) for name in by)]
-    baseline = {"coefficients": run.coefficients} if run.coefficients else {}
+    beside: dict[str, Any] = {"coefficients": run.coefficients} if run.coefficients else {}
+    if run.read & {*run.layout.rates}:
+        counts = "frozen" if part.online is None else "online"
+        beside["history"] = {"counts": counts, "state": read_state(part.dataset.path).digest}
     return evaluated(outputs, truths, part.name, unclicked_weight).model_copy(
         update={
-            **baseline,
+            **beside,
             "segments": {s.by: measure_segments(s, bid, truths, unclicked_weight) for s in segments},
             "calibration": {
                 "kind": calibration.kind,

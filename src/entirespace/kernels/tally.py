@@ -33,29 +33,37 @@ def tally(values, offsets, group, reached, weights, counts):
 
 
 @_jit
+def _groups_known(variant, folds, causal):
+    """The groups that a variant knows, from the first to before the second, but for its own fold; see `pooled`."""
+    if variant < folds:
+        return 0, variant + 1 if causal else folds + 1
+    if variant <= folds + 1:
+        return 0, variant + 1
+    return folds + 3, folds + 4
+
+
+@_jit
 def pooled(values, offsets, variant, folds, causal, counts, out):
     """What is counted for the ids of each row, as its variant may know it; a bag pools its ids.
 
     The variants 0 .. folds - 1 are training rows of these folds, which know all other folds; or with `causal`, all
     folds before their own. `folds`: validation rows, which know all folds. `folds + 1`: test rows, which know the
-    validation part too. `folds + 2`: everything.
+    validation part too. `folds + 2`: later rows, which know the last group.
 
     Shape: values int32 (L,), -1: an unknown id; offsets as in `tally`; variant uint8 (n,); counts (C, G, W) with the
-    groups: earlier, the folds, validation, test -> out float64 (n, W).
+    groups: earlier, the folds, validation, test, now -> out float64 (n, W).
     """
-    single, groups = offsets.shape[0] == 0, counts.shape[1]
+    single = offsets.shape[0] == 0
     for i in range(variant.shape[0]):
         for w in range(counts.shape[2]):
             out[i, w] = 0.0
         v = variant[i]
-        stop = groups - 2 if v <= folds else groups - 1 if v == folds + 1 else groups
-        if causal and v < folds:
-            stop = v + 1
+        start, stop = _groups_known(v, folds, causal)
         for j in range(i if single else offsets[i], i + 1 if single else offsets[i + 1]):
             id_ = values[j]
             if id_ < 0:
                 continue
-            for g in range(stop):
+            for g in range(start, stop):
                 if g != v + 1 or v >= folds:
                     for w in range(counts.shape[2]):
                         out[i, w] += counts[id_, g, w]
@@ -75,15 +83,13 @@ def from_table(codes, variant, table, out):
 @_jit
 def none_known(values, offsets, variant, folds, causal, counts, out):
     """Whether nothing is counted for the ids of a row, as its variant may know it. Shape: as `pooled` -> bool (n,)."""
-    single, groups = offsets.shape[0] == 0, counts.shape[1]
+    single = offsets.shape[0] == 0
     for i in range(variant.shape[0]):
         v = variant[i]
-        stop = groups - 2 if v <= folds else groups - 1 if v == folds + 1 else groups
-        if causal and v < folds:
-            stop = v + 1
+        start, stop = _groups_known(v, folds, causal)
         known = False
         for j in range(i if single else offsets[i], i + 1 if single else offsets[i + 1]):
-            g = 0
+            g = start
             while values[j] >= 0 and g < stop and not known:
                 known = counts[values[j], g, 0] > 0 and (g != v + 1 or v >= folds)
                 g += 1

@@ -41,11 +41,16 @@ class Evaluation(Values):
     """How the probabilities were calibrated: kind, negatives_kept, and the part that it was fitted on."""
     coefficients: dict[str, Coefficients] = Field(default_factory=dict)
     """The logistic baseline of the run by head, "ctr" and "cvr"; empty for a run without one."""
+    history: dict[str, str] = Field(default_factory=dict)
+    """Of a run that reads rates: counts, "frozen" or "online" (see `Part.with_online_rates`), and state, the digest of
+    the dataset's counts."""
     how: str = Field(default="", exclude=True)
     """How the probabilities were calibrated, in words."""
 
     def __str__(self) -> str:
         title = f"{self.part} part" + (f", {self.how}" if self.how else "")
+        if self.history:
+            title += f", counts of the history {self.history['counts']} ({self.history['state'][:12]})"
         paragraphs = [f"{title}\n{_ranking(self)}", _calibration(self)]
         if self.truth:
             paragraphs.append(_truth(self))

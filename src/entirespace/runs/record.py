@@ -81,6 +81,8 @@ class RunRecord(Record):
     dataset: TrainedOn
     layout: str
     """Digest of the layout in layout.json and vocabulary/."""
+    history: str | None = None
+    """Digest of the counts of the history with which training began; null if the layout has none."""
     reference: str | None
     """SHA-256 of the weights of the reference CTR network in reference/; null if the run was trained without one."""
     start: str | None

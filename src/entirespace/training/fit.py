@@ -21,6 +21,7 @@ from ..batches.feed import Feed, sampled
 from ..config import Config
 from ..dataset.dataset import Part
 from ..errors import RunError
+from ..features.history.store import read_state
 from ..features.layout import Layout, link_layout
 from ..kernels.threads import use_threads
 from ..methods._method import Method
@@ -135,6 +136,7 @@ class _Trainer:
                 reached=dict(data.train.counts.reached),
             ),
             layout=data.layout.digest,
+            history=None if data.layout.history is None else read_state(data.path).digest,
             reference=None if reference is None else weights_sha256(reference.folder),
             start=None if start is None else weights_sha256(start.folder),
             status="training",

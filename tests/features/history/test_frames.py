@@ -71,7 +71,7 @@ def test_a_frame_has_the_rates_of_a_later_log(tmp_path, settings, given):
     for i, name in enumerate(data.layout.rates):
         np.testing.assert_array_equal(rows.fields[name].values, data.encoders[name].encode(expected[:, i]))
     slots = len(later_rows()) - sum(row["slot"] in ("1", "2") for row in later_rows())
-    assert unseen["rate.click.slot"].unseen == slots > 0
+    assert unseen["rate.click.slot"].missing == slots > 0
 
 
 def test_ids_are_equal_by_value_however_a_frame_stores_them(tmp_path):

@@ -42,7 +42,7 @@ def test_a_history_is_read_back_as_it_was(data, tmp_path):
         np.testing.assert_array_equal(again.counts[name], counts)
         assert again.ids[name].to_list() == history.ids[name].to_list()
     np.testing.assert_array_equal(again.overall, history.overall)
-    assert (again.until, again.faded) == (history.until, history.faded)
+    assert (again.at, again.until) == (history.at, history.until)
     assert {chain: s.tolist() for chain, s in again.strengths.items()} == {
         chain: np.asarray(s).tolist() for chain, s in history.strengths.items()
     }
@@ -67,7 +67,7 @@ def test_a_damaged_file_is_named(data, run, tmp_path):
             elif how == "swapped":
                 file.write_bytes(files_of(run)[i - 1].read_bytes())
             with pytest.raises(EntirespaceError, match=path.name):
-                Encoders.open(copy)
+                Encoders.open(copy).history.counted()
     (dataset_file := tmp_path / "dataset").mkdir()
     shutil.copytree(data.path, dataset_file, dirs_exist_ok=True)
     (dataset_file / "history" / "00.parquet").write_bytes(b"?")

@@ -19,9 +19,10 @@ the mean of the other folds, which is the higher, the fewer outcomes its own fol
 # (numba has no types)
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -36,6 +37,7 @@ from .keys import HistoryKey, HistorySpec
 from .strength import MOST, fit_strength
 
 _ONE_EACH = np.zeros(0, np.int64)
+_NONE = np.zeros(0, np.uint64)
 BLOCK = 4096  # impressions whose rates are made at once
 TABLE = 1 << 21  # ids x variants whose rates are held in a table, at most
 SEPARATOR = "\x1f"
@@ -52,11 +54,16 @@ class History:
 
     spec: HistorySpec
     ids: Mapping[str, pl.Series]  # key -> text (C,): the raw id of each code; (0,) for a hashed field
-    counts: Mapping[str, np.ndarray]  # key -> (C, G, W); groups: earlier, the folds, validation, test
+    counts: Mapping[str, np.ndarray]  # key -> (C, G, W); groups: earlier, the folds, validation, test, now
     overall: np.ndarray  # (G, W): the counts of all impressions
     strengths: Strengths
-    until: int | None = None  # the time of the last impression; None: counts do not decay
-    faded: float = 1.0  # the weight that all counts have at that time
+    at: int | None = None  # the time at which an outcome has weight 1 in the groups of the log; None: no decay
+    until: int | None = None  # the same in the group "now": the time of the last impression
+    counted: Callable[[], np.ndarray] = lambda: (
+        _NONE
+    )  # reads what identifies each counted impression: uint64 (N,), ascending
+    log: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """The description of the log, by which `update` reads more of it; see `dataset.prepare.open_log`."""
 
     @property
     def variants(self) -> int:
@@ -86,15 +93,21 @@ class History:
         return (key.name, *key.parents)
 
     def numbers(
-        self, codes: Mapping[str, Ragged], variant: np.ndarray, earlier: Mapping[str, np.ndarray] | None = None
+        self,
+        codes: Mapping[str, Ragged],
+        variant: np.ndarray,
+        earlier: Mapping[str, np.ndarray] | None = None,
+        weight: np.ndarray | None = None,
     ) -> np.ndarray:
         """The log odds of the rates of n impressions less those of the means, in the order of `spec.names`.
 
         Args:
             codes: key -> the codes of the impressions' ids; -1: an id that was never counted. Shape: n rows each.
             variant: what each impression knows. Shape: uint8 (n,).
-            earlier: for training impressions with cross_fit = "time": key -> what was counted strictly earlier in this
-                log. Shape: (n, W) each.
+            earlier: key -> what was counted strictly earlier in the impressions' own part. With cross_fit = "time", a
+                training impression knows it in place of the other folds; a validation or test impression may know it
+                beside what its variant knows. Shape: (n, W) each.
+            weight: with `earlier`: the weight of what the variant knows; None: 1. Shape: float64 (n,).
 
         Returns: float32 (n, R of all keys).
         """
@@ -103,7 +116,8 @@ class History:
         def fill(block: int) -> None:
             here = slice(block * BLOCK, (block + 1) * BLOCK)
             some = None if earlier is None else {name: counts[here] for name, counts in earlier.items()}
-            self._fill({name: _rows(bags, here) for name, bags in codes.items()}, variant[here], some, out[here])
+            mine = None if weight is None else weight[here]
+            self._fill({name: _rows(bags, here) for name, bags in codes.items()}, variant[here], some, mine, out[here])
 
         each(fill, -(-len(variant) // BLOCK))
         return out
@@ -113,13 +127,14 @@ class History:
         codes: Mapping[str, Ragged],
         variant: np.ndarray,
         earlier: Mapping[str, np.ndarray] | None,
+        weight: np.ndarray | None,
         out: np.ndarray,
     ) -> None:
         """Write the numbers of a block of impressions, few enough to stay in the cache from key to key."""
         width = len(self.spec.rates) + self.spec.counts
         tables = self._tables if earlier is None else {}
         needed = {name for key in self.spec.rated if key.name not in tables for name in self.chain(key)}
-        counted = {name: self._counted(name, codes, variant, earlier) for name in needed}
+        counted = {name: self._counted(name, codes, variant, earlier, weight) for name in needed}
         for place, key in enumerate(self.spec.rated):
             here = out[:, place * width : (place + 1) * width]
             if key.name in tables:
@@ -159,9 +174,8 @@ class History:
         missing: dict[str, np.ndarray] = {}
         for key in self.spec.rated:
             missing[key.name] = np.empty(len(variant), bool)
-            counts = self.counts[key.name] if earlier is None else self._base[key.name]
-            same = variant if earlier is None else np.full(len(variant), self.variants - 1, np.uint8)
-            none_known(*self._of_bags(codes[key.name]), same, *self._knowing, counts, missing[key.name])
+            same = variant if earlier is None else self._beside(variant)
+            none_known(*self._of_bags(codes[key.name]), same, *self._knowing, self.counts[key.name], missing[key.name])
             if earlier is not None:
                 missing[key.name] &= earlier[key.name][:, 0] == 0
         return missing
@@ -181,19 +195,20 @@ class History:
         codes: Mapping[str, Ragged],
         variant: np.ndarray,
         earlier: Mapping[str, np.ndarray] | None,
+        weight: np.ndarray | None = None,
     ) -> np.ndarray:
         """What is counted for the ids of a key, as each impression may know it. Shape: -> float64 (n, W)."""
         if earlier is None:
             return self._known(codes[name], variant, self.counts[name])
-        if not self._base[name].any():
-            return earlier[name].astype(np.float64)
-        everything = np.full(len(variant), self.variants - 1, np.uint8)
-        return self._pooled(codes[name], everything, self._base[name]) + earlier[name]
+        known = self._known(codes[name], self._beside(variant), self.counts[name])
+        if weight is not None:
+            known *= weight[:, None]
+        return known + earlier[name]
 
-    @cached_property
-    def _base(self) -> dict[str, np.ndarray]:
-        """Key -> what was counted before this log. Shape: (C, 1, W) each."""
-        return {name: np.ascontiguousarray(counts[:, :1]) for name, counts in self.counts.items()}
+    def _beside(self, variant: np.ndarray) -> np.ndarray:
+        """What impressions know beside the earlier ones of their part: of the training part only what was counted
+        before this log, which is what the first fold in time knows. Shape: uint8 (n,) -> uint8 (n,)."""
+        return np.where(variant < self.spec.folds, 0, variant).astype(np.uint8)
 
     def _rates(self, chain: Chain, counted: Mapping[str, np.ndarray], variant: np.ndarray) -> np.ndarray:
         """The rates of the chain's first key, or the means for an empty chain, and 1 - these.
@@ -206,15 +221,39 @@ class History:
         return both
 
     def _known(self, codes: Ragged, variant: np.ndarray, counts: np.ndarray) -> np.ndarray:
-        known = self._pooled(codes, variant, counts)
-        if self.faded != 1:
-            known[variant == self.variants - 1] *= self.faded
-        return known
-
-    def _pooled(self, codes: Ragged, variant: np.ndarray, counts: np.ndarray) -> np.ndarray:
         known = np.empty((len(variant), counts.shape[2]))
         pooled(*self._of_bags(codes), variant, *self._knowing, counts, known)
         return known
+
+    def weights(self, time: np.ndarray) -> np.ndarray | None:
+        """The weight at each time of an outcome that has weight 1 in the groups of the log; None: no decay.
+
+        Shape: int64 (n,) -> float64 (n,).
+        """
+        if self.at is None or self.spec.half_life is None:
+            return None
+        return np.exp2((self.at - time) / self.spec.half_life)
+
+    def updated(self, by: History) -> History:
+        """This history with what is counted now from another one, which was made of a later log on top of this one.
+
+        The other groups stay as they are, so the impressions of its own log do not know the later ones.
+        """
+
+        def joined(before: np.ndarray, now: np.ndarray) -> np.ndarray:
+            found = np.zeros_like(now)
+            found[: len(before)] = before
+            found[:, -1] = now[:, -1]
+            return found
+
+        return replace(
+            by,
+            counts={name: joined(self.counts[name], now) for name, now in by.counts.items()},
+            overall=joined(self.overall[None], by.overall[None])[0],
+            strengths=self.strengths,
+            at=self.at,
+            log=self.log,
+        )
 
     def with_strengths(self, sample: Mapping[str, Ragged], rows: int) -> History:
         """This history with strengths for its counts: the prior of the schema, or fitted.
@@ -239,7 +278,8 @@ class History:
         owner = np.arange(rows) if bags.offsets is None else np.repeat(np.arange(rows), np.diff(bags.offsets))
         first = np.full(len(self.counts[chain[0]]), -1)
         first[bags.values[::-1]] = np.arange(len(bags.values))[::-1]  # of several places the first is written last
-        ids = np.random.default_rng(0).permutation(np.flatnonzero(first >= 0))[:MOST].astype(np.int32)
+        ids = np.flatnonzero(first >= 0)
+        ids = np.random.default_rng(0).permutation(ids[np.argsort(first[ids])])[:MOST].astype(np.int32)
         row = owner[first[ids]]
         tail = {name: sample[name].take(row) for name in chain[1:]}
         hits, trials = self._columns
@@ -305,5 +345,6 @@ def chains(spec: HistorySpec) -> Iterator[Chain]:
 
 
 def groups(spec: HistorySpec) -> int:
-    """G: what was counted before this log, the folds of its training part, its validation and its test part."""
-    return 1 + spec.folds + 2
+    """G: what was counted before this log, the folds of its training part, its validation and its test part; and all
+    that is counted now."""
+    return 1 + spec.folds + 3
