@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import ConfigError
+from ..logs.source import OnOrphan
 from ..text import printable
 
 if TYPE_CHECKING:
@@ -21,6 +22,19 @@ if TYPE_CHECKING:
     from ..methods import Family, Method
 
 Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
+OrphanRule = Annotated[
+    OnOrphan,
+    typer.Option(
+        help="For a conversion without a click: keep the row without it, drop the row, or stop with an error."
+    ),
+]
+MaxBad = Annotated[float, typer.Option(help="The largest share of bad rows that is accepted in a table.", min=0, max=1)]
+AllowOutside = Annotated[
+    bool,
+    typer.Option(
+        "--allow-outside", help="The schema may name files of this machine that are not in the folder of the raw log."
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr, only warnings.")]
 ConfigFile = Annotated[
     Path | None,

@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ..logs.source import OnOrphan
-from .options import Json, Quiet, command_line, show
+from .options import AllowOutside, Json, MaxBad, OrphanRule, Quiet, command_line, show
 from .progress import progress_on_stderr
 
 
@@ -46,16 +45,8 @@ def command(
         bool,
         typer.Option("--unlabelled", help="The log has no clicks and conversions yet."),
     ] = False,
-    on_orphan: Annotated[
-        OnOrphan,
-        typer.Option(
-            help="For a conversion without a click: keep the row without the conversion, drop the row, or stop with an "
-            "error."
-        ),
-    ] = "keep",
-    max_bad: Annotated[
-        float, typer.Option(help="The largest share of bad rows that is accepted in a table.", min=0, max=1)
-    ] = 0.001,
+    on_orphan: OrphanRule = "keep",
+    max_bad: MaxBad = 0.001,
     min_count: Annotated[
         int | None,
         typer.Option(help="aliccp: ids in fewer training impressions count as unseen (default: 1).", min=1),
@@ -76,9 +67,7 @@ def command(
             metavar="FIELD,...",
         ),
     ] = "",
-    allow_outside: Annotated[
-        bool, typer.Option("--allow-outside", help="The schema may name files of this machine that are not in RAW.")
-    ] = False,
+    allow_outside: AllowOutside = False,
     force: Annotated[
         bool, typer.Option("--force", help="Replace the dataset in DATASET. The folder must hold nothing else.")
     ] = False,

@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ..logs.source import OnOrphan
-from .options import Json, Quiet, show
+from .options import AllowOutside, Json, MaxBad, OrphanRule, Quiet, show
 from .progress import progress_on_stderr
 
 
@@ -24,19 +23,9 @@ def command(
             help="The log's schema file (default: the one that the history was prepared with).", metavar="SCHEMA"
         ),
     ] = None,
-    on_orphan: Annotated[
-        OnOrphan,
-        typer.Option(
-            help="For a conversion without a click: keep the row without the conversion, drop the row, or stop with an "
-            "error."
-        ),
-    ] = "keep",
-    max_bad: Annotated[
-        float, typer.Option(help="The largest share of bad rows that is accepted in a table.", min=0, max=1)
-    ] = 0.001,
-    allow_outside: Annotated[
-        bool, typer.Option("--allow-outside", help="The schema may name files of this machine that are not in LOG.")
-    ] = False,
+    on_orphan: OrphanRule = "keep",
+    max_bad: MaxBad = 0.001,
+    allow_outside: AllowOutside = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
