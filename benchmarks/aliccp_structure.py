@@ -34,7 +34,7 @@ from entirespace.methods import ESMM
 from entirespace.network import Heads
 from entirespace.network.fields import VectorFields
 from entirespace.network.probability import Prob
-from entirespace.runs.run import build_network
+from entirespace.runs.build import build_network
 from entirespace.training.learner import Learner
 
 SECONDS = 4.0  # of a turn

@@ -24,7 +24,8 @@ from entirespace.batches.feed import Feed
 from entirespace.config import Config
 from entirespace.dataset.dataset import Dataset, Part
 from entirespace.methods import ESMM
-from entirespace.runs.run import PREDICT_ROWS, Run, build_network
+from entirespace.runs.build import build_network
+from entirespace.runs.run import PREDICT_ROWS, Run
 
 TEXT = """Impressions a second in scoring the training part in the log's order with ESMM at the paper's sizes, in
 float32: from the dataset's files to pCTR, pCVR and pCTCVR in memory.

@@ -144,8 +144,12 @@ class TrainingConfig(Model):
     """Train on this random share of the training impressions; a smaller share is a subset of every larger one."""
     epochs: int = Field(default=20, ge=1)
     """Make at most this many passes over the training part; the validation loss usually ends training sooner."""
+    watch: Literal["own", "ctcvr", "cvr"] = "own"
+    """The validation loss: own, the method's; ctcvr, of pCTCVR on all impressions; or cvr, of pCVR on clicked ones."""
     patience: int = Field(default=1, ge=1)
     """Stop after this many validations without a lower validation loss, and return to the best weights."""
+    refit: bool = False
+    """Then train again on the training and validation parts, as many passes as the best weights had made."""
     checks_per_epoch: int = Field(default=1, ge=1)
     """How many times to validate in each epoch."""
     shuffle_rows: int = Field(default=1_048_576, ge=1)

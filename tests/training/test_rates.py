@@ -26,7 +26,7 @@ from entirespace.logs.schema import HistorySchema, read_schema
 from entirespace.logs.star import LogSource
 from entirespace.methods import AMAN, BASE, CTR, DIVISION, ESMM, OVERSAMPLING, RATES, UNBIAS, Method
 from entirespace.reports.comparison import Comparison
-from entirespace.runs.run import fields_of
+from entirespace.runs.build import fields_of
 from entirespace.training import Run, fit, rates, reference_ctr
 from entirespace.training.learner import Learner
 from entirespace.training.rates import install, solve_baseline

@@ -14,6 +14,7 @@ from ..config import NetworkConfig
 from ..core.labels import Labels, Samples
 from ..core.rows import IMPRESSIONS, PlacedField, Ragged, Rows
 from ..dataset.dataset import Dataset, Part
+from ..dataset.together import Together
 from ..features.chosen import ChosenFields
 from ..features.encoders import buckets_of, pairs_of
 from ..features.frames import FrameEncoder
@@ -105,7 +106,7 @@ class Feed:
 
     def shuffled(
         self,
-        part: Part,
+        part: Part | Together,
         samples: Sampling,
         *,
         batch_size: int,

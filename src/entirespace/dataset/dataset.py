@@ -65,6 +65,11 @@ class Part:
         fields = self.dataset.manifest.fields
         return {f.name: Unseen.of(f.kind, f.ids[self.name], f.unseen[self.name]) for f in fields}
 
+    @property
+    def row_groups(self) -> int:
+        """The number of row groups of its files, at most one chunk each."""
+        return sum(pq.read_metadata(self.dataset.checked(name)).num_row_groups for name in self._record.files)
+
     def sampled(self, share: float) -> Part:
         """A random share of the part's impressions, from 0 to 1, in order.
 

@@ -22,6 +22,7 @@ from ..core.calibrators import ENOUGH, Calibrator, Kind, Sampling, fit_calibrato
 from ..dataset.dataset import Part
 from ..errors import ConfigError, RunError
 from ..records import read_json, save_json
+from .kept import Kept
 from .outputs import Outputs
 from .record import CALIBRATION
 
@@ -76,7 +77,7 @@ class Calibration:
 def calibrate(
     current: Calibration,
     outputs: Callable[[], Outputs],
-    validation: Part,
+    validation: Part | Kept,
     kind: Kind | None = None,
     negatives_kept: float | None = None,
 ) -> Calibration:
@@ -85,6 +86,7 @@ def calibrate(
     Args:
         current: what the run has.
         outputs: gives what the run and its reference CTR network, if it has one, predict for the part, uncalibrated.
+        validation: the part; or its outcomes, as a run with training.refit keeps them.
         kind: None keeps the calibrators that the run has.
         negatives_kept: None keeps the rate that the run has.
 
@@ -103,7 +105,7 @@ def calibrate(
         return replace(current, negatives_kept=negatives_kept)
     if kind == "none":
         return Calibration("none", negatives_kept)
-    predicted = outputs()
+    predicted, where = outputs(), validation.where if isinstance(validation, Kept) else str(validation.dataset.path)
     y, z = validation.column("click"), validation.column("conversion")
     fitted: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     if "pctr" in predicted.own:
@@ -114,7 +116,6 @@ def calibrate(
         fitted["pcvr"] = predicted.pcvr[y], z[y]
     found: dict[str, Calibrator] = {}
     for name, (p, label) in fitted.items():
-        where = str(validation.dataset.path)
         _must_be_enough(kind, name, label, where)
         try:
             found[name] = fit_calibrator(kind, p, label)

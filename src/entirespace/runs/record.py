@@ -18,10 +18,10 @@ from ..records import Record, link_or_copy
 
 RUN, METRICS, WEIGHTS, REFERENCE = "run.json", "metrics.jsonl", "weights.safetensors", "reference"
 CALIBRATION, TENSORBOARD, MLFLOW = "calibration.json", "tensorboard", "mlflow.json"
-COEFFICIENTS = "coefficients.json"
+COEFFICIENTS, VALIDATION = "coefficients.json", "validation.safetensors"
 _RECORDS = (RUN, LAYOUT, STATE, METRICS, CALIBRATION, COEFFICIENTS, MLFLOW)
 _FOLDERS = (VOCABULARY, HISTORY, TENSORBOARD)
-_FILES = (*_RECORDS, WEIGHTS, LOCK, *(f"{name}/" for name in _FOLDERS), "")
+_FILES = (*_RECORDS, WEIGHTS, VALIDATION, LOCK, *(f"{name}/" for name in _FOLDERS), "")
 _PATTERN = (
     rf"step-\d+\.safetensors|({VOCABULARY}|{HISTORY})/.+\.parquet|"
     rf"{TENSORBOARD}/events\.out\.tfevents\.[^/]*|\.tmp\w{{6}}"
@@ -58,6 +58,10 @@ class TrainedOn(Model):
     reached: dict[str, int]
 
 
+Stage = Literal["selection", "refit"]
+"""Selection: the validation part says how long to train. Refit: training on that part too (`training.refit`)."""
+
+
 class PositionRecord(Model):
     """`Position` as JSON. JSON has no infinity, so `best` is null before the first validation."""
 
@@ -67,6 +71,8 @@ class PositionRecord(Model):
     best: float | None
     worse: int
     finished: bool
+    stage: Stage = "selection"
+    passes: float = 0.0
 
 
 class RunRecord(Record):
@@ -95,6 +101,8 @@ class RunRecord(Record):
     """While training: the best weights so far."""
     weights: TensorFile | None = None
     """When finished: the best weights."""
+    validation: TensorFile | None = None
+    """With training.refit, after selection: the scores of the selection model on the validation part (runs/kept.py)."""
     warnings: tuple[str, ...] = ()
     """What a user of the run must know, as plain sentences; such as a field that may be an outcome."""
 
@@ -124,12 +132,18 @@ class RunRecord(Record):
 class Position:
     """How far training is: with the tensors, all that is needed to resume."""
 
-    epoch: int = 0  # epochs done
+    epoch: int = 0  # epochs done in this stage
     batch: int = 0  # batches done in the current epoch
-    step: int = 0  # batches done in all epochs
+    step: int = 0  # batches done in all epochs of both stages
     best: float = math.inf  # the lowest validation loss so far
     worse: int = 0  # validations since the one with the lowest loss
     finished: bool = False
+    stage: Stage = "selection"
+    passes: float = 0.0  # over the training part, after which selection had the best weights
+
+    def begin_refit(self) -> None:
+        """Go on with the refit, from its first epoch."""
+        self.stage, self.epoch, self.batch, self.finished = "refit", 0, 0, False
 
     def record(self) -> PositionRecord:
         return PositionRecord(**{**asdict(self), "best": self.best if math.isfinite(self.best) else None})
@@ -161,5 +175,6 @@ def link_run(source: Path, out: Path) -> None:
         raise RunError(must, f"it holds {listed(strange)}", where=str(out), do="Move them elsewhere")
     remove_own(out, is_of_a_run)
     link_layout(source, out)
-    for name in (WEIGHTS, RUN):  # run.json last: where it is, the other files are complete
+    kept = () if RunRecord.open(source).validation is None else (VALIDATION,)
+    for name in (WEIGHTS, *kept, RUN):  # run.json last: where it is, the other files are complete
         link_or_copy(source / name, out / name)

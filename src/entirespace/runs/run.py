@@ -5,6 +5,7 @@ layout.json          with vocabulary/: the encoders, which turn raw values into 
 metrics.jsonl        one line for each log step and each validation
 step-N.safetensors   while training: weights and the optimizers' state
 weights.safetensors  when finished: the best weights
+validation.safetensors  with training.refit: the scores of the selection model on the validation part (runs/kept.py)
 calibration.json     the calibrators, if the run was calibrated
 coefficients.json    the coefficients of the logistic baseline, by rate, if the run has one; only to be read
 reference/           the run of the reference CTR network (hard links if it was trained elsewhere)
@@ -21,7 +22,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from scipy.special import logit
 from torch import Tensor
 
 from ..batches.batch import Batch
@@ -30,21 +30,22 @@ from ..config import Config, parse
 from ..core.calibrators import Kind
 from ..core.labels import Counts
 from ..dataset.dataset import Dataset, Part
-from ..errors import RunError
+from ..errors import ConfigError, RunError
 from ..features.chosen import ChosenFields
 from ..features.frames import FrameEncoder
 from ..features.layout import Encoders, Layout
 from ..methods import from_spec
-from ..methods._method import Method, base_rate
+from ..methods._method import Method
 from ..network import Heads, Network
-from ..network.baseline import CTCVR, CTR, CVR
 from ..network.probability import value_of
 from ..progress import SILENT, Progress
+from .build import build_network, fields_of
 from .calibration import Calibration, calibrate, load_calibration, save_calibration
 from .checkpoint import load_tensors
 from .coefficients import Coefficients, coefficients
+from .kept import Kept
 from .outputs import Outputs, Predictions
-from .record import CALIBRATION, REFERENCE, RUN, RunRecord, weights_sha256
+from .record import CALIBRATION, REFERENCE, RUN, RunRecord, TensorFile, weights_sha256
 
 if TYPE_CHECKING:
     from ..reports.evaluation import Evaluation
@@ -67,6 +68,7 @@ class Run:
     reference: Run | None
     calibration: Calibration = field(default_factory=Calibration)
     without_reference: str = "the run was trained without one"  # why `reference` is None
+    kept: TensorFile | None = None  # with training.refit: the scores of the selection model; see `validation_scores`
     keep: Any = None  # the temporary folder of a run that was fitted without `out`; deleted together with the run
 
     @staticmethod
@@ -96,7 +98,7 @@ class Run:
         if reference is None and record.reference is not None:
             reference, why_none = _own_reference(folder, record.reference)
         run = Run(folder, method, record.seed, config, layout, network, reference, without_reference=why_none)
-        return run.ready()
+        return replace(run, kept=record.validation).ready()
 
     def ready(self) -> Run:
         """The run in evaluation mode, on a device that this machine has, with the calibration of its folder.
@@ -185,10 +187,68 @@ class Run:
 
         Raises: RunError for another layout, or if the method has a pCVR and the run has no reference CTR network.
         """
-        outputs = self.outputs(data, progress)
+        outputs = self._fair(data, progress)
         if outputs.pcvr is not None:
             outputs = outputs.beside(self.reference_pctr(data, progress))
         return self.calibration.apply(outputs)
+
+    def _fair(self, data: Data, progress: Progress) -> Outputs:
+        """The outputs of the own network, uncalibrated; for the validation part that the run has learned from, with
+        training.refit, those that it keeps."""
+        kept = self.kept_validation
+        if kept is None or not isinstance(data, Part) or data.name != kept.name or not self._trained_on(data.dataset):
+            return self.outputs(data, progress)
+        self._must_keep(data)
+        return Outputs(kept.outputs.own)
+
+    def _trained_on(self, data: Dataset) -> bool:
+        return data.digest == RunRecord.open(self.folder).dataset.digest
+
+    @cached_property
+    def kept_validation(self) -> Kept | None:
+        """The scores of the selection model and the outcomes of the validation part; None without training.refit.
+
+        Raises: RunError if their file is missing or damaged.
+        """
+        return None if self.kept is None else Kept.open(self.folder, self.kept)
+
+    def validation_scores(self, validation: Part | None = None, progress: Progress = SILENT) -> Outputs:
+        """The uncalibrated scores of the validation part by a model that did not learn from it, and those of the
+        reference CTR network, if the run has one. Selection, calibrators and blends use only these.
+
+        With training.refit they are the kept scores of the selection model, otherwise those of the run itself.
+
+        Args:
+            validation: the part, of the dataset that the run was trained on. Absent: that dataset is opened. If the
+                scores are kept, it is not read.
+
+        Raises: RunError if the kept scores are damaged, or are of another part. DataError if the dataset is needed and
+        is not where it was.
+        """
+        kept = self.kept_validation
+        if kept is not None and validation is not None:
+            self._must_keep(validation)
+        record = RunRecord.open(self.folder)
+        if kept is not None and (self.reference is None or weights_sha256(self.reference.folder) == record.reference):
+            return kept.outputs
+        part = Dataset(record.dataset.path).validation if validation is None else validation
+        own = self.outputs(part, progress) if kept is None else kept.outputs
+        if self.reference is None:
+            return own
+        return own.beside(self.reference.validation_scores(part, progress).pctr)
+
+    def _must_keep(self, part: Part) -> None:
+        """Raises: RunError if these are not the impressions whose scores the run keeps."""
+        kept = self.kept_validation
+        assert kept is not None
+        if len(part) != len(kept) or part.online is not None or not self._trained_on(part.dataset):
+            rates = " with online rates" if part.online is not None else ""
+            raise RunError(
+                "a run with training.refit must be measured on the validation scores that it keeps, or on other parts",
+                f"it keeps {len(kept):,} scores, and not those of {part}{rates}",
+                where=str(self.folder),
+                do="Use the test part, or the whole validation part of the dataset that it was trained on",
+            )
 
     def needed_reference(self) -> Run:
         """The run of the reference CTR network. Raises: RunError if there is none."""
@@ -226,7 +286,7 @@ class Run:
 
     def own_pctr(self, data: Data, progress: Progress = SILENT) -> np.ndarray:
         """The method's own pCTR, uncalibrated. Shape: float32 (N,). Raises: RunError if the method has none."""
-        pctr = self.outputs(data, progress).pctr
+        pctr = self._fair(data, progress).pctr
         if pctr is None:
             raise RunError("a reference CTR network must predict pCTR", f"{self.method.label} does not")
         return pctr
@@ -256,30 +316,40 @@ class Run:
 
     def calibrate(
         self,
-        validation: Part,
+        validation: Part | None = None,
         kind: Kind | None = None,
         *,
         negatives_kept: float | None = None,
         save: bool = False,
         progress: Progress = SILENT,
     ) -> Run:
-        """This run with calibrators fitted on the validation part.
+        """This run with calibrators fitted to `validation_scores`.
 
         Args:
+            validation: the validation part. Absent: that of the dataset that the run was trained on. A run with
+                training.refit has learned from it, takes none, and uses the scores that it keeps.
             kind: "platt", "isotonic", or "none" to remove the calibrators. Absent: keep those that the run has.
             negatives_kept: the share r, in (0, 1], of un-clicked impressions that the log holds. pCTR and pCTCVR are
                 corrected to the entire space. Absent: keep the share that the run has.
             save: also store the calibration in the run's folder. Otherwise only the returned run has it.
 
-        Raises: ConfigError for a part other than validation, an unknown kind or a share outside (0, 1]. RunError if
-        the validation part has too few positives or negatives to fit on.
+        Raises: ConfigError for a part other than validation, any part with training.refit, an unknown kind or a share
+        outside (0, 1]. RunError if the validation part has too few positives or negatives to fit on.
         """
-
-        def outputs() -> Outputs:
-            own = self.outputs(validation, progress)
-            return own if self.reference is None else own.beside(self.reference_pctr(validation, progress))
-
-        found = calibrate(self.calibration, outputs, validation, kind, negatives_kept)
+        known = self.kept_validation
+        if known is not None and validation is not None:
+            raise ConfigError(
+                "a run with training.refit must be calibrated on the validation scores that it keeps",
+                f"{validation} was given, from which it has learned",
+                where=str(self.folder),
+                do="Leave out the part",
+            )
+        part = validation if known is None else known
+        if part is None:
+            part = Dataset(RunRecord.open(self.folder).dataset.path).validation
+        found = calibrate(
+            self.calibration, lambda: self.validation_scores(validation, progress), part, kind, negatives_kept
+        )
         if save and found == Calibration():
             (self.folder / CALIBRATION).unlink(missing_ok=True)
         elif save:
@@ -313,45 +383,3 @@ def _own_reference(folder: Path, sha256: str) -> tuple[Run | None, str]:
 def weights_of(run: Run) -> list[str]:
     """SHA-256 of the weights of a run and of its reference, if it has one; calibrators are fitted to these weights."""
     return [weights_sha256(r.folder) for r in (run, run.reference) if r is not None]
-
-
-def fields_of(method: Method, layout: Layout, config: Config, where: str | None = None) -> ChosenFields:
-    """The fields that the network of a method reads. Raises: ConfigError as `ChosenFields.of`."""
-    return ChosenFields.of(layout.fields, config.network, where, alone=method.baseline is not None)
-
-
-def build_network(method: Method, layout: Layout, counts: Counts, config: Config, seed: int) -> Network:
-    """The untrained network of a method. Its intercepts start at the base rates of `counts`, the training part's.
-
-    The logistic baseline, where there is one, is not solved yet. Beside it an intercept starts at how much higher the
-    log odds of the head's label are in the method's samples than in the log: log(copies) for OVERSAMPLING, below 0 for
-    AMAN, exactly 0 for every other method of the paper.
-
-    Raises: ConfigError as `ChosenFields.of`.
-    """
-    chosen = fields_of(method, layout, config)
-    base_rates = method.base_rates(counts)
-    return Network(
-        method.heads,
-        chosen.offsets,
-        chosen.rows,
-        config.network,
-        share_embedding=method.share_embedding,
-        base_rates=base_rates,
-        seed=seed,
-        names=chosen.names,
-        rates=len(chosen.rates) if chosen.rates else None,
-        shifts=_shifts(base_rates, counts),
-        towers=method.baseline is None,
-    )
-
-
-def _shifts(base_rates: Mapping[str, float], counts: Counts) -> dict[str, float]:
-    """For each head that the baseline knows: the logit of its base rate, minus that of the rate in the log."""
-    impressions, clicks, conversions = counts.impressions, counts["click"], counts["conversion"]
-    in_log = {
-        CTR: base_rate(clicks, impressions),
-        CVR: base_rate(conversions, clicks),
-        CTCVR: base_rate(conversions, impressions),
-    }
-    return {head: float(logit(base_rates[head]) - logit(rate)) for head, rate in in_log.items() if head in base_rates}

@@ -6,7 +6,7 @@ import json
 import math
 import tempfile
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -14,41 +14,31 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..batches.batch import Batch
-from ..batches.feed import Feed, sampled
 from ..config import Config
 from ..dataset.dataset import Part
+from ..dataset.together import Together
 from ..errors import RunError
 from ..features.history.store import read_state
-from ..features.layout import Layout, link_layout
+from ..features.layout import Layout
 from ..kernels.threads import use_threads
 from ..methods._method import Method
 from ..network.embedding import TORCH
 from ..progress import SILENT, Progress
-from ..runs.checkpoint import load_tensors, prefixed, save_tensors
 from ..runs.coefficients import save_coefficients
-from ..runs.record import (
-    METRICS,
-    REFERENCE,
-    RUN,
-    WEIGHTS,
-    Position,
-    RunRecord,
-    TensorFile,
-    TrainedOn,
-    is_of_a_run,
-    link_run,
-    weights_sha256,
-)
-from ..runs.run import Run, fields_of
+from ..runs.kept import Kept
+from ..runs.record import Position, RunRecord, TrainedOn, weights_sha256
+from ..runs.run import Run
 from .base_rates import base_rate_loss, judge, lower
-from .folder import alone, completed, cut_metrics, difference, refuse_foreign
+from .batches import Batches
+from .files import Files
+from .folder import alone, refuse_foreign
 from .learner import Learner
 from .needs import REFERENCE_PCTR, check_start, check_training, given_runs, warnings_of
 from .rates import solve_into
 from .tracking import UNTRACKED, Tracker
+from .watch import NAMES, Watch, Watched, watched
 
 LOG_SECONDS = 5.0  # between two lines of metrics
 BASE_RATE_BATCHES = 256  # batches whose base-rate loss is computed, at most, if there is no validation part
@@ -70,8 +60,10 @@ def fit(
 ) -> Run:
     """Fit a method on a training part.
 
-    Training stops after `patience` validations without a lower loss (the method's own), and returns to the weights with
-    the lowest one. The same machine and number of threads give the same weights, bit for bit.
+    Training stops after `patience` validations without a lower loss (the method's own, or what `training.watch` names),
+    and returns to the weights with the lowest one. With `training.refit` it then starts again, on the training and the
+    validation part, and makes as many passes as those weights had seen; their scores of the validation part are kept
+    (`Run.validation_scores`). The same machine and number of threads give the same weights, bit for bit.
 
     Args:
         seed: of the initial weights, the sampling and the order of the impressions.
@@ -88,11 +80,12 @@ def fit(
     Raises: ConfigError if `given` lacks what the method reads, or has more. RunError if the folder holds another run,
     other files or what is read, if another process trains in it, or if training diverges: the loss is no longer finite,
     or the best one is more than ten times that of predicting the base rates. DataError if the training part lacks a
-    label that the method learns from.
+    label that the method learns from, or the validation part what `training.watch` or `training.refit` needs.
     """
     config = config or Config()
     train = train.sampled(config.training.share)
-    check_training(method, train, config)
+    validation = validation if validation is not None else train.dataset.validation
+    check_training(method, train, config, validation)
     check_start(method, start)
     given = given_runs(method, train.dataset, reference, given or {})
     reference = given.get(REFERENCE_PCTR, reference)
@@ -100,7 +93,6 @@ def fit(
     if out is None:
         keep = tempfile.TemporaryDirectory(prefix="entirespace-run-")
         out = keep.name
-    validation = validation if validation is not None else train.dataset.validation
     trainer = _Trainer(method, train, validation, seed, config, reference, given, start, Path(out), tracker, progress)
     return replace(trainer.run(), keep=keep)
 
@@ -122,10 +114,10 @@ class _Trainer:
     ) -> None:
         self._method, self._train, self._validation = method, train, validation
         self._seed, self._config, self._given = seed, config, given
-        self._out, self._tracker, self._progress = out, tracker, progress
+        self._tracker, self._progress = tracker, progress
         self._reference, self._start = reference, start
         data = train.dataset
-        self._record = RunRecord(
+        record = RunRecord(
             method=json.loads(json.dumps(method.spec())),  # as JSON gives it back: tuples become lists
             seed=seed,
             config=config.model_dump(mode="json"),
@@ -142,10 +134,12 @@ class _Trainer:
             status="training",
             position=Position().record(),
         )
-        self._position = Position()
-        self._last: TensorFile | None = None  # the checkpoint to resume from
-        self._best: TensorFile | None = None  # the best weights so far
+        self._files, self._out = Files(out, record, tracker), out
         self._train_loss = math.nan  # of the latest epoch
+
+    @property
+    def _position(self) -> Position:
+        return self._files.position
 
     def run(self) -> Run:
         """Train from the start or from the folder's checkpoint. A finished run is only opened."""
@@ -155,48 +149,94 @@ class _Trainer:
             return self._trained()
 
     def _trained(self) -> Run:
-        if not self._prepare_folder():
+        data, settings = self._train.dataset, self._config.training
+        if not self._files.begin(data, self._reference, self._config, self._progress):
             return Run.open(self._out, reference=self._reference, method=self._method)
-        settings = self._config.training
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
             use_threads(settings.threads)
-        self._warnings = list(warnings_of(self._train.dataset, self._config))
-        data = self._train.dataset
-        self._feed = Feed.of(data, fields_of(self._method, data.layout, self._config))
-        self._feeds_of_given = {name: Feed.of(data, run.chosen) for name, run in self._given.items()}
-        self._learner = Learner(self._method, self._train.dataset, self._config, self._seed, self._start)
-        if self._last is not None:
-            self._learner.load(load_tensors(self._out / self._last.file, self._last.sha256))
-        elif self._start is None:
-            solve_into(self._learner.network, self._method, self._train, self._progress)
-        self._saved_at = time.monotonic()
-        self._per_epoch = self._expected()
-        check_every = max(1, math.ceil(self._batches_per_epoch() / settings.checks_per_epoch))
-        position = self._position
-        self._tracker.start(self._out, self._record.plain(), position.step)
+        self._warnings = list(warnings_of(data, self._config))
+        self._batches = Batches(self._method, data, self._config, self._given)
+        self._tracker.start(self._out, self._files.record.plain(), self._position.step)
         try:
-            if self._last is None and self._learner.network.baseline is not None:
-                self._validate()  # the baseline is kept if training does not lower the loss
-            if self._method.baseline is not None:  # it is solved: nothing is left to train
-                position.finished = True
-            while not position.finished and position.epoch < settings.epochs:
-                self._epoch(check_every)
+            if self._position.stage == "selection":
+                self._select()
+                if settings.refit:
+                    self._keep()
+            if settings.refit:
+                self._refit()
             return self._finish()
         finally:
-            self._tracker.close(position.finished)
+            self._tracker.close(self._position.finished)
+
+    # The two stages
+
+    def _select(self) -> None:
+        """Train on the training part, until the validation part says stop."""
+        position, settings = self._position, self._config.training
+        what = watched(self._method, self._config)
+        self._watched: Watched = what
+        self._watch: Watch | None = None
+        if what != "own" and len(self._validation):
+            self._watch = Watch(what, self._method, self._validation, self._batches.feed, self._reference)
+        resumed = self._begin(self._train)
+        if not resumed and self._learner.network.baseline is not None:
+            self._validate()  # the baseline is kept if training does not lower the loss
+        if self._method.baseline is not None:  # it is solved: nothing is left to train
+            position.finished = True
+        while not position.finished and position.epoch < settings.epochs:
+            self._epoch()
+
+    def _keep(self) -> None:
+        """End the selection: keep the scores of its best weights, the passes that they had seen, and the warnings."""
+        run = self._best_run()
+        warnings = (*self._warnings, *self._judged())
+        kept = Kept.of(run.validation_scores(self._validation, self._progress), self._validation, self._out)
+        self._files.begin_refit(kept.save(self._out), warnings)
+
+    def _refit(self) -> None:
+        """Train on the training and the validation part, from the same initial weights, as many passes as were best."""
+        position = self._position
+        share = self._validation.share * self._config.training.share
+        self._begin(Together(self._train, self._validation.sampled(share)))
+        whole = math.floor(position.passes)
+        rest = round((position.passes - whole) * self._batches_per_epoch)
+        while position.epoch < whole:
+            self._epoch()
+        if position.epoch == whole and rest:
+            self._epoch(rest)
+        if self._files.record.last is None:  # nothing is trained beside the baseline
+            self._save(best=True)
+
+    def _begin(self, part: Part | Together) -> bool:
+        """Start on a part from the initial weights, or from the checkpoint. Returns True if there was one."""
+        self._part = part
+        self._learner = Learner(self._method, part.dataset, self._config, self._seed, self._start)
+        last = self._files.last()
+        if last is not None:
+            self._learner.load(last)
+        elif self._start is None:
+            solve_into(self._learner.network, self._method, part, self._progress)
+        self._saved_at = time.monotonic()
+        self._per_epoch = self._batches.samples(part, self._seed)
+        self._batches_per_epoch = self._batches.number(self._per_epoch)
+        return last is not None
 
     # One epoch
 
-    def _epoch(self, check_every: int) -> None:
-        position, settings = self._position, self._config.training
-        what = f"{self._method.label}, seed {self._seed}, epoch {position.epoch + 1}"
-        self._progress.start(what, self._per_epoch, "impressions")
-        self._progress.advance(min(self._per_epoch, position.batch * settings.batch_size))
+    def _epoch(self, most: int | None = None) -> None:
+        """Go on with the current epoch, to its end or to its first `most` batches."""
+        position, settings, selecting = self._position, self._config.training, self._position.stage == "selection"
+        stage = "" if selecting else f" {position.stage},"
+        size = min(self._per_epoch, most * settings.batch_size) if most else self._per_epoch
+        what = f"{self._method.label}, seed {self._seed},{stage} epoch {position.epoch + 1}"
+        self._progress.start(what, size, "impressions")
+        self._progress.advance(min(size, position.batch * settings.batch_size))
         rng = np.random.default_rng([self._seed, position.epoch])
-        batches = self._batches(self._train, rng)
+        batches = self._batches.of(self._part, rng)
+        check_every = max(1, math.ceil(self._batches_per_epoch / settings.checks_per_epoch))
         sums, since, logged = np.zeros(2), time.monotonic(), 0
-        for batch in islice(batches, position.batch, None):
+        for batch in islice(batches, position.batch, most):
             loss, scalars = self._step(batch)
             position.batch += 1
             position.step += 1
@@ -206,10 +246,11 @@ class _Trainer:
             self._progress.advance(len(batch), note)
             now = time.monotonic()
             if now - since > LOG_SECONDS:
-                self._log({"loss": sums[0] / sums[1], "impressions_per_second": logged / (now - since), **scalars()})
+                rate = logged / (now - since)
+                self._files.log({"loss": sums[0] / sums[1], "impressions_per_second": rate, **scalars()})
                 since, logged = now, 0
             # the validation at the end of the epoch comes below, after the last batch
-            if position.batch % check_every == 0 and position.batch < self._batches_per_epoch():
+            if selecting and position.batch % check_every == 0 and position.batch < self._batches_per_epoch:
                 self._validate()
                 if position.finished:
                     break
@@ -217,10 +258,15 @@ class _Trainer:
                 self._save()
         else:
             position.epoch, position.batch = position.epoch + 1, 0
-            self._validate(sums[0] / sums[1] if sums[1] else math.nan)
+            loss = sums[0] / sums[1] if sums[1] else math.nan
+            if selecting:
+                self._validate(loss)
+            else:
+                self._end_of_refit_epoch(loss)
         state = f"loss {sums[0] / max(1, sums[1]):.5f}"
-        if len(self._validation):
-            state += f", validation {self._latest_loss:.5f}" + (" (best so far)" if position.worse == 0 else "")
+        if selecting and len(self._validation):
+            best = " (best so far)" if position.worse == 0 else ""
+            state += f", {NAMES[self._watched]} {self._latest_loss:.5f}{best}"
         self._progress.done(state)
 
     def _step(self, batch: Batch) -> tuple[float, Any]:
@@ -236,33 +282,6 @@ class _Trainer:
             )
         return value, lambda: self._method.log(p, batch)
 
-    def _batches(self, part: Part, rng: np.random.Generator) -> Iterator[Batch]:
-        settings = self._config.training
-        for rows in self._feed.shuffled(
-            part,
-            self._method.samples,
-            batch_size=settings.batch_size,
-            shuffle_rows=settings.shuffle_rows,
-            block=settings.block,
-            rng=rng,
-            also={name for run in self._given.values() for name in run.chosen.read},
-        ):
-            batch = self._feed.batch(rows).to(settings.device)
-            given: dict[str, Tensor] = {}
-            for name, run in self._given.items():
-                feed = self._feeds_of_given[name]  # the run may read other fields than the network that is trained
-                read = batch if feed is self._feed else feed.batch(rows).to(settings.device)
-                given[name] = run.pctr(read).clone()
-            yield replace(batch, given=given) if given else batch
-
-    def _expected(self) -> int:
-        """About how many impressions an epoch has, after the method's sampling."""
-        rng = np.random.default_rng(self._seed)
-        return sum(sampled(self._method.samples(labels, rng)) for labels in self._train.labels())
-
-    def _batches_per_epoch(self) -> int:
-        return max(1, math.ceil(self._per_epoch / self._config.training.batch_size))
-
     # The validation part
 
     def _validate(self, train_loss: float | None = None) -> None:
@@ -273,35 +292,59 @@ class _Trainer:
         self._train_loss = math.nan if train_loss is None else train_loss
         better = not self._latest_loss >= position.best  # without a validation part the last weights are the best
         position.worse = 0 if better else position.worse + 1
-        position.best = self._latest_loss if better else position.best
+        if better:
+            position.best = self._latest_loss
+            position.passes = position.epoch + position.batch / self._batches_per_epoch
         position.finished = position.worse >= self._config.training.patience
-        line = {"validation_loss": self._latest_loss, "best": better}
-        self._log(line if train_loss is None else {"loss": train_loss, **line})
+        line: dict[str, Any] = {"validation_loss": self._latest_loss, "best": better}
+        if self._watched != "own":
+            line["watch"] = self._watched
+        self._files.log(line if train_loss is None else {"loss": train_loss, **line})
         self._save(best=better)
 
+    def _end_of_refit_epoch(self, train_loss: float) -> None:
+        self._learner.finish()
+        self._train_loss = train_loss
+        self._files.log({"loss": train_loss})
+        self._save(best=True)
+
     def _validation_loss(self) -> float:
-        """The method's loss on its samples of the validation part; each validation uses the same samples."""
+        """What is watched on the validation part. Raises: RunError if it is not finite."""
+        loss = self._own_loss() if self._watch is None else self._watch.loss(self._learner.network)
+        if math.isinf(loss):
+            raise RunError(
+                "the validation loss must be finite",
+                f"{loss} after step {self._position.step} of {self._method.label}",
+                where=str(self._out),
+                do=lower(self._config.optimizer.learning_rate),
+            )
+        return loss
+
+    def _own_loss(self) -> float:
+        """The method's loss on its samples of the validation part; each validation uses the same samples.
+
+        NaN: it has no samples there. Inf: the loss is not finite.
+        """
         total, count = 0.0, 0
-        for batch in self._batches(self._validation, np.random.default_rng([self._seed, 0])):
+        for batch in self._batches.of(self._validation, np.random.default_rng([self._seed, 0])):
             total += self._learner.loss(batch) * len(batch)
             count += len(batch)
         if not count:
             return math.nan
-        if not math.isfinite(total):
-            raise RunError(
-                "the validation loss must be finite",
-                f"{total} after step {self._position.step} of {self._method.label}",
-                where=str(self._out),
-                do=lower(self._config.optimizer.learning_rate),
-            )
-        return total / count
+        return total / count if math.isfinite(total) else math.inf
 
     def _judged(self) -> Iterator[str]:
-        """A warning if the best weights are worse than the base rates. Raises: RunError if training diverged."""
-        validated = math.isfinite(self._position.best)
-        loss = self._position.best if validated else self._train_loss
+        """A warning if the network is worse by the method's own loss than the base rates.
+
+        It is judged on the validation part, if selection is done, otherwise by the loss of the last epoch.
+        Raises: RunError if training diverged.
+        """
+        validated = self._position.stage == "selection" and math.isfinite(self._position.best)
+        loss = self._train_loss
+        if validated:
+            loss = self._position.best if self._watch is None else self._own_loss()
         rng = np.random.default_rng([self._seed, 0])
-        batches = self._batches(self._validation if validated else self._train, rng)
+        batches = self._batches.of(self._validation if validated else self._part, rng)
         rates = self._method.base_rates(self._train.dataset.train.counts)
         base = base_rate_loss(self._method, rates, batches if validated else islice(batches, BASE_RATE_BATCHES))
         part, rate = "validation" if validated else "training", self._config.optimizer.learning_rate
@@ -311,83 +354,26 @@ class _Trainer:
 
     # Files
 
-    def _log(self, scalars: dict[str, Any]) -> None:
-        position = self._position
-        line = {"step": position.step, "epoch": position.epoch, **scalars}
-        clean = {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in line.items()}
-        with (self._out / METRICS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(clean) + "\n")
-        numbers = {key: float(value) for key, value in clean.items() if key != "step" and value is not None}
-        self._tracker.log(position.step, numbers)
-
     def _save(self, best: bool = False) -> None:
-        """Write weights and the optimizers' state; then run.json, which names them; then remove older ones."""
-        name = f"step-{self._position.step}.safetensors"
-        last = TensorFile(file=name, sha256=save_tensors(self._out / name, self._learner.state()))
-        if best:
-            self._best = last
-        self._write_record(status="training", last=last, best=self._best)
-        self._remove_checkpoints({name, self._best.file if self._best else name})
+        self._files.save(self._learner.state(), best)
         self._saved_at = time.monotonic()
 
-    def _remove_checkpoints(self, but: Collection[str] = ()) -> None:
-        for path in self._out.glob("step-*.safetensors*"):
-            if path.name not in but and is_of_a_run(path.name):
-                path.unlink()
-
-    def _write_record(self, **values: Any) -> None:
-        record = self._record.model_copy(update={"position": self._position.record(), **values})
-        record.write(self._out / RUN)
+    def _best_run(self) -> Run:
+        """The run with the best weights, which the learner's network gets, too."""
+        network = self._learner.network
+        network.load_state_dict(self._files.best())
+        layout = Layout.open(self._out)
+        network.lookups = TORCH  # as in a run that is opened from its folder
+        run = Run(self._out, self._method, self._seed, self._config, layout, network.eval(), self._reference)
+        return replace(run, kept=self._files.record.validation)
 
     def _finish(self) -> Run:
         """Write the best weights, remove the checkpoints, and return the run with these weights."""
-        assert self._best is not None
-        warnings = (*self._warnings, *self._judged())
-        weights = load_tensors(self._out / self._best.file, self._best.sha256, "network.")
-        digest = save_tensors(self._out / WEIGHTS, prefixed("network.", weights))
-        self._position.finished = True
-        save_coefficients(self._out, self._learner.network, self._train.dataset.layout.rates)
-        self._write_record(status="finished", weights=TensorFile(file=WEIGHTS, sha256=digest), warnings=warnings)
+        run = self._best_run()
+        before = self._files.record.warnings if self._position.stage == "refit" else self._warnings
+        warnings = (*before, *self._judged())
+        save_coefficients(self._out, run.network, run.layout.rates)
+        self._files.finish(run.network.state_dict(), warnings)
         for warning in warnings:
             self._progress.warn(warning)
-        self._remove_checkpoints()
-        network = self._learner.network
-        network.load_state_dict(weights)
-        network.lookups = TORCH  # as in a run that is opened from its folder
-        layout = Layout.open(self._out)
-        return Run(self._out, self._method, self._seed, self._config, layout, network, self._reference).ready()
-
-    def _prepare_folder(self) -> bool:
-        """Set up a new folder, or read the position of the run in it. Returns False if that run is finished.
-
-        Raises: RunError if the folder holds a run that was trained from something else.
-        """
-        there = RunRecord.open(self._out) if (self._out / RUN).exists() else None
-        if there is None or (there.status == "training" and there.last is None):
-            self._write_record()  # from now on the folder is a run's, and the run's files in it may be replaced
-            (self._out / METRICS).unlink(missing_ok=True)
-            link_layout(self._train.dataset.path, self._out)
-            if self._reference is not None:
-                link_run(self._reference.folder, self._out / REFERENCE)
-            return True
-        mine, theirs = self._record.plain(), there.plain()
-        theirs["config"] = completed(theirs["config"], self._config)
-        finished = there.status == "finished"  # a finished run may be opened with another reference
-        for key in ("method", "seed", "config", "dataset", "start", *(() if finished else ("reference",))):
-            one, other = mine[key], theirs[key]
-            if key == "dataset":
-                one, other = one["digest"], other["digest"]
-            if one != other:
-                raise RunError(
-                    f"the run in this folder must have the same {key} to be resumed",
-                    f"it has {key} {difference(other, one)}",
-                    where=str(self._out),
-                    do="Choose another folder, or delete this one",
-                )
-        if finished:
-            self._progress.say(f"{self._out}: already finished, nothing to do")
-            return False
-        self._position, self._last, self._best = Position.of(there.position), there.last, there.best
-        cut_metrics(self._out / METRICS, self._position.step)
-        self._progress.say(f"{self._out}: resuming at epoch {self._position.epoch + 1}, step {self._position.step:,}")
-        return True
+        return run.ready()

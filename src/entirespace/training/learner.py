@@ -13,8 +13,9 @@ from ..dataset.dataset import Dataset
 from ..errors import ConfigError
 from ..methods._method import Method
 from ..network import Heads
+from ..runs.build import build_network, fields_of
 from ..runs.checkpoint import prefixed, unprefixed
-from ..runs.run import Run, build_network, fields_of
+from ..runs.run import Run
 from .embedding_kernels import KernelLookups
 from .optimizer.dense_adam import DenseAdam
 from .optimizer.row_adam import RowAdam

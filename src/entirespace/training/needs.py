@@ -11,18 +11,45 @@ from ..dataset.leaks import leaks
 from ..errors import ConfigError, DataError
 from ..features.chosen import ChosenFields
 from ..methods._method import Method
-from ..runs.run import Run, fields_of
+from ..runs.build import fields_of
+from ..runs.run import Run
+from .watch import watched
 
 REFERENCE_PCTR = "reference_pctr"  # the name in `Method.reads` of the reference CTR network's pCTR
 DO = "Check the labels of the schema and the split with `entirespace describe`, or use a longer log"
 LARGEST = 5  # fields that are named
 
 
-def check_training(method: Method, train: Part, config: Config) -> None:
-    """All checks of a method on a training part. Raises: as `check_labels`, `check_history` and `check_memory`."""
+def check_training(method: Method, train: Part, config: Config, validation: Part | None = None) -> None:
+    """All checks of a method on a training part.
+
+    Args:
+        validation: absent: the validation part of the dataset.
+
+    Raises: as `check_validation`, `check_labels`, `check_history` and `check_memory`.
+    """
+    check_validation(method, train.dataset.validation if validation is None else validation, config)
     check_labels(method, train)
     check_history(method, train.dataset, config)
     check_memory(method, train.dataset, config)
+
+
+def check_validation(method: Method, validation: Part, config: Config) -> None:
+    """Check that the validation part has what training.refit and training.watch need. Raises: DataError if not."""
+    if config.training.refit and not len(validation):
+        raise DataError(
+            "training.refit needs a validation part, which says how long to train",
+            "it is empty",
+            where=str(validation.dataset.path),
+            do="Prepare the dataset with a [split] validation above 0, or set training.refit to false",
+        )
+    if watched(method, config) == "cvr" and len(validation) and not validation.counts["click"]:
+        raise DataError(
+            'to watch pCVR (training.watch = "cvr"), the validation part must hold clicked impressions',
+            f"none of its {validation.counts}",
+            where=str(validation.dataset.path),
+            do="Prepare the dataset with a larger [split] validation, or set training.watch to ctcvr or own",
+        )
 
 
 def check_labels(method: Method, train: Part) -> None:

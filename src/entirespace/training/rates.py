@@ -12,6 +12,7 @@ import torch
 
 from ..core.rows import Rows
 from ..dataset.dataset import Dataset, Part
+from ..dataset.together import Together
 from ..errors import DataError
 from ..kernels.hashing import mix_numbers
 from ..methods._method import Method, Penalty
@@ -29,7 +30,9 @@ by chance, from fold to fold. Divided by its small standard deviation it would c
 _solved: WeakKeyDictionary[Dataset, dict[tuple[str, float, Penalty], Mapping[str, Solution]]] = WeakKeyDictionary()
 
 
-def solve_baseline(train: Part, penalty: Penalty = FIXED, progress: Progress = SILENT) -> Mapping[str, Solution]:
+def solve_baseline(
+    train: Part | Together, penalty: Penalty = FIXED, progress: Progress = SILENT
+) -> Mapping[str, Solution]:
     """The regressions of a training part, by head. They are solved once, and kept as long as the dataset object.
 
     Raises: DataError if a number of the history is not finite.
@@ -41,7 +44,7 @@ def solve_baseline(train: Part, penalty: Penalty = FIXED, progress: Progress = S
     return known[key]
 
 
-def solve_into(network: Network, method: Method, train: Part, progress: Progress = SILENT) -> None:
+def solve_into(network: Network, method: Method, train: Part | Together, progress: Progress = SILENT) -> None:
     """Solve the baseline of a network, if it has one. Raises: DataError as `solve_baseline`."""
     if network.baseline is not None:
         penalty = FIXED if method.baseline is None else method.baseline
@@ -57,7 +60,7 @@ def install(solved: Mapping[str, Solution], baseline: Baseline) -> None:
         into.bias.fill_(found.intercept)
 
 
-def _solve(train: Part, head: str, penalty: Penalty, progress: Progress) -> Solution:
+def _solve(train: Part | Together, head: str, penalty: Penalty, progress: Progress) -> Solution:
     names, start = train.dataset.layout.rates, time.monotonic()
     try:
         read = samples(partial(train.chunks, read=names), head, folds=penalty == "cv")
