@@ -39,7 +39,10 @@ def command(
     ] = None,
     calibrate: Annotated[
         Calibrator | None,
-        typer.Option(help="Fit this kind of calibrator on the validation part (none: do not calibrate)."),
+        typer.Option(
+            help="Fit this kind of calibrator on the validation part, with training.refit on the scores that RUN keeps "
+            "of it (none: do not calibrate)."
+        ),
     ] = None,
     negatives_kept: Annotated[
         float | None,
@@ -85,7 +88,11 @@ def command(
         if calibrate is not None or negatives_kept is not None:
             kind = None if calibrate is None else calibrate.value
             trained = trained.calibrate(
-                data.validation, kind, negatives_kept=negatives_kept, save=save, progress=progress
+                None if trained.kept else data.validation,
+                kind,
+                negatives_kept=negatives_kept,
+                save=save,
+                progress=progress,
             )
         measured: Part = getattr(data, part.value)
         if history is Counts.online:

@@ -112,14 +112,19 @@ def command(
                 tracker=tracked,
                 progress=progress,
             )
+    record = RunRecord.open(run.folder)
     about = {
         "run": str(run.folder),
         "method": run.method.spec(),
         "seed": seed,
         "dataset": str(dataset),
         "parameters": sum(t.numel() for t in run.network.state_dict().values()),
-        "warnings": list(RunRecord.open(run.folder).warnings),
+        "warnings": list(record.warnings),
     }
+    trained_on = f"{len(data.train):,} training impressions"
+    if run.kept:
+        about["refit"] = {"passes": record.position.passes, "validation": len(data.validation)}
+        trained_on += f" and {len(data.validation):,} of the validation part, {record.position.passes:.3g} passes"
     baseline = run.coefficients
     if baseline:
         about["coefficients"] = {head: one.model_dump() for head, one in baseline.items()}
@@ -127,7 +132,7 @@ def command(
         [
             *([text([coefficients_section(baseline, "Logistic baseline")]), ""] if baseline else []),
             f"{run.folder}: {run.method.label}, seed {seed}, {about['parameters']:,} parameters, "
-            f"{len(data.train):,} training impressions",
+            trained_on,
             f"next: {typed('entirespace', 'evaluate', run.folder, dataset)}",
         ]
     )

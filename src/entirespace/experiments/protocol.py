@@ -23,6 +23,9 @@ from ..reports.evaluation import Evaluation
 from ..runs.outputs import Outputs
 from ..runs.run import Run
 
+SELECTED = ", scores of the selection model, which has not learned from this part"
+"""Said of the validation part of a run with training.refit."""
+
 
 def evaluate(run: Run, part: Part, progress: Progress = SILENT, by: Sequence[str] = ()) -> Evaluation:
     """Evaluate a run on a part.
@@ -51,7 +54,7 @@ def evaluate(run: Run, part: Part, progress: Progress = SILENT, by: Sequence[str
                 "negatives_kept": calibration.negatives_kept,
                 **calibration.fitted_on,
             },
-            "how": str(calibration),
+            "how": f"{calibration}{SELECTED if run.learned_from(part) else ''}",
         }
     )
 

@@ -93,7 +93,7 @@ class Runs:
         )
         found: dict[str, Evaluation] = {}
         for part in self._parts:
-            outputs = run.outputs(part, progress).beside(pctr[part.name])
+            outputs = run.own_scores(part, progress).beside(pctr[part.name])
             if outputs.pcvr is None:
                 raise RunError("a method must predict pCVR to be compared", f"{method.label} does not")
             if part.name not in self._truths:

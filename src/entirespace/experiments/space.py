@@ -145,9 +145,10 @@ class Space:
     def comparable(self) -> bool:
         """Whether the validation losses of two trials can be compared.
 
-        They cannot if a parameter of the method is searched: it changes the samples and the loss.
+        They cannot if a parameter of the method is searched: it changes the samples and the loss; or if what is
+        watched is searched.
         """
-        return not any(name.startswith(METHOD) for name in self.settings)
+        return not any(name.startswith(METHOD) or name == "training.watch" for name in self.settings)
 
     def as_dict(self) -> dict[str, Any]:
         """The search space as plain values for JSON."""

@@ -40,6 +40,7 @@ from ..reports.study import OBJECTIVES, Objective, Trial, Tuned, in_one_line, ma
 from ..runs.record import METRICS, REFERENCE, is_of_a_run
 from ..training import Run, fit, reference_ctr
 from ..training.folder import completed
+from ..training.watch import needs_reference
 from .space import Space
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ class _Study:
         method, config = self._space.at(values)
         folder = self._out / "trials" / digest([method.spec(), config.model_dump(mode="json")])[:12]
         name, state = f"[{place + 1}/{of}]", optuna.trial.TrialState
-        self._read_reference(method)  # outside the try block: an error there is not a failure of the trial
+        self._read_reference(method, config)  # outside the try block: an error there is not a failure of the trial
         try:
             value = self._measure(
                 self._train(optuna, trial, method, config, folder, Hushed(self._progress, f"{name} "))
@@ -206,17 +207,17 @@ class _Study:
             method,
             self._data.train,
             seed=self._seed,
-            config=config,
-            reference=self._reference if method.reads else None,
+            config=without_refit(config),
+            reference=self._reference if method.reads or needs_reference(method, config) else None,
             out=folder,
             tracker=_Pruner(optuna, trial, self._sign),
             progress=progress,
         )
 
-    def _read_reference(self, method: Method) -> None:
+    def _read_reference(self, method: Method, config: Config) -> None:
         if self._needs_reference_pctr(method):
             _ = self._reference_pctr
-        elif method.reads:
+        elif method.reads or needs_reference(method, config):
             _ = self._reference
 
     def _needs_reference_pctr(self, method: Method) -> bool:
@@ -242,7 +243,7 @@ class _Study:
         return reference_ctr(
             self._data.train,
             seed=self._seed,
-            config=self._space.config,
+            config=without_refit(self._space.config),
             out=self._out / REFERENCE,
             progress=self._progress,
         )
@@ -318,6 +319,11 @@ class _Pruner:
             raise self._optuna.TrialPruned
 
     def close(self, finished: bool) -> None: ...
+
+
+def without_refit(config: Config) -> Config:
+    """The same configuration without the refit: a trial is measured by its selection model only."""
+    return config.model_copy(update={"training": config.training.model_copy(update={"refit": False})})
 
 
 def _read(file: Path) -> dict[str, Any]:

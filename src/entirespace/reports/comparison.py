@@ -170,13 +170,16 @@ class Diagnosis(Values):
 
 
 class Check(Values):
-    """A line of metrics.jsonl: one validation during training. Losses are the method's own, in nats."""
+    """A line of metrics.jsonl: one validation during training. Losses are in nats."""
 
     step: int
     epoch: int
     loss: float | None = None
+    """The method's own loss in the epoch."""
     validation_loss: float | None
+    """What `watch` names: the method's own loss, or the cross entropy of pCTCVR or of pCVR."""
     best: bool
+    watch: Literal["own", "ctcvr", "cvr"] = "own"
 
 
 class PartCounts(Values):

@@ -51,8 +51,10 @@ def details(comparison: Comparison) -> list[Section]:
         )
     how = f"% of the clicked / % of the un-clicked impressions, {seed}"
     sections.append(Section("histogram", "Distribution of pCVR", _spread(diagnosis), how))
+    watched = {c.watch for seeds in comparison.learning.values() for checks in seeds.values() for c in checks}
     if any(_validated(checks) for seeds in comparison.learning.values() for checks in seeds.values()):
-        how = "validation loss in nats: first → lowest (which validation / how many)"
+        of = "".join(f"{watch.upper()} " for watch in sorted(watched - {"own"}))
+        how = f"{of}validation loss in nats: first → lowest (which validation / how many)"
         sections.append(Section("learning", "Learning curves", _learning(comparison), how))
     return sections
 

@@ -34,7 +34,8 @@ the log names no user, each impression is a unit. The trained networks are not v
     "curve": """How AUC grows with the number of training impressions (the paper's Fig. 3). Each method is trained on
 random shares of the training impressions, and always tested on the whole test part. Each share is contained in the
 larger ones. Bands: one standard deviation over seeds.""",
-    "learning": """Each method's own loss on the validation part during training, relative to its first validation. If
+    "learning": """Each method's loss on the validation part during training (its own, or what training.watch
+names), relative to its first validation. If
 the line goes up again, the network overfits; training then returns to the weights at the lowest point.""",
     "beyond": """AUC depends on the order of the predictions only. Log loss also depends on the probabilities; lower is
 better. Predicted/observed is the sum of the predictions divided by the number of events: 1 is right on average; with

@@ -228,7 +228,7 @@ def _plain(axis: Axis, subs: Sequence[float] = (1.0,)) -> None:
 
 
 def learning(comparison: Comparison) -> str | None:
-    """Each method's own loss at each validation, relative to the first one, for every seed. None without any."""
+    """Each method's validation loss at each validation, relative to the first one, for every seed. None without any."""
     with rc_context(STYLE):
         figure = Figure(figsize=(7, 3.4), layout="constrained")
         axis, drawn = figure.subplots(), 0

@@ -68,6 +68,9 @@ class Kept:
     def __len__(self) -> int:
         return self.counts.impressions
 
+    def __bool__(self) -> bool:
+        return True
+
     @property
     def counts(self) -> Counts:
         """Impressions, and how many reached each stage."""

@@ -187,19 +187,27 @@ class Run:
 
         Raises: RunError for another layout, or if the method has a pCVR and the run has no reference CTR network.
         """
-        outputs = self._fair(data, progress)
+        outputs = self.own_scores(data, progress)
         if outputs.pcvr is not None:
             outputs = outputs.beside(self.reference_pctr(data, progress))
         return self.calibration.apply(outputs)
 
-    def _fair(self, data: Data, progress: Progress) -> Outputs:
-        """The outputs of the own network, uncalibrated; for the validation part that the run has learned from, with
-        training.refit, those that it keeps."""
-        kept = self.kept_validation
-        if kept is None or not isinstance(data, Part) or data.name != kept.name or not self._trained_on(data.dataset):
+    def own_scores(self, data: Data, progress: Progress = SILENT) -> Outputs:
+        """The outputs of the method's own network, uncalibrated, by which the run is measured.
+
+        For the validation part that a run with training.refit has learned from, they are those of its selection model.
+        Raises: RunError for another layout, or for some of the impressions of that part.
+        """
+        if not isinstance(data, Part) or not self.learned_from(data):
             return self.outputs(data, progress)
-        self._must_keep(data)
+        self.must_keep(data)
+        kept = self.kept_validation
+        assert kept is not None
         return Outputs(kept.outputs.own)
+
+    def learned_from(self, part: Part) -> bool:
+        """Whether the part is the validation part that the run has learned from, with training.refit."""
+        return self.kept is not None and part.name == Kept.name and self._trained_on(part.dataset)
 
     def _trained_on(self, data: Dataset) -> bool:
         return data.digest == RunRecord.open(self.folder).dataset.digest
@@ -219,29 +227,26 @@ class Run:
         With training.refit they are the kept scores of the selection model, otherwise those of the run itself.
 
         Args:
-            validation: the part, of the dataset that the run was trained on. Absent: that dataset is opened. If the
-                scores are kept, it is not read.
+            validation: the part. Absent: that of the dataset that the run was trained on, which is opened if the scores
+                are not kept.
 
-        Raises: RunError if the kept scores are damaged, or are of another part. DataError if the dataset is needed and
+        Raises: RunError if the kept scores are damaged, or not those of all impressions of the part. DataError if the dataset is needed and
         is not where it was.
         """
-        kept = self.kept_validation
-        if kept is not None and validation is not None:
-            self._must_keep(validation)
-        record = RunRecord.open(self.folder)
-        if kept is not None and (self.reference is None or weights_sha256(self.reference.folder) == record.reference):
-            return kept.outputs
+        kept, record = self.kept_validation, RunRecord.open(self.folder)
+        if kept is not None and (validation is None or self.learned_from(validation)):
+            if validation is not None:
+                self.must_keep(validation)
+            if self.reference is None or weights_sha256(self.reference.folder) == record.reference:
+                return kept.outputs
         part = Dataset(record.dataset.path).validation if validation is None else validation
-        own = self.outputs(part, progress) if kept is None else kept.outputs
-        if self.reference is None:
-            return own
-        return own.beside(self.reference.validation_scores(part, progress).pctr)
+        own = self.own_scores(part, progress)
+        return own if self.reference is None else own.beside(self.reference.own_pctr(part, progress))
 
-    def _must_keep(self, part: Part) -> None:
-        """Raises: RunError if these are not the impressions whose scores the run keeps."""
+    def must_keep(self, part: Part) -> None:
+        """Raises: RunError if the run has learned from a part, and does not keep the scores of just its impressions."""
         kept = self.kept_validation
-        assert kept is not None
-        if len(part) != len(kept) or part.online is not None or not self._trained_on(part.dataset):
+        if kept is not None and self.learned_from(part) and (len(part) != len(kept) or part.online is not None):
             rates = " with online rates" if part.online is not None else ""
             raise RunError(
                 "a run with training.refit must be measured on the validation scores that it keeps, or on other parts",
@@ -286,7 +291,7 @@ class Run:
 
     def own_pctr(self, data: Data, progress: Progress = SILENT) -> np.ndarray:
         """The method's own pCTR, uncalibrated. Shape: float32 (N,). Raises: RunError if the method has none."""
-        pctr = self._fair(data, progress).pctr
+        pctr = self.own_scores(data, progress).pctr
         if pctr is None:
             raise RunError("a reference CTR network must predict pCTR", f"{self.method.label} does not")
         return pctr
@@ -326,27 +331,27 @@ class Run:
         """This run with calibrators fitted to `validation_scores`.
 
         Args:
-            validation: the validation part. Absent: that of the dataset that the run was trained on. A run with
-                training.refit has learned from it, takes none, and uses the scores that it keeps.
+            validation: a validation part. Absent: that of the dataset that the run was trained on. With training.refit
+                the run has learned from that one: leave it out, and the scores that the run keeps are used.
             kind: "platt", "isotonic", or "none" to remove the calibrators. Absent: keep those that the run has.
             negatives_kept: the share r, in (0, 1], of un-clicked impressions that the log holds. pCTR and pCTCVR are
                 corrected to the entire space. Absent: keep the share that the run has.
             save: also store the calibration in the run's folder. Otherwise only the returned run has it.
 
-        Raises: ConfigError for a part other than validation, any part with training.refit, an unknown kind or a share
-        outside (0, 1]. RunError if the validation part has too few positives or negatives to fit on.
+        Raises: ConfigError for a part other than validation, or one that the run has learned from; for an unknown kind
+        or a share outside (0, 1]. RunError if the validation part has too few positives or negatives to fit on.
         """
-        known = self.kept_validation
-        if known is not None and validation is not None:
+        part: Part | Kept | None = validation
+        if validation is None:
+            part = self.kept_validation or Dataset(RunRecord.open(self.folder).dataset.path).validation
+        elif self.learned_from(validation):
             raise ConfigError(
                 "a run with training.refit must be calibrated on the validation scores that it keeps",
                 f"{validation} was given, from which it has learned",
                 where=str(self.folder),
                 do="Leave out the part",
             )
-        part = validation if known is None else known
-        if part is None:
-            part = Dataset(RunRecord.open(self.folder).dataset.path).validation
+        assert part is not None
         found = calibrate(
             self.calibration, lambda: self.validation_scores(validation, progress), part, kind, negatives_kept
         )

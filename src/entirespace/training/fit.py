@@ -38,7 +38,7 @@ from .learner import Learner
 from .needs import REFERENCE_PCTR, check_start, check_training, given_runs, warnings_of
 from .rates import solve_into
 from .tracking import UNTRACKED, Tracker
-from .watch import NAMES, Watch, Watched, watched
+from .watch import NAMES, Watch, Watched, needs_reference, watched
 
 LOG_SECONDS = 5.0  # between two lines of metrics
 BASE_RATE_BATCHES = 256  # batches whose base-rate loss is computed, at most, if there is no validation part
@@ -89,6 +89,8 @@ def fit(
     check_start(method, start)
     given = given_runs(method, train.dataset, reference, given or {})
     reference = given.get(REFERENCE_PCTR, reference)
+    if reference is not None and (config.training.refit or needs_reference(method, config)):
+        reference.must_keep(validation)
     keep = None
     if out is None:
         keep = tempfile.TemporaryDirectory(prefix="entirespace-run-")

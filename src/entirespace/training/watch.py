@@ -58,9 +58,7 @@ class Watch:
         self._pctr: np.ndarray | None = None
         if what == "ctcvr" and not method.predicts & {"pctr", "pctcvr"}:
             if reference is None:
-                must = (
-                    f'training.watch = "ctcvr" needs a reference CTR network for {method.label}, which predicts no pCTR'
-                )
+                must = f'with training.watch = "ctcvr", {method.label} needs the reference CTR network for its pCTR'
                 do = "Train one with reference_ctr(...) and give it to fit as reference="
                 raise ConfigError(must, "none was given", do=do)
             self._pctr = reference.validation_scores(validation).pctr
