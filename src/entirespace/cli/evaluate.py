@@ -87,13 +87,8 @@ def command(
             checked_field(data.test, name)
         if calibrate is not None or negatives_kept is not None:
             kind = None if calibrate is None else calibrate.value
-            trained = trained.calibrate(
-                None if trained.kept else data.validation,
-                kind,
-                negatives_kept=negatives_kept,
-                save=save,
-                progress=progress,
-            )
+            known = None if trained.learned_from(data.validation) else data.validation  # None: the kept scores
+            trained = trained.calibrate(known, kind, negatives_kept=negatives_kept, save=save, progress=progress)
         measured: Part = getattr(data, part.value)
         if history is Counts.online:
             measured = measured.with_online_rates()

@@ -131,8 +131,7 @@ def command(
     report = "\n".join(
         [
             *([text([coefficients_section(baseline, "Logistic baseline")]), ""] if baseline else []),
-            f"{run.folder}: {run.method.label}, seed {seed}, {about['parameters']:,} parameters, "
-            trained_on,
+            f"{run.folder}: {run.method.label}, seed {seed}, {about['parameters']:,} parameters, {trained_on}",
             f"next: {typed('entirespace', 'evaluate', run.folder, dataset)}",
         ]
     )

@@ -230,8 +230,8 @@ class Run:
             validation: the part. Absent: that of the dataset that the run was trained on, which is opened if the scores
                 are not kept.
 
-        Raises: RunError if the kept scores are damaged, or not those of all impressions of the part. DataError if the dataset is needed and
-        is not where it was.
+        Raises: RunError if the kept scores are damaged, or not those of all impressions of the part. DataError if the
+        dataset is needed and is not where it was.
         """
         kept, record = self.kept_validation, RunRecord.open(self.folder)
         if kept is not None and (validation is None or self.learned_from(validation)):
