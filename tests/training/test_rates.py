@@ -19,11 +19,8 @@ from entirespace.batches.feed import Feed
 from entirespace.config import Config
 from entirespace.core.rows import Rows
 from entirespace.dataset.dataset import Dataset, Part
-from entirespace.dataset.prepare import prepare_source
 from entirespace.errors import ConfigError, DataError
 from entirespace.experiments.compare import compare
-from entirespace.logs.schema import HistorySchema, read_schema
-from entirespace.logs.star import LogSource
 from entirespace.methods import AMAN, BASE, CTR, DIVISION, ESMM, OVERSAMPLING, RATES, UNBIAS, Method
 from entirespace.reports.comparison import Comparison
 from entirespace.runs.build import fields_of
@@ -33,28 +30,6 @@ from entirespace.training.rates import install, solve_baseline
 
 fit_module = sys.modules["entirespace.training.fit"]  # `entirespace.training.fit` itself is the function
 NAMES = tuple(f"rate.{rate}.{key}" for key in ("item_id", "user_id") for rate in ("click", "conversion", "ctcvr"))
-
-
-@pytest.fixture(scope="module")
-def prepared(simulated_log: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small dataset, with a history."""
-    schema = read_schema(simulated_log / "schema.toml").model_copy(
-        update={"history": HistorySchema(keys=("item_id", "user_id"), folds=3)}
-    )
-    out = tmp_path_factory.mktemp("history") / "dataset"
-    prepare_source(
-        lambda audit, quarantine: LogSource(schema, simulated_log, audit, quarantine),
-        out,
-        split=schema.split,
-        schema={},
-    )
-    return out
-
-
-@pytest.fixture
-def history(prepared: Path) -> Dataset:
-    """The small dataset with a history, whose baseline is not solved yet."""
-    return Dataset(prepared)
 
 
 def offset(config: Config, **network: object) -> Config:

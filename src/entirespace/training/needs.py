@@ -35,13 +35,23 @@ def check_training(method: Method, train: Part, config: Config, validation: Part
 
 
 def check_validation(method: Method, validation: Part, config: Config) -> None:
-    """Check that the validation part has what training.refit and training.watch need. Raises: DataError if not."""
+    """Check that the validation part has what training.refit and training.watch need.
+
+    Raises: DataError if it has not. ConfigError for a refit with another part than validation.
+    """
     if config.training.refit and not len(validation):
         raise DataError(
             "training.refit needs a validation part, which says how long to train",
             "it is empty",
             where=str(validation.dataset.path),
             do="Prepare the dataset with a [split] validation above 0, or set training.refit to false",
+        )
+    if config.training.refit and validation.name != "validation":
+        raise ConfigError(
+            "training.refit must be given the validation part of a dataset",
+            f"the {validation.name} part was given",
+            where=str(validation.dataset.path),
+            do="Leave out validation=, or set training.refit to false",
         )
     if watched(method, config) == "cvr" and len(validation) and not validation.counts["click"]:
         raise DataError(
