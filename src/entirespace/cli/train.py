@@ -124,7 +124,7 @@ def command(
     trained_on = f"{len(data.train):,} training impressions"
     if run.kept:
         about["refit"] = {"passes": record.position.passes, "validation": len(data.validation)}
-        trained_on += f" and {len(data.validation):,} of the validation part, {record.position.passes:.3g} passes"
+        trained_on += f" and {len(data.validation):,} of the validation part; passes: {record.position.passes:.3g}"
     baseline = run.coefficients
     if baseline:
         about["coefficients"] = {head: one.model_dump() for head, one in baseline.items()}
