@@ -22,5 +22,6 @@ from .runs.run import Run as Run
 from .runs.run import load as load
 from .runs.update import update as update
 from .simulation.simulate import simulate as simulate
+from .training.ensemble import fit_ensemble as fit_ensemble
 from .training.fit import fit as fit
 from .training.reference import reference_ctr as reference_ctr

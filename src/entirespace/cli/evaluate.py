@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .options import DatasetFolder, Json, Quiet, ReferenceRun, RunMethod, command_line, run_method, show
+from .options import DatasetFolder, Json, Quiet, ReferenceRun, RunMethod, command_line, members_of, run_method, show
 from .progress import progress_on_stderr
 
 
@@ -93,5 +93,5 @@ def command(
         if history is Counts.online:
             measured = measured.with_online_rates()
         evaluation = evaluate(trained, measured, progress, by or ())
-    title = f"{run}: {trained.method.label}, seed {trained.seed}, "
-    show(title + str(evaluation), {"run": str(run), "method": trained.method.spec(), **evaluation.as_dict()}, as_json)
+    about = {"run": str(run), "method": trained.method.spec(), **members_of(trained)}
+    show(f"{run}: {trained.title}, {evaluation}", {**about, **evaluation.as_dict()}, as_json)

@@ -20,6 +20,7 @@ from ..text import printable
 if TYPE_CHECKING:
     from ..config import Config
     from ..methods import Family, Method
+    from ..runs.run import Run
 
 Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 OrphanRule = Annotated[
@@ -145,6 +146,12 @@ def run_method(text: str | None, run: Path) -> Method | None:
     recorded = RunRecord.open(run).method
     with command_line():
         return family(text, recorded if recorded.get("name") == text.strip() else None).candidates[0]
+
+
+def members_of(run: Run) -> dict[str, Any]:
+    """For the JSON of an ensemble: its members. Empty for a single run."""
+    members = [{"run": str(member.folder), "seed": member.seed} for member in run.members]
+    return {"members": members} if members else {}
 
 
 def split(text: str) -> list[str]:

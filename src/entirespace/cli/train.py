@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from .options import (
     Quiet,
     Settings,
     configuration,
+    members_of,
     must_not_contain,
     show,
     typed,
@@ -36,6 +38,15 @@ def command(
     dataset: DatasetFolder,
     out: Annotated[Path, typer.Option("-o", "--out", help="The run's folder.", metavar="RUN")],
     seed: Annotated[int, typer.Option(help="Seed of initial weights, sampling and order.", min=0)] = 0,
+    seeds: Annotated[
+        int,
+        typer.Option(
+            help="Train this many runs, from --seed, --seed + 1, ..., and make one run of them, an ensemble: the log "
+            "odds of their probabilities are averaged.",
+            min=1,
+            metavar="N",
+        ),
+    ] = 1,
     reference: Annotated[
         Path | None,
         typer.Option(help="Use this run of a CTR network as the reference (default: train one in RUN/reference)."),
@@ -65,13 +76,16 @@ def command(
     """Fit one method, and the reference CTR network whose pCTR the CTCVR task uses.
 
     If training is interrupted, run the same command again to resume.
+
+    With --seeds 3 the run is an ensemble of three members, which share the reference CTR network. It is evaluated,
+    calibrated, scored and updated as any other run; its members are runs, too, in RUN/members.
     """
     from ..dataset.dataset import Dataset
     from ..methods import CTR
     from ..reports.coefficients import coefficients_section
     from ..reports.sections import text
     from ..runs.record import RunRecord
-    from ..training import Run, fit, reference_ctr
+    from ..training import Run, fit, fit_ensemble, reference_ctr
     from ..training.folder import alone, refuse_foreign
     from ..training.needs import check_training
     from ..training.tracking import tracker
@@ -83,7 +97,9 @@ def command(
     earlier = None if start is None else Run.open(start, method=chosen if ":" in chosen.spec()["name"] else None)
     with progress_on_stderr(quiet) as progress:
         read = [data.path, *(path for path in (reference, start) if path is not None)]
-        refuse_foreign(out, read)  # before the reference CTR network is trained, which may take hours
+        refuse_foreign(
+            out, read, members=seeds > 1
+        )  # before the reference CTR network is trained, which may take hours
         check_training(chosen, data.train, loaded)
         with alone(out):  # the reference CTR network is in it, too
             if chosen == CTR():
@@ -101,7 +117,8 @@ def command(
                     tracker=tracked,
                     progress=progress,
                 )
-            run = fit(
+            one = fit if seeds == 1 else partial(fit_ensemble, seeds=seeds)
+            run = one(
                 chosen,
                 data.train,
                 seed=seed,
@@ -117,6 +134,7 @@ def command(
         "run": str(run.folder),
         "method": run.method.spec(),
         "seed": seed,
+        **members_of(run),
         "dataset": str(dataset),
         "parameters": sum(t.numel() for t in run.network.state_dict().values()),
         "warnings": list(record.warnings),
@@ -131,7 +149,7 @@ def command(
     report = "\n".join(
         [
             *([text([coefficients_section(baseline, "Logistic baseline")]), ""] if baseline else []),
-            f"{run.folder}: {run.method.label}, seed {seed}, {about['parameters']:,} parameters, {trained_on}",
+            f"{run.folder}: {run.title}, {about['parameters']:,} parameters, {trained_on}",
             f"next: {typed('entirespace', 'evaluate', run.folder, dataset)}",
         ]
     )

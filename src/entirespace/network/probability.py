@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -42,6 +43,21 @@ class Prob:
         log_softmax would round log p to 0 at a difference of 17, where it is -4e-8.
         """
         return cls.of_logit(logits[..., 1] - logits[..., 0])
+
+    @classmethod
+    def average(cls, probs: Sequence[Prob]) -> Prob:
+        """The probability whose log odds are the mean of the log odds of several. Shape: that of each.
+
+        >>> nine, one = (Prob.of_logit(torch.tensor(p).logit()) for p in (0.9, 0.1))
+        >>> Prob.average([nine, one]).value, Prob.average([nine]) is nine
+        (tensor(0.5000), True)
+        """
+        if len(probs) == 1:
+            return probs[0]
+        # in float64, so that the order of the probabilities does not matter beyond the rounding of the result
+        odds = torch.stack([p.log.double() - p.log_not.double() for p in probs]).mean(0)
+        exact = cls.of_logit(odds)
+        return cls(exact.log.to(probs[0].log.dtype), exact.log_not.to(probs[0].log.dtype))
 
     @property
     def value(self) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..config import Model
-from ..network import Network
+from ..network import Ensemble, Network
 from ..network.baseline import FITTED
 from ..records import save_json
 from .record import COEFFICIENTS
@@ -25,7 +25,7 @@ class Coefficients(Model):
     """Rate -> their standard deviation, or 0.3 if that is smaller; 0 if they are constant."""
 
 
-def coefficients(network: Network, rates: Sequence[str]) -> dict[str, Coefficients]:
+def coefficients(network: Network | Ensemble, rates: Sequence[str]) -> dict[str, Coefficients]:
     """The coefficients by head, "ctr" and "cvr"; empty for a network without a baseline.
 
     Args:
@@ -49,7 +49,7 @@ def coefficients(network: Network, rates: Sequence[str]) -> dict[str, Coefficien
     return found
 
 
-def save_coefficients(folder: Path, network: Network, rates: Sequence[str]) -> None:
+def save_coefficients(folder: Path, network: Network | Ensemble, rates: Sequence[str]) -> None:
     """Write coefficients.json into a run's folder, if its network has a baseline."""
     if found := coefficients(network, rates):
         save_json(folder / COEFFICIENTS, {head: one.model_dump() for head, one in found.items()})

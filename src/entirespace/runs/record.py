@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from ..config import Model
+from ..config import Model, digest
 from ..errors import RunError
 from ..features.history.store import FOLDER as HISTORY
 from ..features.history.store import STATE
@@ -17,11 +18,13 @@ from ..folders import LOCK, foreign, listed, remove_own
 from ..records import Record, link_or_copy
 
 RUN, METRICS, WEIGHTS, REFERENCE = "run.json", "metrics.jsonl", "weights.safetensors", "reference"
+MEMBERS = "members"  # of an ensemble: its runs, each in a folder that is named by its number
 CALIBRATION, TENSORBOARD, MLFLOW = "calibration.json", "tensorboard", "mlflow.json"
 COEFFICIENTS, VALIDATION = "coefficients.json", "validation.safetensors"
 _RECORDS = (RUN, LAYOUT, STATE, METRICS, CALIBRATION, COEFFICIENTS, MLFLOW)
 _FOLDERS = (VOCABULARY, HISTORY, TENSORBOARD)
-_FILES = (*_RECORDS, WEIGHTS, VALIDATION, LOCK, *(f"{name}/" for name in _FOLDERS), "")
+_FILES = (*_RECORDS, WEIGHTS, VALIDATION, LOCK, *(f"{name}/" for name in (*_FOLDERS, MEMBERS)), "")
+_RUNS_BELOW = re.compile(rf"(({REFERENCE}|{MEMBERS}/\d+)/)*")
 _PATTERN = (
     rf"step-\d+\.safetensors|({VOCABULARY}|{HISTORY})/.+\.parquet|"
     rf"{TENSORBOARD}/events\.out\.tfevents\.[^/]*|\.tmp\w{{6}}"
@@ -34,8 +37,10 @@ def is_of_a_run(name: str) -> bool:
 
     >>> [is_of_a_run(name) for name in ("run.json", "reference/step-20.safetensors.partial", "notes.txt")]
     [True, True, False]
+    >>> [is_of_a_run(name) for name in ("members/2/run.json", "members/2/reference/run.json", "members/notes.txt")]
+    [True, True, False]
     """
-    name = name.removeprefix(f"{REFERENCE}/").removesuffix(".partial")
+    name = _RUNS_BELOW.sub("", name, count=1).removesuffix(".partial")
     return name in _FILES or re.fullmatch(_PATTERN, name) is not None
 
 
@@ -56,6 +61,13 @@ class TrainedOn(Model):
     digest: str
     impressions: int
     reached: dict[str, int]
+
+
+class Member(Model):
+    """A run of an ensemble: its seed, and the SHA-256 of its weights."""
+
+    seed: int
+    sha256: str
 
 
 Stage = Literal["selection", "refit"]
@@ -100,9 +112,11 @@ class RunRecord(Record):
     best: TensorFile | None = None
     """While training: the best weights so far."""
     weights: TensorFile | None = None
-    """When finished: the best weights."""
+    """When finished: the best weights; null for an ensemble, whose members have them."""
     validation: TensorFile | None = None
     """With training.refit, after selection: the scores of the selection model on the validation part (runs/kept.py)."""
+    members: tuple[Member, ...] = ()
+    """Of an ensemble: the runs in members/, in order. Its record is written when all of them are finished."""
     warnings: tuple[str, ...] = ()
     """What a user of the run must know, as plain sentences; such as a field that may be an outcome."""
 
@@ -110,6 +124,8 @@ class RunRecord(Record):
     def open(folder: Path) -> RunRecord:
         """The record of the run in a folder. Raises: RunError if there is none, or if it is damaged."""
         missing = "there is none: it is not a run's folder, or its training has not begun"
+        if (folder / MEMBERS).is_dir():
+            missing = "there is none: not all members of the ensemble are trained"
         do = "Train again, or copy the whole folder of the run again"
         must = "a run's files must be as they were written"
         return RunRecord.read(folder / RUN, RunError, what="a run", must=must, missing=missing, do=do)
@@ -154,10 +170,28 @@ class Position:
 
 
 def weights_sha256(folder: Path) -> str:
-    """The SHA-256 of a finished run's weights. Raises: RunError as `RunRecord.finished`."""
-    weights = RunRecord.finished(folder).weights
-    assert weights is not None
-    return weights.sha256
+    """The SHA-256 of a finished run's weights; of an ensemble, one digest of the weights of all its members.
+
+    Raises: RunError as `RunRecord.finished`.
+    """
+    record = RunRecord.finished(folder)
+    if record.members:
+        return digest([member.sha256 for member in record.members])
+    assert record.weights is not None
+    return record.weights.sha256
+
+
+def member_folder(folder: Path, number: int) -> Path:
+    """The folder of a member of the ensemble in `folder`, counted from 0."""
+    return folder / MEMBERS / str(number)
+
+
+def runs_in(folder: Path) -> Iterator[Path]:
+    """The folder of a run, and the folders of its reference CTR network and of its members, and of theirs."""
+    yield folder
+    for below in (folder / REFERENCE, *sorted((folder / MEMBERS).glob("*"))):
+        if (below / RUN).exists():
+            yield from runs_in(below)
 
 
 def link_run(source: Path, out: Path) -> None:
@@ -175,6 +209,9 @@ def link_run(source: Path, out: Path) -> None:
         raise RunError(must, f"it holds {listed(strange)}", where=str(out), do="Move them elsewhere")
     remove_own(out, is_of_a_run)
     link_layout(source, out)
-    kept = () if RunRecord.open(source).validation is None else (VALIDATION,)
-    for name in (WEIGHTS, *kept, RUN):  # run.json last: where it is, the other files are complete
+    record = RunRecord.finished(source)
+    for number in range(len(record.members)):
+        link_run(member_folder(source, number), member_folder(out, number))
+    tensors = [file.file for file in (record.weights, record.validation) if file is not None]
+    for name in (*tensors, RUN):  # run.json last: where it is, the other files are complete
         link_or_copy(source / name, out / name)

@@ -9,6 +9,8 @@ validation.safetensors  with training.refit: the scores of the selection model o
 calibration.json     the calibrators, if the run was calibrated
 coefficients.json    the coefficients of the logistic baseline, by rate, if the run has one; only to be read
 reference/           the run of the reference CTR network (hard links if it was trained elsewhere)
+
+An ensemble is a run, too: its network is that of several runs, which are in members/0, members/1, ...
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ from ..features.frames import FrameEncoder
 from ..features.layout import Encoders, Layout
 from ..methods import from_spec
 from ..methods._method import Method
-from ..network import Heads, Network
+from ..network import Ensemble, Heads, Network
 from ..network.probability import value_of
 from ..progress import SILENT, Progress
 from .build import build_network, fields_of
@@ -45,7 +47,7 @@ from .checkpoint import load_tensors
 from .coefficients import Coefficients, coefficients
 from .kept import Kept
 from .outputs import Outputs, Predictions
-from .record import CALIBRATION, REFERENCE, RUN, RunRecord, TensorFile, weights_sha256
+from .record import CALIBRATION, REFERENCE, RUN, RunRecord, TensorFile, member_folder, weights_sha256
 
 if TYPE_CHECKING:
     from ..reports.evaluation import Evaluation
@@ -64,11 +66,12 @@ class Run:
     seed: int
     config: Config
     layout: Layout
-    network: Network
+    network: Network | Ensemble
     reference: Run | None
     calibration: Calibration = field(default_factory=Calibration)
     without_reference: str = "the run was trained without one"  # why `reference` is None
     kept: TensorFile | None = None  # with training.refit: the scores of the selection model; see `validation_scores`
+    members: tuple[Run, ...] = ()  # of an ensemble: its runs, from whose seeds `seed` is the first
     keep: Any = None  # the temporary folder of a run that was fitted without `out`; deleted together with the run
 
     @staticmethod
@@ -89,16 +92,19 @@ class Run:
         if layout.digest != record.layout:
             came = f"the layout's digest is {layout.digest[:12]}, not {record.layout[:12]}"
             raise RunError("a run must have the layout that it was trained with", came, where=str(folder))
-        counts = Counts(record.dataset.impressions, record.dataset.reached)
-        network = build_network(method, layout, counts, config, record.seed)
-        assert record.weights is not None
-        weights = load_tensors(folder / record.weights.file, record.weights.sha256, "network.")
-        network.load_state_dict(weights)
         why_none = Run.without_reference
         if reference is None and record.reference is not None:
             reference, why_none = _own_reference(folder, record.reference)
+        members = _members(folder, record, reference, method)
+        if members:
+            network = Ensemble([member.network for member in members if isinstance(member.network, Network)])
+        else:
+            counts = Counts(record.dataset.impressions, record.dataset.reached)
+            network = build_network(method, layout, counts, config, record.seed)
+            assert record.weights is not None
+            network.load_state_dict(load_tensors(folder / record.weights.file, record.weights.sha256, "network."))
         run = Run(folder, method, record.seed, config, layout, network, reference, without_reference=why_none)
-        return replace(run, kept=record.validation).ready()
+        return replace(run, members=members, kept=record.validation).ready()
 
     def ready(self) -> Run:
         """The run in evaluation mode, on a device that this machine has, with the calibration of its folder.
@@ -111,6 +117,14 @@ class Run:
         # a run that was trained on a GPU can be used on any machine
         self.network.to(self.config.training.device if torch.cuda.is_available() else "cpu").eval()
         return replace(self, calibration=load_calibration(self.folder, weights_of(self)))
+
+    @property
+    def title(self) -> str:
+        """The method and the seed, or the size and the seeds of an ensemble."""
+        if not self.members:
+            return f"{self.method.label}, seed {self.seed}"
+        seeds = ", ".join(str(member.seed) for member in self.members)
+        return f"{self.method.label}, ensemble of {len(self.members)}, seeds {seeds}"
 
     @cached_property
     def encoders(self) -> Encoders:
@@ -383,6 +397,19 @@ def _own_reference(folder: Path, sha256: str) -> tuple[Run | None, str]:
     if weights_sha256(place) != sha256:
         return None, f"{place} is not the run that it was trained with"
     return Run.open(place), ""
+
+
+def _members(folder: Path, record: RunRecord, reference: Run | None, method: Method) -> tuple[Run, ...]:
+    """The members of an ensemble; empty for a single run. Raises: RunError if one of them is not as it was trained."""
+    found: list[Run] = []
+    for number, member in enumerate(record.members):
+        place = member_folder(folder, number)
+        of_member = RunRecord.finished(place)
+        if (weights_sha256(place), of_member.layout) != (member.sha256, record.layout) or of_member.members:
+            must, do = "the members of an ensemble must be those that were trained", "Copy the whole folder again"
+            raise RunError(must, "it is another run", where=str(place), do=do)
+        found.append(Run.open(place, reference=reference, method=method))
+    return tuple(found)
 
 
 def weights_of(run: Run) -> list[str]:

@@ -1,4 +1,4 @@
-"""The counts of a run's history, and of its reference CTR network's, go on with a later log."""
+"""The counts of a run's history, and of all runs in its folder, go on with a later log."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 from ..dataset.dataset import Dataset
 from ..dataset.update import Update, update_history
-from ..features.history.store import link_history, read_state
+from ..features.history.store import link_history, read_state, remove_old
 from ..features.layout import Layout
-from .record import REFERENCE, RUN
+from .record import runs_in
 from .run import Run
 
 
@@ -21,20 +21,24 @@ def update(target: Path | str | Dataset | Run, raw: Path | str, **options: Any) 
     which is its fields, keys and time, but no outcome.
 
     Args:
-        target: a run or its folder; its reference CTR network is updated, too. Or a dataset or its folder.
+        target: a run or its folder; its reference CTR network and the members of an ensemble are updated, too. Or a
+            dataset or its folder.
         raw: the folder of the log.
         options: schema, on_orphan, max_bad, allow_outside and progress, as in `dataset.update.update_history`.
 
     Raises: as `dataset.update.update_history`.
     """
     folder = target.folder if isinstance(target, Run) else target.path if isinstance(target, Dataset) else Path(target)
-    reference = folder / REFERENCE
-    if not (folder / RUN).exists() or not reference.exists() or Layout.open(reference).history is None:
-        return update_history(folder, raw, **options)
-    same = read_state(folder).digest == read_state(reference).digest
+    below = [run for run in runs_in(folder) if run != folder and Layout.open(run).history is not None]
+    states = {run: read_state(run) for run in (folder, *below)} if below else {}
     found = update_history(folder, raw, **options)
-    if same:
-        link_history(folder, reference)
-    else:
-        update_history(reference, raw, **options)
+    updated = {states[folder].digest: folder} if below else {}  # the state before -> a run that has the new one
+    for run in below:
+        before = states[run]
+        if before.digest in updated:
+            link_history(updated[before.digest], run)
+            remove_old(run, (before, read_state(run)))
+        else:
+            update_history(run, raw, **options)
+            updated[before.digest] = run
     return found

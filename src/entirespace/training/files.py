@@ -28,7 +28,7 @@ from ..runs.record import (
     link_run,
 )
 from ..runs.run import Run
-from .folder import completed, cut_metrics, difference
+from .folder import completed, cut_metrics, difference, must_be_single
 from .tracking import Tracker
 
 
@@ -75,6 +75,7 @@ class Files:
         return True
 
     def _must_be_same(self, there: RunRecord, config: Config) -> None:
+        must_be_single(there, self.out)
         mine, theirs = self.record.plain(), there.plain()
         theirs["config"] = completed(theirs["config"], config)
         finished = there.status == "finished"  # a finished run may be opened with another reference

@@ -13,25 +13,41 @@ from ..config import Config
 from ..dotted import merged
 from ..errors import RunError
 from ..places import Rule
-from ..runs.record import REFERENCE, RUN, RunRecord, is_of_a_run
+from ..runs.record import MEMBERS, REFERENCE, RUN, RunRecord, is_of_a_run, member_folder
 
 FOLDER = Rule("a run's folder must be new, empty or hold a run", RunError)
 _held: ContextVar[frozenset[Path]] = ContextVar("folders whose lock this thread holds", default=frozenset())
 
 
-def refuse_foreign(out: Path, inputs: Iterable[Path] = ()) -> None:
+def refuse_foreign(out: Path, inputs: Iterable[Path] = (), *, members: bool = False) -> None:
     """Raises: RunError if `out` is a file, a link to nothing, or a folder with other files and no run of this format.
 
     The run of the reference CTR network may be there before run.json. None of the inputs, which are read, may be in the
     folder, except that run.
+
+    Args:
+        members: an ensemble is trained, whose members are there before its run.json.
     """
+    below = (f"{REFERENCE}/", f"{MEMBERS}/") if members else (f"{REFERENCE}/",)
     reference = (out / REFERENCE).resolve()
     others = [path for path in inputs if path.resolve() != reference]
 
     def own(name: str) -> bool:
-        return name == f"{RUN}.partial" or (name.startswith(f"{REFERENCE}/") and is_of_a_run(name))
+        return name == f"{RUN}.partial" or (name.startswith(below) and is_of_a_run(name))
 
-    FOLDER.begun(out, lambda folder: (folder / RUN).exists() and bool(RunRecord.open(out)), own, others)
+    def marked(folder: Path) -> bool:
+        first = member_folder(folder, 0) if members and not (folder / RUN).exists() else folder
+        return (first / RUN).exists() and bool(RunRecord.open(first))
+
+    FOLDER.begun(out, marked, own, others)
+
+
+def must_be_single(there: RunRecord, out: Path) -> None:
+    """Raises: RunError if the run in a folder is an ensemble."""
+    if there.members:
+        must, came = "the run in this folder must be a single run", f"it is an ensemble of {len(there.members)}"
+        do = "Choose another folder, or give the number of its members with --seeds (seeds= of fit_ensemble)"
+        raise RunError(must, came, where=str(out), do=do)
 
 
 def is_finished(out: Path) -> bool:

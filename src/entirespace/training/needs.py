@@ -105,10 +105,17 @@ def check_history(method: Method, data: Dataset, config: Config) -> None:
 
 
 def check_start(method: Method, start: Run | None) -> None:
-    """Check that a method that is solved exactly gets no run to start from. Raises: ConfigError if it does."""
+    """Check that training starts from a single run, and that a method that is solved exactly starts from none.
+
+    Raises: ConfigError if not.
+    """
     if start is not None and method.baseline is not None:
         must = f"{method.label} must get no run to start from, because it is solved exactly"
         raise ConfigError(must, str(start.folder), do="Leave out the run")
+    if start is not None and start.members:
+        must, came = "the run to start from must be a single run", f"it is an ensemble of {len(start.members)}"
+        do = "Start from one of its members, or train an ensemble of as many members, each of which starts from one"
+        raise ConfigError(must, came, where=str(start.folder), do=do)
 
 
 def check_memory(method: Method, data: Dataset, config: Config) -> None:

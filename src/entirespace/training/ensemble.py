@@ -1,0 +1,145 @@
+"""Fit an ensemble: one method from several seeds, as one run whose log odds are the mean of its members'."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from ..config import Config
+from ..dataset.dataset import Part
+from ..errors import ConfigError, RunError
+from ..features.layout import link_layout
+from ..methods._method import Method
+from ..progress import SILENT, Progress
+from ..runs.record import (
+    MEMBERS,
+    REFERENCE,
+    RUN,
+    Member,
+    Position,
+    RunRecord,
+    link_run,
+    member_folder,
+    weights_sha256,
+)
+from ..runs.run import Run
+from .fit import fit
+from .folder import alone, refuse_foreign
+from .needs import REFERENCE_PCTR
+from .tracking import UNTRACKED, Tracker
+
+
+def fit_ensemble(
+    method: Method,
+    train: Part,
+    *,
+    seeds: int = 3,
+    seed: int = 0,
+    config: Config | None = None,
+    validation: Part | None = None,
+    reference: Run | None = None,
+    given: Mapping[str, Run] | None = None,
+    start: Run | None = None,
+    out: Path | str | None = None,
+    tracker: Tracker = UNTRACKED,
+    progress: Progress = SILENT,
+) -> Run:
+    """Fit a method from several seeds, as one run. Its members share the reference CTR network.
+
+    Each member is what `fit` gives for its seed. The log odds of each head are averaged over members; the method then
+    reads its probabilities from the averages. The pCTCVR of ESMM is the product of the averaged pCTR and pCVR.
+
+    Args:
+        seeds: the number of members. Their seeds are `seed`, `seed` + 1, ...
+        start: a run that all members start from; or an ensemble of as many members, each of which starts from one.
+        out: the folder of the ensemble. If training was interrupted, finished members are kept, and the next one is
+            resumed.
+        config, validation, reference, given, tracker, progress: as for `fit`.
+
+    Raises: as `fit`. ConfigError if there are no seeds, if the method is solved exactly and depends on no seed, or if
+    `start` is an ensemble of another size. RunError if the folder holds a single run or more members.
+    """
+    starts = _starts(method, seeds, start)
+    keep = None
+    if out is None:
+        keep = tempfile.TemporaryDirectory(prefix="entirespace-run-")
+        out = keep.name
+    out, given = Path(out), given or {}
+    read = (run for run in (start, reference, *given.values()) if run is not None)
+    refuse_foreign(out, [train.dataset.path, *(run.folder for run in read)], members=True)
+    with alone(out):
+        _refuse_others(out, seeds)
+        for number in range(seeds):
+            fit(
+                method,
+                train,
+                seed=seed + number,
+                config=config,
+                validation=validation,
+                reference=reference,
+                given=given,
+                start=starts[number],
+                out=member_folder(out, number),
+                tracker=tracker,
+                progress=progress,
+            )
+        reference = given.get(REFERENCE_PCTR, reference)
+        if not (out / RUN).exists():
+            _finish(out, seeds, reference, start)
+    return replace(Run.open(out, reference=reference, method=method), keep=keep)
+
+
+def _starts(method: Method, seeds: int, start: Run | None) -> list[Run | None]:
+    """The run that each member starts from. Raises: ConfigError as `fit_ensemble`."""
+    if seeds < 1:
+        raise ConfigError("an ensemble must have at least one member", f"seeds = {seeds}")
+    if seeds > 1 and method.baseline is not None:
+        must = f"{method.label} must be trained from one seed, because it is solved exactly and depends on no seed"
+        raise ConfigError(must, f"{seeds} seeds", do="Leave out the number of seeds")
+    if start is None or not start.members:
+        return [start] * seeds
+    if len(start.members) != seeds:
+        must = "an ensemble must start from a single run, or from an ensemble of as many members"
+        came = f"{len(start.members)} members, not {seeds}"
+        raise ConfigError(must, came, where=str(start.folder), do=f"Train from {len(start.members)} seeds")
+    return list(start.members)
+
+
+def _refuse_others(out: Path, seeds: int) -> None:
+    """Raises: RunError if a folder holds a single run, or an ensemble of another size."""
+    do = "Choose another folder, or delete this one"
+    if (out / RUN).exists():
+        record = RunRecord.open(out)
+        if len(record.members) == seeds:
+            return
+        came = f"it is an ensemble of {len(record.members)}" if record.members else "it is a single run"
+        raise RunError(f"the run in this folder must be an ensemble of {seeds}", came, where=str(out), do=do)
+    wanted = {member_folder(out, number) for number in range(seeds)}
+    more = sorted(path for path in (out / MEMBERS).glob("*") if path not in wanted)
+    if more:
+        came = f"an ensemble with {MEMBERS}/{more[-1].name} was begun in it"
+        raise RunError(f"the run in this folder must be an ensemble of {seeds}", came, where=str(out), do=do)
+
+
+def _finish(out: Path, seeds: int, reference: Run | None, start: Run | None) -> None:
+    """Write the files of the ensemble; run.json last: where it is, the others are complete."""
+    folders = [member_folder(out, number) for number in range(seeds)]
+    records = [RunRecord.finished(folder) for folder in folders]
+    link_layout(folders[0], out)
+    if reference is not None:
+        link_run(reference.folder, out / REFERENCE)
+    record = records[0].model_copy(
+        update={
+            "start": None if start is None else weights_sha256(start.folder),
+            "position": Position(finished=True).record(),
+            "weights": None,
+            "members": tuple(
+                Member(seed=record.seed, sha256=weights_sha256(folder))
+                for folder, record in zip(folders, records, strict=True)
+            ),
+            "warnings": tuple(dict.fromkeys(warning for record in records for warning in record.warnings)),
+        }
+    )
+    record.write(out / RUN)
