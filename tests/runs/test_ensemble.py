@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import sys
 from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 import polars as pl
@@ -25,7 +25,7 @@ from entirespace.network.probability import Prob, value_of
 from entirespace.runs.record import is_of_a_run, runs_in
 from entirespace.runs.run import Run
 
-fit_module = sys.modules["entirespace.training.fit"]
+fit_module = import_module("entirespace.training.fit")  # `entirespace.training.fit` itself is the function
 
 
 @pytest.fixture(scope="module")
