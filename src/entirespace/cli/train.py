@@ -86,8 +86,9 @@ def command(
     from ..reports.sections import text
     from ..runs.record import RunRecord
     from ..training import Run, fit, fit_ensemble, reference_ctr
+    from ..training.ensemble import starts_of
     from ..training.folder import alone, refuse_foreign
-    from ..training.needs import check_training
+    from ..training.needs import check_start, check_training
     from ..training.tracking import tracker
 
     loaded, table = configuration(config, settings, device=device, precision=precision)
@@ -101,6 +102,10 @@ def command(
             out, read, members=seeds > 1
         )  # before the reference CTR network is trained, which may take hours
         check_training(chosen, data.train, loaded)
+        if seeds == 1:
+            check_start(chosen, earlier)
+        else:
+            starts_of(chosen, seeds, earlier)
         with alone(out):  # the reference CTR network is in it, too
             if chosen == CTR():
                 ctr = None

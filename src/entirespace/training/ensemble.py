@@ -27,7 +27,7 @@ from ..runs.record import (
 from ..runs.run import Run
 from .fit import fit
 from .folder import alone, refuse_foreign
-from .needs import REFERENCE_PCTR
+from .needs import REFERENCE_PCTR, check_start
 from .tracking import UNTRACKED, Tracker
 
 
@@ -61,7 +61,7 @@ def fit_ensemble(
     Raises: as `fit`. ConfigError if there are no seeds, if the method is solved exactly and depends on no seed, or if
     `start` is an ensemble of another size. RunError if the folder holds a single run or more members.
     """
-    starts = _starts(method, seeds, start)
+    starts = starts_of(method, seeds, start)
     keep = None
     if out is None:
         keep = tempfile.TemporaryDirectory(prefix="entirespace-run-")
@@ -91,14 +91,15 @@ def fit_ensemble(
     return replace(Run.open(out, reference=reference, method=method), keep=keep)
 
 
-def _starts(method: Method, seeds: int, start: Run | None) -> list[Run | None]:
-    """The run that each member starts from. Raises: ConfigError as `fit_ensemble`."""
+def starts_of(method: Method, seeds: int, start: Run | None) -> list[Run | None]:
+    """The run that each member of an ensemble starts from. Raises: ConfigError as `fit_ensemble`."""
     if seeds < 1:
         raise ConfigError("an ensemble must have at least one member", f"seeds = {seeds}")
     if seeds > 1 and method.baseline is not None:
         must = f"{method.label} must be trained from one seed, because it is solved exactly and depends on no seed"
         raise ConfigError(must, f"{seeds} seeds", do="Leave out the number of seeds")
     if start is None or not start.members:
+        check_start(method, start)
         return [start] * seeds
     if len(start.members) != seeds:
         must = "an ensemble must start from a single run, or from an ensemble of as many members"
