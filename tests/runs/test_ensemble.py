@@ -201,7 +201,7 @@ class Killed(Exception):
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-def test_an_interrupted_training_goes_on_with_the_next_member(share, dataset, quick, tmp_path, monkeypatch):
+def test_an_interrupted_training_goes_on_with_the_next_member(share, dataset, quick, reference, tmp_path, monkeypatch):
     """Finished members are kept, and the ensemble is that of a training without interruption."""
     settings = {"checkpoint_minutes": 1e-9, "epochs": 1}
     config = quick.model_copy(update={"training": quick.training.model_copy(update=settings)})
@@ -230,6 +230,8 @@ def test_an_interrupted_training_goes_on_with_the_next_member(share, dataset, qu
     if finished:
         with pytest.raises(RunError, match="must be an ensemble of 1, however: an ensemble with members/"):
             es.fit_ensemble(es.BASE(), dataset.train, seeds=1, config=config, out=out)
+        with pytest.raises(RunError, match=r"must have the same reference .*members/0 was trained with another one"):
+            es.fit_ensemble(es.BASE(), dataset.train, config=config, reference=reference, out=out)
     resumed = es.fit_ensemble(es.BASE(), dataset.train, config=config, out=out)
     assert all(path.stat().st_mtime_ns == time for path, time in finished.items())
     for name, weight in whole.network.state_dict().items():

@@ -59,7 +59,8 @@ def fit_ensemble(
         config, validation, reference, given, tracker, progress: as for `fit`.
 
     Raises: as `fit`. ConfigError if there are no seeds, if the method is solved exactly and depends on no seed, or if
-    `start` is an ensemble of another size. RunError if the folder holds a single run or more members.
+    `start` is an ensemble of another size. RunError if the folder holds a single run, an ensemble of another size, or
+    members that were trained with another reference.
     """
     starts = starts_of(method, seeds, start)
     keep = None
@@ -69,8 +70,9 @@ def fit_ensemble(
     out, given = Path(out), given or {}
     read = (run for run in (start, reference, *given.values()) if run is not None)
     refuse_foreign(out, [train.dataset.path, *(run.folder for run in read)], members=True)
+    reference = given.get(REFERENCE_PCTR, reference)
     with alone(out):
-        _refuse_others(out, seeds)
+        _refuse_others(out, seeds, reference)
         for number in range(seeds):
             fit(
                 method,
@@ -85,7 +87,6 @@ def fit_ensemble(
                 tracker=tracker,
                 progress=progress,
             )
-        reference = given.get(REFERENCE_PCTR, reference)
         if not (out / RUN).exists():
             _finish(out, seeds, reference, start)
     return replace(Run.open(out, reference=reference, method=method), keep=keep)
@@ -108,20 +109,24 @@ def starts_of(method: Method, seeds: int, start: Run | None) -> list[Run | None]
     return list(start.members)
 
 
-def _refuse_others(out: Path, seeds: int) -> None:
-    """Raises: RunError if a folder holds a single run, or an ensemble of another size."""
-    do = "Choose another folder, or delete this one"
+def _refuse_others(out: Path, seeds: int, reference: Run | None) -> None:
+    """Raises: RunError if a folder holds a single run, an ensemble of another size, or members of another reference."""
+    must, do = f"the run in this folder must be an ensemble of {seeds}", "Choose another folder, or delete this one"
     if (out / RUN).exists():
         record = RunRecord.open(out)
         if len(record.members) == seeds:
             return
         came = f"it is an ensemble of {len(record.members)}" if record.members else "it is a single run"
-        raise RunError(f"the run in this folder must be an ensemble of {seeds}", came, where=str(out), do=do)
+        raise RunError(must, came, where=str(out), do=do)
     wanted = {member_folder(out, number) for number in range(seeds)}
-    more = sorted(path for path in (out / MEMBERS).glob("*") if path not in wanted)
-    if more:
-        came = f"an ensemble with {MEMBERS}/{more[-1].name} was begun in it"
-        raise RunError(f"the run in this folder must be an ensemble of {seeds}", came, where=str(out), do=do)
+    if more := sorted(path for path in (out / MEMBERS).glob("*") if path not in wanted):
+        raise RunError(must, f"an ensemble with {MEMBERS}/{more[-1].name} was begun in it", where=str(out), do=do)
+    shared = None if reference is None else weights_sha256(reference.folder)
+    for folder in sorted(wanted):
+        if (folder / RUN).exists() and RunRecord.open(folder).reference != shared:
+            must = "the members of an ensemble must have the same reference CTR network"
+            do = "Give the one that training began with, or choose another folder"
+            raise RunError(must, f"{MEMBERS}/{folder.name} was trained with another one", where=str(out), do=do)
 
 
 def _finish(out: Path, seeds: int, reference: Run | None, start: Run | None) -> None:
