@@ -272,6 +272,30 @@ def test_members_start_from_the_members_of_an_earlier_ensemble(made, dataset, qu
         es.fit(es.ESMM(), dataset.train, config=still, start=made)
 
 
+@pytest.mark.parametrize("method", [es.ESMM(), es.DIVISION(), es.BASE()], ids=lambda m: m.label)
+def test_a_refitted_ensemble_keeps_the_averaged_scores_of_its_selection_models(method, dataset, quick, tmp_path):
+    settings = {"refit": True, "epochs": 2}
+    config = quick.model_copy(update={"training": quick.training.model_copy(update=settings)})
+    reference = es.reference_ctr(dataset.train, config=config)
+    run = es.fit_ensemble(method, dataset.train, seeds=2, config=config, reference=reference, out=tmp_path / "run")
+    members = [member.validation_scores() for member in run.members]
+    found = run.validation_scores()
+    assert found.own.keys() == members[0].own.keys()
+    for name in {"pctr", "pctcvr"} & found.own.keys() if method.divides else {"pctr", "pcvr"} & found.own.keys():
+        np.testing.assert_allclose(found.own[name], averaged([one.own[name] for one in members]), rtol=1e-6)
+    if "pctcvr" in found.own:
+        np.testing.assert_allclose(found.own["pctcvr"], found.own["pctr"] * found.own["pcvr"], rtol=1e-6)
+    assert np.abs(found.own["pcvr"] - run.outputs(dataset.validation).own["pcvr"]).max() > 1e-4
+    with pytest.raises(ConfigError, match="must be calibrated on the validation scores that it keeps"):
+        run.calibrate(dataset.validation, "platt")
+    shutil.copytree(run.folder, tmp_path / "copy")
+    again = es.load(tmp_path / "copy").validation_scores()
+    assert again.reference_pctr is not None
+    np.testing.assert_array_equal(again.own["pcvr"], found.own["pcvr"])
+    one = es.fit_ensemble(method, dataset.train, seeds=1, config=config, reference=reference)
+    np.testing.assert_array_equal(one.validation_scores().own["pcvr"], members[0].own["pcvr"])
+
+
 def test_seeds_that_make_no_ensemble_are_refused(dataset, quick):
     with pytest.raises(ConfigError, match="must have at least one member"):
         es.fit_ensemble(es.ESMM(), dataset.train, seeds=0, config=quick)

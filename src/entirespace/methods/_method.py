@@ -87,8 +87,17 @@ class Method(ABC):
     @property
     def predicts(self) -> frozenset[str]:
         """The names of the predictions that `predict` gives."""
+        return frozenset(self._predicted())
+
+    @property
+    def divides(self) -> bool:
+        """Whether pCVR is not a probability but a quotient, which may exceed 1 (Eq. 2)."""
+        return isinstance(self._predicted().get("pcvr"), Tensor)
+
+    def _predicted(self) -> Predicted:
+        """What `predict` gives if each head is 1/2."""
         even = Prob.of_logit(torch.zeros(1))
-        return frozenset(self.predict(Heads(**dict.fromkeys(self.heads, even))))
+        return self.predict(Heads(**dict.fromkeys(self.heads, even)))
 
     @property
     def name(self) -> str:

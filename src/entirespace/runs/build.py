@@ -1,18 +1,34 @@
-"""The untrained network of a method, for one layout and one configuration, and the fields that it reads."""
+"""The method of a record; its untrained network, for one layout and one configuration; the fields that it reads."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from typing import Any
 
 from scipy.special import logit
 
 from ..config import Config
 from ..core.labels import Counts
+from ..errors import RunError
 from ..features.chosen import ChosenFields
 from ..features.layout import Layout
+from ..methods import from_spec
 from ..methods._method import Method, base_rate
 from ..network import Network
 from ..network.baseline import CTCVR, CTR, CVR
+
+
+def recorded_method(spec: dict[str, Any], given: Method | None, where: str) -> Method:
+    """The method of a record: the one that the caller gave, or a method of this package.
+
+    Raises: RunError if the given method is another one, or if none was given and it is a class from elsewhere.
+    """
+    if given is None:
+        return from_spec(spec, where)
+    if (mine := json.loads(json.dumps(given.spec()))) != spec:
+        raise RunError("the given method must be the method of the run", f"{mine}, not {spec}", where=where)
+    return given
 
 
 def fields_of(method: Method, layout: Layout, config: Config, where: str | None = None) -> ChosenFields:

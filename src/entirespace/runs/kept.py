@@ -9,7 +9,7 @@ validation.safetensors    own.pctr, own.pcvr, own.pctcvr, reference_pctr: those 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ import torch
 from ..core.labels import Counts
 from ..dataset.dataset import Part
 from .checkpoint import load_tensors, prefixed, save_tensors, unprefixed
-from .outputs import Outputs
+from .outputs import Outputs, average
 from .record import VALIDATION, TensorFile
 
 _REFERENCE = "reference_pctr"
@@ -45,6 +45,16 @@ class Kept:
         """The outputs of a run for the validation part, and the outcomes of that part."""
         reached = {stage: validation.column(stage) for stage in validation.counts.reached}
         return Kept(outputs, reached, str(folder / VALIDATION))
+
+    @staticmethod
+    def average(many: Sequence[Kept], divides: bool, folder: Path) -> Kept:
+        """The scores of an ensemble, from those of its members.
+
+        Args:
+            divides: `Method.divides`.
+            folder: of the ensemble.
+        """
+        return Kept(average([one.outputs for one in many], divides), many[0].reached, str(folder / VALIDATION))
 
     @staticmethod
     def open(folder: Path, file: TensorFile) -> Kept:

@@ -7,12 +7,14 @@ the paper's CTCVR task:  (pCTR of the reference CTR network) x pCVR, for every m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
+from scipy.special import expit
 
+from ..core.calibrators import log_odds
 from ..features.frames import Unseen
 from ..tables import text_table
 
@@ -82,6 +84,39 @@ class Outputs:
                 "ctcvr_own": None if self.pcvr is None else self._own_pctcvr,
             }
         )
+
+
+def average(many: Sequence[Outputs], divides: bool) -> Outputs:
+    """The outputs of an ensemble, from those of its members. They share the reference CTR network.
+
+    The log odds of pCTR and of pCVR are averaged, and pCTCVR is their product; or those of pCTR and of pCTCVR, and pCVR
+    is their quotient. This is for scores that are kept. An ensemble that predicts averages its heads (`Ensemble`),
+    which is exact also where float32 rounds a probability to 1.
+
+    Args:
+        divides: `Method.divides`.
+
+    >>> p = [Outputs({"pcvr": np.array([pcvr], np.float32)}) for pcvr in (0.9, 0.1)]
+    >>> average(p, divides=False).own["pcvr"].round(4)
+    array([0.5], dtype=float32)
+    """
+    if len(many) == 1:
+        return many[0]
+    names = many[0].own.keys()
+    derived = "pcvr" if divides else "pctcvr"
+    if not {"pctr", "pcvr", "pctcvr"} <= names:
+        derived = ""
+    p = {name: _mean([one.own[name] for one in many]) for name in names if name != derived}
+    if derived == "pctcvr":
+        p[derived] = p["pctr"] * p["pcvr"]
+    elif derived:
+        p[derived] = p["pctcvr"] / p["pctr"]
+    return Outputs({name: p[name].astype(np.float32) for name in names}, many[0].reference_pctr)
+
+
+def _mean(many: Sequence[np.ndarray]) -> np.ndarray:
+    """The probabilities whose log odds are the mean. Shape: float32 (N,) each -> float64 (N,)."""
+    return expit(sum(log_odds(p.astype(np.float64)) for p in many) / len(many))
 
 
 def unseen_text(unseen: Mapping[str, Unseen]) -> str:

@@ -186,6 +186,20 @@ def member_folder(folder: Path, number: int) -> Path:
     return folder / MEMBERS / str(number)
 
 
+def members_of(folder: Path, record: RunRecord) -> list[Path]:
+    """The folders of the members of an ensemble; empty for a single run.
+
+    Raises: RunError if one of them does not hold the run that was trained as this member.
+    """
+    folders = [member_folder(folder, number) for number in range(len(record.members))]
+    for place, member in zip(folders, record.members, strict=True):
+        theirs = RunRecord.finished(place)
+        if (weights_sha256(place), theirs.layout) != (member.sha256, record.layout) or theirs.members:
+            must, do = "the members of an ensemble must be those that were trained", "Copy the whole folder again"
+            raise RunError(must, "it is another run", where=str(place), do=do)
+    return folders
+
+
 def runs_in(folder: Path) -> Iterator[Path]:
     """The folder of a run, and the folders of its reference CTR network and of its members, and of theirs."""
     yield folder

@@ -15,7 +15,6 @@ An ensemble is a run, too: its network is that of several runs, which are in mem
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -36,18 +35,17 @@ from ..errors import ConfigError, RunError
 from ..features.chosen import ChosenFields
 from ..features.frames import FrameEncoder
 from ..features.layout import Encoders, Layout
-from ..methods import from_spec
 from ..methods._method import Method
 from ..network import Ensemble, Heads, Network
 from ..network.probability import value_of
 from ..progress import SILENT, Progress
-from .build import build_network, fields_of
+from .build import build_network, fields_of, recorded_method
 from .calibration import Calibration, calibrate, load_calibration, save_calibration
 from .checkpoint import load_tensors
 from .coefficients import Coefficients, coefficients
 from .kept import Kept
 from .outputs import Outputs, Predictions
-from .record import CALIBRATION, REFERENCE, RUN, RunRecord, TensorFile, member_folder, weights_sha256
+from .record import CALIBRATION, REFERENCE, RUN, RunRecord, TensorFile, members_of, weights_sha256
 
 if TYPE_CHECKING:
     from ..reports.evaluation import Evaluation
@@ -87,7 +85,7 @@ class Run:
         folder = Path(folder)
         record = RunRecord.finished(folder)
         config = parse(Config, record.config, str(folder / RUN))
-        method = _method(record.method, method, str(folder / RUN))
+        method = recorded_method(record.method, method, str(folder / RUN))
         layout = Layout.open(folder)
         if layout.digest != record.layout:
             came = f"the layout's digest is {layout.digest[:12]}, not {record.layout[:12]}"
@@ -380,15 +378,6 @@ load = Run.open
 """The public name, `entirespace.load`."""
 
 
-def _method(spec: dict[str, Any], given: Method | None, where: str) -> Method:
-    """The method of a record: the one that the caller gave, or a method of this package."""
-    if given is None:
-        return from_spec(spec, where)
-    if (mine := json.loads(json.dumps(given.spec()))) != spec:
-        raise RunError("the given method must be the method of the run", f"{mine}, not {spec}", where=where)
-    return given
-
-
 def _own_reference(folder: Path, sha256: str) -> tuple[Run | None, str]:
     """The reference run in a run's folder and ""; or None and the reason why it cannot be used."""
     place = folder / REFERENCE
@@ -401,15 +390,7 @@ def _own_reference(folder: Path, sha256: str) -> tuple[Run | None, str]:
 
 def _members(folder: Path, record: RunRecord, reference: Run | None, method: Method) -> tuple[Run, ...]:
     """The members of an ensemble; empty for a single run. Raises: RunError if one of them is not as it was trained."""
-    found: list[Run] = []
-    for number, member in enumerate(record.members):
-        place = member_folder(folder, number)
-        of_member = RunRecord.finished(place)
-        if (weights_sha256(place), of_member.layout) != (member.sha256, record.layout) or of_member.members:
-            must, do = "the members of an ensemble must be those that were trained", "Copy the whole folder again"
-            raise RunError(must, "it is another run", where=str(place), do=do)
-        found.append(Run.open(place, reference=reference, method=method))
-    return tuple(found)
+    return tuple(Run.open(place, reference=reference, method=method) for place in members_of(folder, record))
 
 
 def weights_of(run: Run) -> list[str]:

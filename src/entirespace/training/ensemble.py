@@ -13,6 +13,7 @@ from ..errors import ConfigError, RunError
 from ..features.layout import link_layout
 from ..methods._method import Method
 from ..progress import SILENT, Progress
+from ..runs.kept import Kept
 from ..runs.record import (
     MEMBERS,
     REFERENCE,
@@ -88,7 +89,7 @@ def fit_ensemble(
                 progress=progress,
             )
         if not (out / RUN).exists():
-            _finish(out, seeds, reference, start)
+            _finish(out, method, seeds, reference, start)
     return replace(Run.open(out, reference=reference, method=method), keep=keep)
 
 
@@ -129,18 +130,21 @@ def _refuse_others(out: Path, seeds: int, reference: Run | None) -> None:
             raise RunError(must, f"{MEMBERS}/{folder.name} was trained with another one", where=str(out), do=do)
 
 
-def _finish(out: Path, seeds: int, reference: Run | None, start: Run | None) -> None:
+def _finish(out: Path, method: Method, seeds: int, reference: Run | None, start: Run | None) -> None:
     """Write the files of the ensemble; run.json last: where it is, the others are complete."""
     folders = [member_folder(out, number) for number in range(seeds)]
     records = [RunRecord.finished(folder) for folder in folders]
     link_layout(folders[0], out)
     if reference is not None:
         link_run(reference.folder, out / REFERENCE)
+    kept = [Kept.open(f, r.validation) for f, r in zip(folders, records, strict=True) if r.validation is not None]
+    passes = sum(record.position.passes for record in records) / seeds
     record = records[0].model_copy(
         update={
             "start": None if start is None else weights_sha256(start.folder),
-            "position": Position(finished=True).record(),
+            "position": Position(stage=records[0].position.stage, passes=passes, finished=True).record(),
             "weights": None,
+            "validation": Kept.average(kept, method.divides, out).save(out) if kept else None,
             "members": tuple(
                 Member(seed=record.seed, sha256=weights_sha256(folder))
                 for folder, record in zip(folders, records, strict=True)
