@@ -145,7 +145,7 @@ class TrainingConfig(Model):
     epochs: int = Field(default=20, ge=1)
     """Make at most this many passes over the training part; the validation loss usually ends training sooner."""
     watch: Literal["own", "ctcvr", "cvr"] = "own"
-    """What validation measures: own, the method's loss; ctcvr, that of pCTCVR on all; cvr, of pCVR on clicks (CTR: own)."""
+    """The validation loss: own, the method's; ctcvr, of pCTCVR on all; cvr, of pCVR on clicks. CTR watches its own."""
     patience: int = Field(default=1, ge=1)
     """Stop after this many validations without a lower validation loss, and return to the best weights."""
     refit: bool = False
