@@ -100,12 +100,14 @@ class Candidate(Values):
 
 
 class Line(Values):
-    """One line of Table 2: the best method of a family."""
+    """One line of Table 2: the best method of a family, a rival or a blend."""
 
     name: str
     """The family's name."""
     label: str
     """The method's name with its parameters."""
+    kind: Literal["method", "rival", "blend"] = "method"
+    """What it is: a method; a rival, which is trained beside them; or a blend of two others."""
     method: dict[str, Any]
     """The method's name and parameters as plain values."""
     candidates: list[Candidate]
@@ -118,6 +120,8 @@ class Line(Values):
     """By headline task, then for each seed."""
     against: dict[str, dict[str, Against]]
     """By the other method's name, then by headline task."""
+    weights: dict[str, OverSeeds] = Field(default_factory=dict[str, OverSeeds])
+    """Of a blend: the weight of its first part, by head "ctr" and "cvr"; that of the second is the remainder to 1."""
 
 
 class CurvePoint(Values):

@@ -102,6 +102,8 @@ def tables(comparison: Comparison) -> list[Section]:
         part = "test" if comparison.select == "paper" else "validation"
         how = f"chosen by mean CTCVR AUC on the {part} part"
         found.append(Section("searched", "Candidates", _searched(lines), how))
+    if any(line.weights for line in lines):
+        found.append(Section("blends", "Weights of blends", _blends(lines), "share of the first part, of 1"))
     for label, coefficients in comparison.coefficients.items():
         found.append(coefficients_section(coefficients, f"Coefficients of {label}"))
     metrics = (value for line in lines for task in line.tasks.values() for _, value in task)
@@ -240,6 +242,15 @@ def _truth(lines: Sequence[Line], place: str) -> Table:
     true = next(iter(known.values()))
     rows.append(["the true pCVR", "1", _mean(true.log_loss_of_truth, ".5f"), _mean(true.true_mean, ".4f")])
     return Table(["method", "rank correlation", "log loss", "mean pCVR"], rows)
+
+
+def _blends(lines: Sequence[Line]) -> Table:
+    rows = [
+        [line.label, *(_with_std(line.weights[head], ".3f") for head in ("ctr", "cvr"))]
+        for line in lines
+        if line.weights
+    ]
+    return Table(["blend", "pCTR", "pCVR"], rows)
 
 
 def _searched(lines: Sequence[Line]) -> Table:
