@@ -20,8 +20,8 @@ from .._version import __version__
 from ..config import Config, digest
 from ..dataset.dataset import Dataset
 from ..errors import RunError
-from ..kernels.threads import threads, use_threads
 from ..features.history.store import read_state
+from ..kernels.threads import threads, use_threads
 from ..methods import CTR, Method
 from ..metrics.evaluation import Probabilities, Truths
 from ..progress import SILENT, Hushed, Progress

@@ -23,8 +23,8 @@ from ..runs.outputs import Outputs
 from .lightgbm import Rival
 
 PRIOR = 4.0
-"""The loss of a weight, in nats, is PRIOR / 2 (w - 1/2)^2: as if w were drawn from a normal distribution around 1/2 with
-a standard deviation of 1/2. It decides where there are next to no conversions, and is nothing beside a hundred."""
+"""The loss of a weight, in nats, is PRIOR / 2 (w - 1/2)^2: as if w were drawn from a normal distribution around 1/2,
+with a standard deviation of 1/2. It decides where there are next to no conversions, and hardly counts beside many."""
 STEPS = 60  # halvings of the interval of w: it is then exact to the last bit
 
 

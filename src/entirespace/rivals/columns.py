@@ -1,16 +1,20 @@
 """The columns that a rival reads: the fields of a dataset as one float32 matrix.
 
-a rate of the history     its log odds
-a number                  its position among the knots; a missing one is NaN
-an id of few rows         its embedding row, as a category
-an id of many rows        no column: trees would learn its rows by heart, so it is left to its rates
-a bag of few rows         one column per row: the sum of the weights of the ids that have it
-any other bag             the number of its ids, and its first id as an id above
+    a rate of the history          its log odds
+    a number                       its position among the knots; a missing one is NaN
+    an id or a bag that has rates  no other column
+    an id of few rows              its embedding row, as a category
+    an id of many rows             no column: trees would learn its rows by heart
+    a bag of few rows              one column per row: the sum of the weights of the ids that have it
+    any other bag                  the number of its ids, and its first id as an id above
+
+Ids that have rates are no categories because that is the stronger rival. KuaiRand-Pure, all rates, AUC of the CVR task:
+79.6 % so; 78.0 % with those of up to 1,024 rows as categories too; 76.4 % with all ids as categories.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,7 +38,7 @@ class Columns:
     Attributes:
         fields: the fields that have columns, without rates, in the layout's order.
         rates: the places of the rates in `Rows.numbers`.
-        left: the fields of ids that have no column, because they have too many rows.
+        left: the fields of ids that are not read: they have too many rows, and no rates.
     """
 
     fields: tuple[PlacedField, ...]
@@ -52,12 +56,14 @@ class Columns:
         read = ChosenFields.of(data.layout.fields, config, where).names
         fields = [f for f in data.fields if f.name in read and f.kind != RATE]
         rates = tuple(i for i, name in enumerate(data.layout.rates) if name in read)
+        rated = _rated(data, rates)
+        fields = [f for f in fields if f.name not in rated]
         left = tuple(f.name for f in fields if f.single and not f.is_position and f.size > CATEGORIES)
         fields = [f for f in fields if f.name not in left]
         if not fields and not rates:
             raise ConfigError(
                 "a rival must have a column to read",
-                f"each of the fields {', '.join(left)} has more than {CATEGORIES:,} ids, and the dataset has no rates",
+                f"each of the fields {', '.join(left)} has more than {CATEGORIES:,} ids and no rates",
                 where=where,
                 do="Add a table [history] to the schema, and prepare the log again",
             )
@@ -107,6 +113,15 @@ class Columns:
         if self.rates:
             assert rows.numbers is not None
             matrix[:, at:] = rows.numbers[:, self.rates]
+
+
+def _rated(data: Dataset, rates: Collection[int]) -> frozenset[str]:
+    """The fields whose own rates are among those that are read."""
+    history = data.layout.history
+    names = {data.layout.rates[i] for i in rates}
+    if history is None:
+        return frozenset()
+    return frozenset(key.name for key in history.rated if any(f"{RATE}.{r}.{key.name}" in names for r in history.rates))
 
 
 def _categories(f: PlacedField) -> Sequence[bool]:

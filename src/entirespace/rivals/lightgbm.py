@@ -13,7 +13,7 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeAlias
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -27,8 +27,8 @@ from ..runs.outputs import Outputs
 from ..training.needs import DO, memory
 from .columns import CATEGORIES, Columns
 
-if TYPE_CHECKING:
-    import lightgbm
+Booster: TypeAlias = Any
+"""lightgbm.Booster; the package is an extra, and has no types."""
 
 HEADS = ("ctr", "cvr")
 GRID = tuple((leaves, least) for leaves in (7, 15, 31) for least in (20, 200))
@@ -61,7 +61,7 @@ class Chosen(Model):
 
 @dataclass(frozen=True)
 class LightGBM:
-    """Gradient-boosted trees of the package lightgbm; not in the paper, and no method: it is trained for `compare` only.
+    """Boosted trees of the package lightgbm; not in the paper, and no method: only `compare` trains it.
 
     >>> LightGBM().label
     'LightGBM'
@@ -124,8 +124,7 @@ class LightGBM:
 
     def warnings(self, data: Dataset, config: Config) -> tuple[str, ...]:
         """What a reader must know before comparing with it: plain sentences."""
-        counted = set() if data.layout.history is None else {key.name for key in data.layout.history.keys}
-        left = [name for name in Columns.of(data, config.network).left if name not in counted]
+        left = Columns.of(data, config.network).left
         if not left:
             return ()
         return (
@@ -185,7 +184,7 @@ class Trees:
         """The scores of the trees that had not seen the validation part, for that part. Shape: float32 (N,) each."""
         return self._outputs(self.validation, {head: fitted.selection for head, fitted in self.fitted.items()})
 
-    def _outputs(self, part: Part, boosters: Mapping[str, lightgbm.Booster]) -> Outputs:
+    def _outputs(self, part: Part, boosters: Mapping[str, Booster]) -> Outputs:
         pieces: dict[str, list[np.ndarray]] = {head: [np.zeros(0, np.float32)] for head in boosters}
         for x in self.columns.chunks(part):
             for head, booster in boosters.items():
@@ -198,8 +197,8 @@ class _Fitted:
     """The trees of one head."""
 
     chosen: Chosen
-    selection: lightgbm.Booster  # of the training part
-    final: lightgbm.Booster  # of training and validation part
+    selection: Booster  # of the training part
+    final: Booster  # of training and validation part
 
 
 class _Samples(NamedTuple):
@@ -239,7 +238,7 @@ def _fit(
     """
     package, params = _package(), dict(options)
 
-    def binned(start: int, stop: int, like: lightgbm.Dataset | None = None) -> lightgbm.Dataset:
+    def binned(start: int, stop: int, like: Any = None) -> Any:
         x, y, weight = samples.between(start, stop)
         return package.Dataset(
             x, y, weight=weight, reference=like, categorical_feature=categories, params=params, free_raw_data=True
@@ -247,7 +246,7 @@ def _fit(
 
     train = binned(0, known[0])
     validation = binned(known[0], known[2], train)
-    best: tuple[Chosen, lightgbm.Booster] | None = None
+    best: tuple[Chosen, Booster] | None = None
     for leaves, least in GRID:
         stop = package.early_stopping(PATIENCE, verbose=False)
         booster = package.train(
