@@ -31,7 +31,7 @@ Booster: TypeAlias = Any
 """lightgbm.Booster; the package is an extra, and has no types."""
 
 HEADS = ("ctr", "cvr")
-GRID = tuple((leaves, least) for leaves in (7, 15, 31) for least in (20, 200))
+GRID = tuple((leaves, least) for leaves in (4, 8, 31) for least in (20, 200))
 """The settings: the leaves of a tree, and the impressions of a leaf, at least."""
 FIXED: Mapping[str, Any] = {
     "objective": "binary",
