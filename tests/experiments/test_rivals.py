@@ -37,17 +37,26 @@ def test_rivals_and_blends_stand_like_methods_in_the_table(report):
         ("BLEND(ESMM, LightGBM)", "blend"),
         ("BLEND(ESMM, ESMM)", "blend"),
     ]
+    lines = {line.name: line for line in comparison.methods}
+    assert lines["BASE"].auc["bid"] == lines["BASE"].auc["ctcvr"], "it bids with the pCTR of the reference CTR network"
+    assert np.mean(lines["ESMM"].auc["bid"]) == pytest.approx(lines["ESMM"].tasks["ctcvr_own"].auc.mean)
     for line in comparison.methods[1:]:
         assert set(line.tasks) == {"ctr", "ctr_reference", "cvr", "ctcvr", "ctcvr_own"}
         assert len(line.auc["ctcvr"]) == 2
         others = {"BASE", "ESMM", "LightGBM"} - {line.name}
         assert set(line.against) == others
+        assert set(line.against["BASE"]) == {"cvr", "ctcvr"}
+        for other in others & {"LightGBM"}:
+            bid = line.against[other]["bid"]
+            assert bid.seeds.difference == pytest.approx(np.subtract(line.auc["bid"], lines[other].auc["bid"]).mean())
+            assert bid.users.difference == pytest.approx(bid.seeds.difference)
     assert [*comparison.learning] == ["BASE", "ESMM"]
     assert set(comparison.diagnosis.methods) == {line.label for line in comparison.methods}
     for told in (str(comparison), (out / "report.md").read_text()):
         assert "The line to beat is LightGBM, boosted trees on the same columns." in told
         assert "Difference to LightGBM" in told
         assert "Weights of blends" in told
+        assert "With the pCTCVR for bids, " in told
     assert "BLEND(ESMM, LightGBM)" in (out / "report.html").read_text()
     assert Comparison.open(out / "report.json").as_dict() == comparison.as_dict()
 

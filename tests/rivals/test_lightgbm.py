@@ -135,6 +135,6 @@ def test_without_the_package_it_says_what_to_install(dataset, quick, monkeypatch
 
 def test_ids_that_it_does_not_read_are_named(dataset, quick, monkeypatch):
     assert LightGBM().warnings(dataset, quick) == ()
-    monkeypatch.setattr("entirespace.rivals.columns.CATEGORIES", 150)
+    monkeypatch.setattr("entirespace.rivals.columns.CATEGORIES", 130)
     (warning,) = LightGBM().warnings(dataset, quick)
-    assert "LightGBM does not read user_id" in warning
+    assert "LightGBM does not read the ids of item_id, user_id: " in warning

@@ -26,7 +26,7 @@ from ..methods import CTR, Method
 from ..metrics.evaluation import Probabilities, Truths
 from ..progress import SILENT, Hushed, Progress
 from ..records import save_json
-from ..reports.comparison import HEADLINES, Check
+from ..reports.comparison import BID, HEADLINES, Check
 from ..reports.evaluation import Evaluation
 from ..rivals import BLEND, BlendWeights
 from ..rivals.blend import PRIOR
@@ -42,8 +42,8 @@ from .protocol import evaluated
 EVALUATION, SCORES, BLENDED = "evaluation.json", "test-scores.npy", "blend.json"
 SMALL = 1 << 22
 """Impressions x fields x runs to train, at most, for which starting processes takes longer than they would save."""
-SCORED = {"cvr": "cvr", "ctcvr": "ctcvr", "ctr": "ctr_reference"}
-"""The rows of test-scores.npy, in this order, and the task of each: pCVR, (reference pCTR) x pCVR, reference pCTR."""
+SCORED = ("cvr", "ctcvr", "ctr", BID)
+"""The rows of test-scores.npy, in this order: pCVR, (reference pCTR) x pCVR, reference pCTR, and pCTCVR for bids."""
 
 Found = dict[Entry, dict[int, dict[str, Evaluation]]]
 """entry -> seed -> part -> evaluation."""
@@ -66,7 +66,7 @@ class Runs:
         return {part: Evaluation.model_validate(found) for part, found in json.loads(path.read_bytes()).items()}
 
     def scores(self, entry: Entry, seed: int) -> Probabilities:
-        """The outputs "cvr", "ctcvr" and "ctr" of an entry for the test part. Shape: float32 (N,) each."""
+        """The outputs "cvr", "ctcvr", "ctr" and "bid" of an entry for the test part. Shape: float32 (N,) each."""
         return dict(zip(SCORED, np.load(self._of(entry, seed) / SCORES, mmap_mode="r"), strict=True))
 
     def learning(self, entry: Entry, seed: int) -> list[Check]:
@@ -97,7 +97,9 @@ class Runs:
                 raise RunError("a method must predict pCVR to be compared", f"{entry.label} does not")
             found[name] = evaluated(outputs, self._truths_of(name), name)
             if name == self.data.test.name:
-                np.save(folder / SCORES, np.stack([outputs.tasks[task] for task in SCORED.values()]))
+                tasks = outputs.tasks
+                scores = [tasks["cvr"], tasks["ctcvr"], tasks["ctr_reference"], outputs.bid()["ctcvr"]]
+                np.save(folder / SCORES, np.stack(scores))
         save_json(folder / EVALUATION, {part: evaluation.as_dict() for part, evaluation in found.items()})
         return found
 

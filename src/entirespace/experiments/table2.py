@@ -12,6 +12,7 @@ from ..metrics.evaluation import Probabilities, TaskValues, Truths, TruthValues
 from ..metrics.significance import Difference, Paired, holm, paired
 from ..metrics.values import Undefined, Value
 from ..reports.comparison import (
+    BID,
     HEADLINES,
     Against,
     Candidate,
@@ -23,7 +24,7 @@ from ..reports.comparison import (
     TruthSpreads,
 )
 from ..reports.evaluation import Evaluation
-from ..reports.findings import AGAINST
+from ..reports.findings import AGAINST, RIVALS
 from ..rivals.typed import Entry, Row
 from .runs import Found
 
@@ -48,6 +49,11 @@ def auc(evaluation: Evaluation | None, task: str) -> Value | None:
     return evaluation.tasks[task].auc if evaluation and task in evaluation.tasks else None
 
 
+def _bid_auc(evaluation: Evaluation) -> Value | None:
+    """The AUC of the pCTCVR for bids."""
+    return auc(evaluation, "ctcvr_own" if "ctcvr_own" in evaluation.tasks else "ctcvr")
+
+
 def _line(row: Row, found: Found, seeds: Sequence[int], select: Select) -> tuple[Entry, Line]:
     """The best candidate of a row, and its line: its metrics over the seeds, and the candidates."""
     part = "test" if select == "paper" else "validation"
@@ -70,7 +76,7 @@ def _line(row: Row, found: Found, seeds: Sequence[int], select: Select) -> tuple
         candidates=candidates if len(candidates) > 1 else [],
         tasks={task: TaskSpreads(**_over_seeds([e.tasks[task] for e in tests])) for task in tests[0].tasks},
         truth={place: TruthSpreads(**_over_seeds([e.truth[place] for e in tests])) for place in tests[0].truth},
-        auc={t: [auc(e, t) for e in tests] for t in HEADLINES},
+        auc={t: [auc(e, t) for e in tests] for t in HEADLINES} | {BID: [_bid_auc(e) for e in tests]},
         against={},
     )
     return method, line
@@ -92,6 +98,8 @@ def _against(
 ) -> dict[str, dict[str, dict[str, Against]]]:
     """The differences to the methods in `AGAINST`: name of the line -> name of the other -> task.
 
+    The pCTCVR for bids is tested against the lines to beat.
+
     Holm's correction counts the tests of all lines with the same other method in the same task.
     """
     by_name = {line.name: line for line in lines.values()}
@@ -99,9 +107,12 @@ def _against(
     against: dict[str, dict[str, dict[str, Against]]] = {
         name: {other: {} for other in others if other != name} for name in by_name
     }
-    for task in HEADLINES:
+    for task in (*HEADLINES, BID):
+        tested = [other for other in others if task != BID or other in RIVALS]
+        if not tested:
+            continue
         users = _over_users(lines, truths, seeds, scores, task)
-        for other in others:
+        for other in tested:
             tests = {
                 name: _paired(line.auc[task], by_name[other].auc[task])
                 for name, line in by_name.items()

@@ -20,6 +20,8 @@ from .report import text
 
 HEADLINES = ("cvr", "ctcvr")
 """The paper's two tasks."""
+BID = "bid"
+"""The pCTCVR for bids: the method's own, else that with the pCTR of the reference CTR network."""
 
 Select: TypeAlias = Literal["validation", "paper"]
 
@@ -117,9 +119,9 @@ class Line(Values):
     truth: dict[str, TruthSpreads]
     """By "clicked", "un-clicked" and "all" impressions; empty if the log does not give the true pCVR."""
     auc: dict[str, list[Value | None]]
-    """By headline task, then for each seed."""
+    """By headline task and "bid", then for each seed."""
     against: dict[str, dict[str, Against]]
-    """By the other method's name, then by headline task."""
+    """By the other method's name, then by headline task; and "bid" if the other one is a line to beat."""
     weights: dict[str, OverSeeds] = Field(default_factory=dict[str, OverSeeds])
     """Of a blend: the weight of its first part, by head "ctr" and "cvr"; that of the second is the remainder to 1."""
 

@@ -201,11 +201,14 @@ def _rivals(lines: Sequence[Line]) -> list[str]:
 
 def _against_rival(lines: Sequence[Line], rival: Line, what: str) -> str:
     said = [f"The line to beat is {rival.name}, {what}."]
-    for task, name in NAMES.items():
+    places = {task: f"On the {name} task" for task, name in NAMES.items()} | {"bid": "With the pCTCVR for bids"}
+    for task, place in places.items():
         tests = _tests(lines, rival, task)
+        if task == "bid" and not tests:
+            continue
         tested = any(test.over_seeds is not None for test in tests)
         verdict = _verdict(tests, rival.name) if tested else _untested(lines, rival, task)
-        said.append(f"On the {name} task, {verdict}{_by_one_test(tests)}.")
+        said.append(f"{place}, {verdict}{_by_one_test(tests)}.")
     return " ".join(said)
 
 

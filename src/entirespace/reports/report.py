@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from .comparison import Comparison, CurvePoint, Line, OverSeeds, TaskSpreads
 
 TASKS = ("cvr", "ctcvr")
+TESTED = {"cvr": "CVR task", "ctcvr": "CTCVR task", "bid": "pCTCVR for bids"}
+"""The tasks in which differences are tested, and their columns."""
 PLACES = ("clicked", "un-clicked", "all")
 
 
@@ -152,16 +154,25 @@ def _against(lines: Sequence[Line], other: str) -> Table:
         how = f"p {found.p_value:.3f}, Holm {p_holm:.3f}" if known else "p undefined"
         return f"{100 * found.difference:+.2f} ({how})"
 
+    tested = _tested(lines, other)
     rows = [
-        [line.label, *(difference(line.against[other][task].seeds, line.against[other][task].p_holm) for task in TASKS)]
+        [line.label, *(difference(found[task].seeds, found[task].p_holm) for task in tested)]
         for line in lines
-        if other in line.against
+        if (found := line.against.get(other))
     ]
-    return Table(["method", "CVR task", "CTCVR task"], rows)
+    return Table(["method", *tested.values()], rows)
+
+
+def _tested(lines: Sequence[Line], other: str) -> dict[str, str]:
+    """The tasks in which differences to another method were tested, and their columns."""
+    return {
+        task: column for task, column in TESTED.items() if any(task in line.against.get(other, {}) for line in lines)
+    }
 
 
 def _over_users(lines: Sequence[Line], other: str) -> Table:
-    holm = {task: users_holm(lines, other, task) for task in TASKS}
+    tested = _tested(lines, other)
+    holm = {task: users_holm(lines, other, task) for task in tested}
 
     def difference(found: Difference | Undefined, p_holm: float | None) -> str:
         if isinstance(found, Undefined):
@@ -172,11 +183,11 @@ def _over_users(lines: Sequence[Line], other: str) -> Table:
         return f"{mean:+.2f} ({low:+.2f} to {high:+.2f}, {p})"
 
     rows = [
-        [line.label, *(difference(line.against[other][task].users, holm[task][line.name]) for task in TASKS)]
+        [line.label, *(difference(found[task].users, holm[task][line.name]) for task in tested)]
         for line in lines
-        if other in line.against
+        if (found := line.against.get(other))
     ]
-    return Table(["method", "CVR task", "CTCVR task"], rows)
+    return Table(["method", *tested.values()], rows)
 
 
 def _curve(curve: Sequence[CurvePoint], task: str) -> Table:

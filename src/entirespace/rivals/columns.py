@@ -38,7 +38,7 @@ class Columns:
     Attributes:
         fields: the fields that have columns, without rates, in the layout's order.
         rates: the places of the rates in `Rows.numbers`.
-        left: the fields of ids that are not read: they have too many rows, and no rates.
+        left: the fields whose ids are not read: they have too many rows, and no rates.
     """
 
     fields: tuple[PlacedField, ...]
@@ -58,8 +58,8 @@ class Columns:
         rates = tuple(i for i, name in enumerate(data.layout.rates) if name in read)
         rated = _rated(data, rates)
         fields = [f for f in fields if f.name not in rated]
-        left = tuple(f.name for f in fields if f.single and not f.is_position and f.size > CATEGORIES)
-        fields = [f for f in fields if f.name not in left]
+        left = tuple(f.name for f in fields if not f.is_position and f.size > CATEGORIES)
+        fields = [f for f in fields if f.name not in left or not f.single]
         if not fields and not rates:
             raise ConfigError(
                 "a rival must have a column to read",

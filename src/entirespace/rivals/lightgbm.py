@@ -128,7 +128,7 @@ class LightGBM:
         if not left:
             return ()
         return (
-            f"{self.name} does not read {', '.join(left)}: more than {CATEGORIES:,} ids, and no rates of them. "
+            f"{self.name} does not read the ids of {', '.join(left)}: more than {CATEGORIES:,} ids, and no rates of them. "
             "With a [history] in the schema it would read their rates.",
         )
 
