@@ -56,6 +56,7 @@ def test_rivals_and_blends_stand_like_methods_in_the_table(report):
         assert "The line to beat is LightGBM, boosted trees on the same columns." in told
         assert "Difference to LightGBM" in told
         assert "Weights of blends" in told
+        assert "copies, settings of LightGBM and weights of blends were chosen on the validation part" in told
         assert "With the pCTCVR for bids, " in told
     assert "BLEND(ESMM, LightGBM)" in (out / "report.html").read_text()
     assert Comparison.open(out / "report.json").as_dict() == comparison.as_dict()

@@ -11,7 +11,7 @@ from ..metrics.values import Undefined
 from . import sections as printed
 from .cautions import warnings
 from .coefficients import coefficients_section
-from .findings import AGAINST, findings, for_bids, users_holm
+from .findings import AGAINST, enumerated, findings, for_bids, users_holm
 from .sections import Beside, Points, Section, Table
 
 if TYPE_CHECKING:
@@ -123,10 +123,17 @@ def _preface(comparison: Comparison) -> str:
     how = (
         "AMAN's rate and OVERSAMPLING's copies were chosen on the TEST part, as in the paper: AUCs are optimistic."
         if comparison.select == "paper"
-        else "Epochs, rates and copies were chosen on the validation part; the test part was only used to test."
+        else f"{_chosen(comparison.methods)} were chosen on the validation part; the test part was only used to test."
     )
     seeds = ", ".join(map(str, comparison.seeds))
     return f"{comparison.dataset.path}: {parts}.\nSeeds: {seeds}. {how}"
+
+
+def _chosen(lines: Sequence[Line]) -> str:
+    """What was chosen on the validation part."""
+    kinds = {line.kind for line in lines}
+    beside = {"rival": "settings of LightGBM", "blend": "weights of blends"}
+    return enumerated(["Epochs", "rates", "copies", *(what for kind, what in beside.items() if kind in kinds)])
 
 
 def _table2(comparison: Comparison) -> Table:

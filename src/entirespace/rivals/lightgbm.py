@@ -128,8 +128,8 @@ class LightGBM:
         if not left:
             return ()
         return (
-            f"{self.name} does not read the ids of {', '.join(left)}: more than {CATEGORIES:,} ids, and no rates of them. "
-            "With a [history] in the schema it would read their rates.",
+            f"{self.name} does not read the ids of {', '.join(left)}: more than {CATEGORIES:,} ids, and no rates of "
+            "them. With a [history] in the schema it would read their rates.",
         )
 
     def fit(self, data: Dataset, *, seed: int = 0, config: Config | None = None, progress: Progress = SILENT) -> Trees:
