@@ -72,3 +72,16 @@ def reference(dataset, quick, tmp_path_factory: pytest.TempPathFactory):
     from entirespace.training import reference_ctr
 
     return reference_ctr(dataset.train, seed=0, config=quick, out=tmp_path_factory.mktemp("runs") / "reference")
+
+
+@pytest.fixture(scope="module")
+def quick_rival():
+    """LightGBM with two small settings and few trees; tests that ask for it are skipped where it is absent."""
+    pytest.importorskip("lightgbm", reason="lightgbm is absent: pip install 'entirespace[rivals]'")
+    import entirespace.rivals.lightgbm as room
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(room, "GRID", ((3, 20), (6, 20)))
+        patch.setattr(room, "MOST", 12)
+        patch.setattr(room, "PATIENCE", 4)
+        yield room.LightGBM()

@@ -18,6 +18,8 @@ from .methods import PAPER as PAPER
 from .methods import RATES as RATES
 from .methods import UNBIAS as UNBIAS
 from .methods import Method as Method
+from .rivals.blend import BLEND as BLEND
+from .rivals.lightgbm import LightGBM as LightGBM
 from .runs.run import Run as Run
 from .runs.run import load as load
 from .runs.update import update as update

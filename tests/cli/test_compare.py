@@ -42,6 +42,11 @@ def test_compare_takes_what_config_writes_and_labels_as_they_are_printed(run, da
         ("train BASE data -o run --config aman.toml", "must be of the method that was typed, however: AMAN, not BASE"),
         ("tune BASE data -o study --config aman.toml", "must be of the method that was typed, however: AMAN, not BASE"),
         ("config BASE --config aman.toml", "must be of the method that was typed, however: AMAN, not BASE"),
+        ("compare data -o report --methods BASE,LigtGBM", "Did you mean 'LightGBM'?"),
+        ("compare data -o report --methods BLEND(ESMM)", "a blend must be written BLEND(A, B)"),
+        ("train lightgbm data -o run", "METHOD must be a method, however: lightgbm is a rival or a blend."),
+        ("tune BLEND(ESMM,BASE) data -o study", "METHOD must be a method, however: BLEND(ESMM,BASE) is a rival"),
+        ("config LightGBM", "METHOD must be a method"),
         ("config AMAN(rate=2)", "AMAN's rate must be a share from 0 to 1"),
     ],
 )

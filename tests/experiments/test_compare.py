@@ -66,8 +66,8 @@ def test_scores_of_an_earlier_format_are_made_again(report, dataset, quick):
     out, comparison = report
     scores = next(path for path in out.glob("runs/ESMM-seed0-*/test-scores.npy"))
     whole = np.load(scores)
-    assert whole.shape == (3, len(dataset.test))
-    np.testing.assert_array_equal(whole[1], whole[0] * whole[2])  # pCVR, its product with pCTR, pCTR
+    assert whole.shape == (4, len(dataset.test))
+    np.testing.assert_array_equal(whole[1], whole[0] * whole[2])  # pCVR, its product with pCTR, pCTR; pCTCVR for bids
     np.save(scores, whole[:2])
     again = compare(METHODS, dataset, seeds=2, config=quick, out=out, jobs=1)
     assert again.as_dict() == comparison.as_dict()

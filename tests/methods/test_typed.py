@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entirespace.cli.options import split
 from entirespace.errors import ConfigError
 from entirespace.methods import (
     AMAN,
@@ -28,6 +27,7 @@ from entirespace.methods import (
     family,
     from_spec,
 )
+from entirespace.rivals.typed import split
 
 ANY = {
     "BASE": st.just(BASE()),

@@ -37,7 +37,8 @@ def command(
     methods: Annotated[
         str | None,
         typer.Option(
-            help="Methods, separated by commas: BASE,'AMAN(rate=0.5)',ESMM or module:Class (default: the paper's)."
+            help="Methods, separated by commas: BASE,'AMAN(rate=0.5)',ESMM or module:Class (default: the paper's). "
+            "LightGBM trains boosted trees on the same columns; 'BLEND(ESMM, LightGBM)' blends any two of them."
         ),
     ] = None,
     select: Annotated[

@@ -32,4 +32,7 @@ def command(as_json: Json = False) -> None:
     legend = (
         "S: all impressions. S_c: clicked impressions. l: cross entropy. y: click, z: conversion (paper, section 2.1)."
     )
-    show(f"{table}\n\n{legend}", methods, as_json)
+    rivals = (
+        "`compare` also knows LightGBM, boosted trees on the same columns, and BLEND(A, B) of two rows of its table."
+    )
+    show(f"{table}\n\n{legend}\n{rivals}", methods, as_json)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,7 @@ from ..text import printable
 if TYPE_CHECKING:
     from ..config import Config
     from ..methods import Family, Method
+    from ..rivals.typed import Row
     from ..runs.run import Run
 
 Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
@@ -117,20 +117,25 @@ def typed_method(text: str, table: Mapping[str, Any]) -> Family:
     Raises: typer.BadParameter for an unknown method or bad parameters.
     """
     from ..methods import family
+    from ..rivals.typed import is_rival
 
     with command_line():
+        if is_rival(text):
+            do = "`entirespace compare DATASET -o REPORT --methods ...` trains it beside the methods"
+            raise ConfigError("METHOD must be a method", f"{text.strip()} is a rival or a blend", do=do)
         return family(text, table)
 
 
-def typed_methods(text: str | None, table: Mapping[str, Any]) -> tuple[Family, ...]:
-    """The families of METHOD,METHOD,...; None: those of the paper. [method] gives parameters to the one it names.
+def typed_methods(text: str | None, table: Mapping[str, Any]) -> tuple[Row, ...]:
+    """The rows of METHOD,METHOD,...; None: those of the paper. [method] gives parameters to the one it names.
 
     Raises: typer.BadParameter for an unknown method or bad parameters.
     """
-    from ..methods import PAPER, families
+    from ..methods import PAPER
+    from ..rivals.typed import rows, split
 
     with command_line():
-        return families(split(text) if text is not None else [line.name for line in PAPER], table)
+        return rows(split(text) if text is not None else [line.name for line in PAPER], table)
 
 
 def run_method(text: str | None, run: Path) -> Method | None:
@@ -152,15 +157,3 @@ def members_of(run: Run) -> dict[str, Any]:
     """For the JSON of an ensemble: its members. Empty for a single run."""
     members = [{"run": str(member.folder), "seed": member.seed} for member in run.members]
     return {"members": members} if members else {}
-
-
-def split(text: str) -> list[str]:
-    """Split names at the commas outside brackets. Raises: ConfigError for an empty name.
-
-    >>> split("BASE,X(a=1,b=2)")
-    ['BASE', 'X(a=1,b=2)']
-    """
-    names = [name.strip() for name in re.split(r",(?![^(]*\))", text)]
-    if not all(names):
-        raise ConfigError("--methods must be names separated by commas", f"'{text}'")
-    return names

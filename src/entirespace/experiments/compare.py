@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeGuard
 
 from loky import cpu_count
 
@@ -36,6 +36,8 @@ from ..reports.comparison import (
 from ..reports.diagnosis import details
 from ..reports.page import page
 from ..reports.report import markdown
+from ..rivals import BLEND
+from ..rivals.typed import Entry, Row, leaves
 from ..training.needs import check_training, memory, warnings_of
 from .diagnosis import diagnose, edges, true_histogram
 from .runs import Found, Runs, evaluate_all
@@ -57,7 +59,7 @@ REPORT = "report.json"
 
 
 def compare(
-    methods: Iterable[Family | Method],
+    methods: Iterable[Family | Row | Entry],
     data: Dataset,
     *,
     seeds: int | Sequence[int] | range = 10,
@@ -72,8 +74,8 @@ def compare(
     """Train every method from every seed and compare them on the test part.
 
     Args:
-        methods: `PAPER`, or methods and families of methods, also your own. If the dataset has a history, `RATES` is
-            compared too: it is the line to beat.
+        methods: `PAPER`, or methods and families of methods, also your own; `LightGBM()`, and `BLEND(a, b)` of any two
+            of them. If the dataset has a history, `RATES` is compared too: it is the line to beat.
         seeds: how many seeds (0, 1, ...), or which ones.
         select: the part on which the best method of a family (AMAN's rates, OVERSAMPLING's copies) is chosen, by its
             mean CTCVR AUC over all seeds: "validation" is the validation part, "paper" the test part, as in the paper.
@@ -94,10 +96,10 @@ def compare(
     if out is not None:
         FOLDER.begun(Path(out), _is_marked, _is_own, [data.path])
     config = config or Config()
-    families = [Family.of(method) for method in methods]
-    if data.layout.rates and not any(m.baseline is not None for family in families for m in family.candidates):
-        families.append(Family.of(RATES()))
-    names = [family.name for family in families]
+    rows = [Row.of(method) for method in methods]
+    if data.layout.rates and not any(_is_baseline(entry) for row in rows for entry in row.candidates):
+        rows.append(Row.of(RATES()))
+    names = [row.name for row in rows]
     if len(set(names)) < len(names):
         raise ConfigError("the methods must have different names", f"{', '.join(names)}")
     for share in sampling_rates:
@@ -111,17 +113,15 @@ def compare(
     segments = [by_field(data.test, name) for name in by]
     if out is None:
         with TemporaryDirectory(prefix="entirespace-compare-") as folder:
-            return _compare(
-                families, data, seeds, config, select, Path(folder), jobs, sampling_rates, segments, progress
-            )
+            return _compare(rows, data, seeds, config, select, Path(folder), jobs, sampling_rates, segments, progress)
     with FOLDER.alone(Path(out)):
-        found = _compare(families, data, seeds, config, select, Path(out), jobs, sampling_rates, segments, progress)
+        found = _compare(rows, data, seeds, config, select, Path(out), jobs, sampling_rates, segments, progress)
         _write(found, Path(out))
     return found
 
 
 def _compare(
-    families: list[Family],
+    rows: list[Row],
     data: Dataset,
     seeds: list[int],
     config: Config,
@@ -132,17 +132,31 @@ def _compare(
     segments: Sequence[Segments],
     progress: Progress,
 ) -> Comparison:
-    methods = [method for family in families for method in family.candidates]
-    for method in (CTR(), *methods):
-        check_training(method, data.train, config)
-    warnings = list(warnings_of(data, config))
+    entries = [entry for row in rows for entry in row.candidates]
+    trained = dict.fromkeys(leaf for entry in (CTR(), *entries) for leaf in leaves(entry))
+    rivals = [leaf for leaf in trained if not isinstance(leaf, Method)]
+    for method in trained:
+        if isinstance(method, Method):
+            check_training(method, data.train, config)
+    for rival in rivals:
+        rival.check(data, config)
+    _check_blends(entries, data)
+    warnings = [*warnings_of(data, config), *(warning for rival in rivals for warning in rival.warnings(data, config))]
     few = few_conversions(data.test.counts["conversion"])
     for warning in (*warnings, *([few] if few else [])):  # the report makes the latter from its counts
         progress.warn(warning)
-    processes, jobs = jobs is not None, jobs or _jobs(data, config)
+    processes, jobs = (
+        jobs is not None,
+        jobs or _jobs(data, config, max((rival.bytes(data, config) for rival in rivals), default=0)),
+    )
     runs, truths = Runs(data, config, out / "runs"), Truths.of(data.test)
-    found = evaluate_all(runs, methods, seeds, jobs, progress, processes=processes)
-    lines = table2(families, found, seeds, select, truths, runs.scores)
+    found = evaluate_all(runs, entries, seeds, jobs, progress, processes=processes)
+    lines = table2(rows, found, seeds, select, truths, runs.scores)
+    for entry, line in lines.items():
+        if isinstance(entry, BLEND):
+            by_seed = [runs.weights(entry, seed) for seed in seeds]
+            weights = {head: Spread.of(one[head] for one in by_seed) for head in by_seed[0]}
+            lines[entry] = line.model_copy(update={"weights": weights})
     for warning in _of_trainings(runs, [CTR(), *lines], seeds, known=warnings):
         progress.warn(warning)
         warnings.append(warning)
@@ -153,7 +167,7 @@ def _compare(
         on_some = evaluate_all(Runs(data, some, out / "runs"), list(lines), seeds, jobs, progress, processes=processes)
         curve.append(_curve_point(share, len(data.train.sampled(share)), on_some))
     about = describe(data)
-    baselines = {m.label: runs.coefficients(m, seeds[0]) for m in lines if m.baseline is not None}
+    baselines = {m.label: runs.coefficients(m, seeds[0]) for m in lines if _is_baseline(m)}
     return Comparison(
         entirespace=__version__,
         dataset=_counts(data, about),
@@ -169,11 +183,25 @@ def _compare(
             truth=true_histogram(truths),
             methods={m.label: diagnose(truths, runs.scores(m, seeds[0]), segments) for m in lines},
         ),
-        learning={method.label: {str(s): runs.learning(method, s) for s in seeds} for method in lines},
+        learning={m.label: {str(s): runs.learning(m, s) for s in seeds} for m in lines if isinstance(m, Method)},
         paper={name: dict(zip(HEADLINES, values, strict=True)) for name, values in PAPER_TABLE_2.items()},
         warnings=warnings,
         **({"coefficients": baselines} if baselines else {}),
     )
+
+
+def _is_baseline(entry: Entry) -> TypeGuard[Method]:
+    """Whether it is a method that is the logistic baseline alone."""
+    return isinstance(entry, Method) and entry.baseline is not None
+
+
+def _check_blends(entries: Sequence[Entry], data: Dataset) -> None:
+    """Raises: ConfigError if there is a blend, but no validation part to fit its weights on."""
+    for entry in entries:
+        if isinstance(entry, BLEND) and not len(data.validation):
+            must = f"the weights of {entry.label} must be fitted on the validation part"
+            do = "Prepare the dataset with a [split] validation"
+            raise ConfigError(must, "it is empty", where=str(data.path), do=do)
 
 
 def _write(comparison: Comparison, out: Path) -> None:
@@ -191,7 +219,7 @@ def _is_own(name: str) -> bool:
     return name in (f"{REPORT}.partial", "runs/") or re.match(r"runs/[^/]+-seed\d+-[0-9a-f]{12}/", name) is not None
 
 
-def _of_trainings(runs: Runs, methods: Sequence[Method], seeds: Sequence[int], known: Sequence[str]) -> Iterator[str]:
+def _of_trainings(runs: Runs, methods: Sequence[Entry], seeds: Sequence[int], known: Sequence[str]) -> Iterator[str]:
     """The warnings of the runs of these methods, those of one method in one sentence."""
     for method in methods:
         found = {seed: [w for w in runs.warnings(method, seed) if w not in known] for seed in seeds}
@@ -202,13 +230,17 @@ def _of_trainings(runs: Runs, methods: Sequence[Method], seeds: Sequence[int], k
             yield f"{method.label}, the run of seed {first}{and_others}: {' '.join(found[first])}"
 
 
-def _jobs(data: Dataset, config: Config) -> int:
-    """One job per core that this process may use, or fewer if they would need more than half of the memory."""
+def _jobs(data: Dataset, config: Config, rival: int = 0) -> int:
+    """One job per core that this process may use, or fewer if they would need more than half of the memory.
+
+    Args:
+        rival: how many bytes a rival needs.
+    """
     chosen = ChosenFields.of(data.layout.fields, config.network)
     table = 4 * chosen.rows * config.network.embedding_size  # bytes
     # bytes of one job: two tables with Adam's two moments and a saved copy each, rows held for shuffling, libraries
     one = 2 * 4 * table + 8 * config.training.shuffle_rows * len(data.fields) + (1 << 29)
-    return max(1, min(cpu_count(), memory() // 2 // one))
+    return max(1, min(cpu_count(), memory() // 2 // max(one, rival)))
 
 
 def _curve_point(share: float, impressions: int, found: Found) -> CurvePoint:

@@ -1,4 +1,4 @@
-"""The runs of a comparison: each is trained and evaluated once, one after the other or several at a time.
+"""The runs of a comparison, and the scores of rivals and blends beside them: each is made once, or several at a time.
 
 The name of a run's folder has the digest of what the run depends on (dataset, method, seed, configuration, version).
 A run whose folder has its evaluation is not trained again; an interrupted training is resumed.
@@ -20,27 +20,33 @@ from .._version import __version__
 from ..config import Config, digest
 from ..dataset.dataset import Dataset
 from ..errors import RunError
+from ..features.history.store import read_state
 from ..kernels.threads import threads, use_threads
 from ..methods import CTR, Method
 from ..metrics.evaluation import Probabilities, Truths
 from ..progress import SILENT, Hushed, Progress
 from ..records import save_json
-from ..reports.comparison import HEADLINES, Check
+from ..reports.comparison import BID, HEADLINES, Check
 from ..reports.evaluation import Evaluation
+from ..rivals import BLEND, BlendWeights
+from ..rivals.blend import PRIOR
+from ..rivals.scores import RivalScores
+from ..rivals.typed import Entry, leaves
 from ..runs.coefficients import Coefficients
+from ..runs.outputs import Outputs
 from ..runs.record import COEFFICIENTS, METRICS, RunRecord
 from ..training import Run, fit, reference_ctr
 from .pool import Pool
 from .protocol import evaluated
 
-EVALUATION, SCORES = "evaluation.json", "test-scores.npy"
+EVALUATION, SCORES, BLENDED = "evaluation.json", "test-scores.npy", "blend.json"
 SMALL = 1 << 22
 """Impressions x fields x runs to train, at most, for which starting processes takes longer than they would save."""
-SCORED = {"cvr": "cvr", "ctcvr": "ctcvr", "ctr": "ctr_reference"}
-"""The rows of test-scores.npy, in this order, and the task of each: pCVR, (reference pCTR) x pCVR, reference pCTR."""
+SCORED = ("cvr", "ctcvr", "ctr", BID)
+"""The rows of test-scores.npy, in this order: pCVR, (reference pCTR) x pCVR, reference pCTR, and pCTCVR for bids."""
 
-Found = dict[Method, dict[int, dict[str, Evaluation]]]
-"""method -> seed -> part -> evaluation."""
+Found = dict[Entry, dict[int, dict[str, Evaluation]]]
+"""entry -> seed -> part -> evaluation."""
 
 
 class Runs:
@@ -52,57 +58,82 @@ class Runs:
         self._truths: dict[str, Truths] = {}
         self._reference: tuple[int, Run, dict[str, np.ndarray]] | None = None
 
-    def there(self, method: Method, seed: int) -> dict[str, Evaluation] | None:
+    def there(self, entry: Entry, seed: int) -> dict[str, Evaluation] | None:
         """The evaluation by part of a run that was made earlier; None if there is none, or no scores with it."""
-        path, scores = (self._of(method, seed) / name for name in (EVALUATION, SCORES))
+        path, scores = (self._of(entry, seed) / name for name in (EVALUATION, SCORES))
         if not (path.exists() and scores.exists() and len(np.load(scores, mmap_mode="r")) == len(SCORED)):
             return None
         return {part: Evaluation.model_validate(found) for part, found in json.loads(path.read_bytes()).items()}
 
-    def scores(self, method: Method, seed: int) -> Probabilities:
-        """The outputs "cvr", "ctcvr" and "ctr" of the method's run for the test part. Shape: float32 (N,) each."""
-        return dict(zip(SCORED, np.load(self._of(method, seed) / SCORES, mmap_mode="r"), strict=True))
+    def scores(self, entry: Entry, seed: int) -> Probabilities:
+        """The outputs "cvr", "ctcvr", "ctr" and "bid" of an entry for the test part. Shape: float32 (N,) each."""
+        return dict(zip(SCORED, np.load(self._of(entry, seed) / SCORES, mmap_mode="r"), strict=True))
 
-    def learning(self, method: Method, seed: int) -> list[Check]:
-        """The lines that training wrote to metrics.jsonl, one for each validation."""
-        lines = [
-            json.loads(line) for line in (self._of(method, seed) / METRICS).read_text(encoding="utf-8").splitlines()
-        ]
+    def learning(self, entry: Entry, seed: int) -> list[Check]:
+        """The lines that training wrote to metrics.jsonl, one for each validation; none of a rival or a blend."""
+        path = self._of(entry, seed) / METRICS
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
         return [Check.model_validate(line) for line in lines if "validation_loss" in line]
+
+    def weights(self, blend: BLEND, seed: int) -> dict[str, float]:
+        """The weight of the first part of a finished blend, by head."""
+        return json.loads((self._of(blend, seed) / BLENDED).read_bytes())
 
     def coefficients(self, method: Method, seed: int) -> dict[str, Coefficients]:
         """The coefficients of the logistic baseline of a finished run, by head."""
         stored = json.loads((self._of(method, seed) / COEFFICIENTS).read_bytes())
         return {head: Coefficients.model_validate(one) for head, one in stored.items()}
 
-    def warnings(self, method: Method, seed: int) -> tuple[str, ...]:
-        """The warnings of the record of a finished run."""
-        return RunRecord.open(self._of(method, seed)).warnings
+    def warnings(self, entry: Entry, seed: int) -> tuple[str, ...]:
+        """The warnings of the record of a finished run; none of a rival or a blend."""
+        return RunRecord.open(self._of(entry, seed)).warnings if isinstance(entry, Method) else ()
 
-    def evaluation(self, method: Method, seed: int, progress: Progress = SILENT) -> dict[str, Evaluation]:
-        """Train a run and evaluate it, by part. Raises: RunError as `fit`, or if the method predicts no pCVR."""
-        reference, pctr = self.reference(seed, progress)
-        run = fit(
-            method,
-            self.data.train,
-            seed=seed,
-            config=self.config,
-            reference=reference,
-            out=self._of(method, seed),
-            progress=progress,
-        )
+    def evaluation(self, entry: Entry, seed: int, progress: Progress = SILENT) -> dict[str, Evaluation]:
+        """Train and evaluate, by part. Raises: RunError as `fit`, or if a method predicts no pCVR."""
+        folder = self._of(entry, seed)
         found: dict[str, Evaluation] = {}
-        for part in self._parts:
-            outputs = run.own_scores(part, progress).beside(pctr[part.name])
+        for name, outputs in self._outputs(entry, seed, progress).items():
             if outputs.pcvr is None:
-                raise RunError("a method must predict pCVR to be compared", f"{method.label} does not")
-            if part.name not in self._truths:
-                self._truths[part.name] = Truths.of(part)
-            found[part.name] = evaluated(outputs, self._truths[part.name], part.name)
-            if part is self.data.test:
-                np.save(run.folder / SCORES, np.stack([outputs.tasks[task] for task in SCORED.values()]))
-        save_json(run.folder / EVALUATION, {part: evaluation.as_dict() for part, evaluation in found.items()})
+                raise RunError("a method must predict pCVR to be compared", f"{entry.label} does not")
+            found[name] = evaluated(outputs, self._truths_of(name), name)
+            if name == self.data.test.name:
+                tasks = outputs.tasks
+                scores = [tasks["cvr"], tasks["ctcvr"], tasks["ctr_reference"], outputs.bid()["ctcvr"]]
+                np.save(folder / SCORES, np.stack(scores))
+        save_json(folder / EVALUATION, {part: evaluation.as_dict() for part, evaluation in found.items()})
         return found
+
+    def _outputs(self, entry: Entry, seed: int, progress: Progress) -> dict[str, Outputs]:
+        """The outputs by part, with the pCTR of the reference CTR network beside them; it trains what is not there."""
+        if isinstance(entry, BLEND):
+            return self._blended(entry, seed, progress)
+        reference, pctr = self.reference(seed, progress)
+        folder, config = self._of(entry, seed), self.config
+        if isinstance(entry, Method):
+            train = self.data.train
+            run = fit(entry, train, seed=seed, config=config, reference=reference, out=folder, progress=progress)
+            return {part.name: run.own_scores(part, progress).beside(pctr[part.name]) for part in self._parts}
+        scores = RivalScores.there(folder)
+        if scores is None:
+            scores = RivalScores.of(entry.fit(self.data, seed=seed, config=config, progress=progress), self.data.test)
+            scores.save(folder)
+        return {part.name: scores.by_part[part.name].beside(pctr[part.name]) for part in self._parts}
+
+    def _blended(self, blend: BLEND, seed: int, progress: Progress) -> dict[str, Outputs]:
+        """The outputs of a blend by part. Its weights are fitted on the validation part, and kept in its folder."""
+        first, second = (self._outputs(part, seed, progress) for part in blend.parts)
+        name = self.data.validation.name
+        truths = self._truths_of(name)
+        weights = BlendWeights.fit(first[name], second[name], truths.click, truths.conversion)
+        folder = self._of(blend, seed)
+        folder.mkdir(exist_ok=True)
+        save_json(folder / BLENDED, weights.as_dict())
+        return {part: weights.of(first[part], second[part]) for part in first}
+
+    def _truths_of(self, name: str) -> Truths:
+        if name not in self._truths:
+            self._truths[name] = Truths.of(next(part for part in self._parts if part.name == name))
+        return self._truths[name]
 
     def reference(self, seed: int, progress: Progress = SILENT) -> tuple[Run, dict[str, np.ndarray]]:
         """The reference CTR network of a seed, and its pCTR for each part. Shape: float32 (N,) each."""
@@ -113,22 +144,33 @@ class Runs:
             self._reference = seed, run, {part.name: run.own_pctr(part, progress) for part in self._parts}
         return self._reference[1], self._reference[2]
 
-    def _of(self, method: Method, seed: int) -> Path:
-        content = [self.data.digest, method.spec(), seed, self.config.model_dump(mode="json"), __version__]
-        name = "".join(c if c.isalnum() or c in "-." else "-" for c in method.label).rstrip("-")
+    def _of(self, entry: Entry, seed: int) -> Path:
+        content = [self.data.digest, entry.spec(), seed, self.config.model_dump(mode="json"), __version__]
+        content += self._beside(entry)
+        name = "".join(c if c.isalnum() or c in "-." else "-" for c in entry.label).rstrip("-")
         return self.folder / f"{name}-seed{seed}-{digest(content)[:12]}"
+
+    def _beside(self, entry: Entry) -> list[Any]:
+        """What the scores of a rival or a blend depend on beside what every run depends on."""
+        if isinstance(entry, Method):
+            return []
+        if isinstance(entry, BLEND):
+            return [PRIOR, *(self._beside(part) for part in entry.parts)]
+        layout = self.data.layout
+        state = None if layout.history is None else read_state(self.data.path).digest
+        return [entry.key(), layout.digest, state]
 
 
 def evaluate_all(
     runs: Runs,
-    methods: Sequence[Method],
+    entries: Sequence[Entry],
     seeds: Sequence[int],
     jobs: int = 1,
     progress: Progress = SILENT,
     *,
     processes: bool = True,
 ) -> Found:
-    """Train and evaluate every method from every seed, `jobs` runs at a time.
+    """Train and evaluate every method and rival from every seed, `jobs` of them at a time; then the blends of them.
 
     Args:
         processes: False: if the log is small, train in this process, one run after the other. Each run has the threads
@@ -136,34 +178,52 @@ def evaluate_all(
 
     Raises: RunError as `fit`.
     """
+    blends = [entry for entry in entries if isinstance(entry, BLEND)]
+    others = list(dict.fromkeys(leaf for entry in entries for leaf in leaves(entry)))
+    found: Found = {}
+    for some in (others, blends):  # a blend reads the scores of its parts
+        if some:
+            found |= _evaluate(runs, some, seeds, jobs, progress, processes=processes)
+    return {entry: found[entry] for entry in entries}
+
+
+def _evaluate(
+    runs: Runs,
+    entries: Sequence[Entry],
+    seeds: Sequence[int],
+    jobs: int,
+    progress: Progress,
+    *,
+    processes: bool,
+) -> Found:
     runs.folder.mkdir(parents=True, exist_ok=True)
-    found: Found = {method: {} for method in methods}
-    missing: list[tuple[Method, int]] = []
+    found: Found = {entry: {} for entry in entries}
+    missing: list[tuple[Entry, int]] = []
     for seed in seeds:
-        for method in methods:
-            there = runs.there(method, seed)
+        for entry in entries:
+            there = runs.there(entry, seed)
             if there is None:
-                missing.append((method, seed))
+                missing.append((entry, seed))
             else:
-                found[method][seed] = there
-    if len(missing) < len(seeds) * len(methods):
-        progress.say(f"{len(seeds) * len(methods) - len(missing)} of {len(seeds) * len(methods)} runs exist already")
+                found[entry][seed] = there
+    if len(missing) < len(seeds) * len(entries):
+        progress.say(f"{len(seeds) * len(entries) - len(missing)} of {len(seeds) * len(entries)} runs exist already")
     done = 0
 
-    def report(method: Method, seed: int, evaluation: dict[str, Evaluation]) -> None:
+    def report(entry: Entry, seed: int, evaluation: dict[str, Evaluation]) -> None:
         nonlocal done
         done += 1
-        found[method][seed] = evaluation
+        found[entry][seed] = evaluation
         tasks = evaluation["test"].tasks
         aucs = ", ".join(f"{task.upper()} AUC {_brief(tasks[task].auc)}" for task in HEADLINES if task in tasks)
-        progress.say(f"[{done}/{len(missing)}] {method.label}, seed {seed}: {aucs}")
+        progress.say(f"[{done}/{len(missing)}] {entry.label}, seed {seed}: {aucs}")
 
     jobs = min(jobs, len(missing))
     small = len(runs.data.train) * len(runs.data.fields) * len(missing) <= SMALL
     if jobs < 2 or (small and not processes):
         with _threads_of_a_job(jobs):
-            for method, seed in missing:
-                report(method, seed, runs.evaluation(method, seed, Hushed(progress, f"[{done + 1}/{len(missing)}] ")))
+            for entry, seed in missing:
+                report(entry, seed, runs.evaluation(entry, seed, Hushed(progress, f"[{done + 1}/{len(missing)}] ")))
     else:
         _evaluate_in_processes(runs, missing, jobs, progress, report)
     return found
@@ -171,10 +231,10 @@ def evaluate_all(
 
 def _evaluate_in_processes(
     runs: Runs,
-    missing: Sequence[tuple[Method, int]],
+    missing: Sequence[tuple[Entry, int]],
     jobs: int,
     progress: Progress,
-    report: Callable[[Method, int, dict[str, Any]], None],
+    report: Callable[[Entry, int, dict[str, Any]], None],
 ) -> None:
     """Train in separate processes: first the reference CTR network of each seed, then the missing runs in order."""
     with Pool(jobs, partial(_begin, runs.data.path, runs.config, runs.folder, _threads(jobs))) as pool:
@@ -184,8 +244,8 @@ def _evaluate_in_processes(
             progress.advance(1)
         progress.done()
         progress.start(f"training {len(missing)} runs, {jobs} at a time", len(missing), "runs")
-        for (method, seed), evaluation in pool.results(_evaluation, missing):
-            report(method, seed, evaluation)
+        for (entry, seed), evaluation in pool.results(_evaluation, missing):
+            report(entry, seed, evaluation)
             progress.advance(1)
         progress.done()
 
@@ -220,7 +280,7 @@ def _reference(runs: Runs, seed: int) -> None:
     runs.reference(seed)
 
 
-def _evaluation(runs: Runs, task: tuple[Method, int]) -> dict[str, Any]:
+def _evaluation(runs: Runs, task: tuple[Entry, int]) -> dict[str, Any]:
     return runs.evaluation(*task)
 
 

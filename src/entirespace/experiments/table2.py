@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from ..methods import Family, Method
+from ..methods import Method
 from ..metrics.delong import delong
 from ..metrics.evaluation import Probabilities, TaskValues, Truths, TruthValues
 from ..metrics.significance import Difference, Paired, holm, paired
 from ..metrics.values import Undefined, Value
 from ..reports.comparison import (
+    BID,
     HEADLINES,
     Against,
     Candidate,
@@ -23,20 +24,21 @@ from ..reports.comparison import (
     TruthSpreads,
 )
 from ..reports.evaluation import Evaluation
-from ..reports.findings import AGAINST
+from ..reports.findings import AGAINST, RIVALS
+from ..rivals.typed import Entry, Row
 from .runs import Found
 
-Scores = Callable[[Method, int], Probabilities]
-"""Gives the probabilities of a method's run for the test part, by method and seed."""
+Scores = Callable[[Entry, int], Probabilities]
+"""Gives the probabilities for the test part, by entry and seed."""
 
 
 def table2(
-    families: Sequence[Family], found: Found, seeds: Sequence[int], select: Select, truths: Truths, scores: Scores
-) -> dict[Method, Line]:
-    """The lines of Table 2: the best method of each family -> its line."""
-    lines: dict[Method, Line] = {}
-    for family in families:
-        method, line = _line(family, found, seeds, select)
+    rows: Sequence[Row], found: Found, seeds: Sequence[int], select: Select, truths: Truths, scores: Scores
+) -> dict[Entry, Line]:
+    """The lines of Table 2: the best candidate of each row -> its line."""
+    lines: dict[Entry, Line] = {}
+    for row in rows:
+        method, line = _line(row, found, seeds, select)
         lines[method] = line
     against = _against(lines, truths, seeds, scores)
     return {method: line.model_copy(update={"against": against[line.name]}) for method, line in lines.items()}
@@ -47,8 +49,13 @@ def auc(evaluation: Evaluation | None, task: str) -> Value | None:
     return evaluation.tasks[task].auc if evaluation and task in evaluation.tasks else None
 
 
-def _line(family: Family, found: Found, seeds: Sequence[int], select: Select) -> tuple[Method, Line]:
-    """The best method of a family, and its line: its metrics over the seeds, and the candidates of the family."""
+def _bid_auc(evaluation: Evaluation) -> Value | None:
+    """The AUC of the pCTCVR for bids."""
+    return auc(evaluation, "ctcvr_own" if "ctcvr_own" in evaluation.tasks else "ctcvr")
+
+
+def _line(row: Row, found: Found, seeds: Sequence[int], select: Select) -> tuple[Entry, Line]:
+    """The best candidate of a row, and its line: its metrics over the seeds, and the candidates."""
     part = "test" if select == "paper" else "validation"
     candidates = [
         Candidate(
@@ -56,19 +63,20 @@ def _line(family: Family, found: Found, seeds: Sequence[int], select: Select) ->
             method=method.spec(),
             selection_auc={t: Spread.of(auc(found[method][s].get(part), t) for s in seeds) for t in HEADLINES},
         )
-        for method in family.candidates
+        for method in row.candidates
     ]
     best = max(range(len(candidates)), key=lambda i: _worth(candidates[i].selection_auc))
-    method = family.candidates[best]
+    method = row.candidates[best]
     tests = [found[method][s]["test"] for s in seeds]
     line = Line(
-        name=family.name,
+        name=row.name,
         label=method.label,
+        kind="method" if isinstance(method, Method) else method.kind,
         method=method.spec(),
         candidates=candidates if len(candidates) > 1 else [],
         tasks={task: TaskSpreads(**_over_seeds([e.tasks[task] for e in tests])) for task in tests[0].tasks},
         truth={place: TruthSpreads(**_over_seeds([e.truth[place] for e in tests])) for place in tests[0].truth},
-        auc={t: [auc(e, t) for e in tests] for t in HEADLINES},
+        auc={t: [auc(e, t) for e in tests] for t in HEADLINES} | {BID: [_bid_auc(e) for e in tests]},
         against={},
     )
     return method, line
@@ -86,9 +94,11 @@ def _over_seeds(metrics: Sequence[TaskValues] | Sequence[TruthValues]) -> dict[s
 
 
 def _against(
-    lines: Mapping[Method, Line], truths: Truths, seeds: Sequence[int], scores: Scores
+    lines: Mapping[Entry, Line], truths: Truths, seeds: Sequence[int], scores: Scores
 ) -> dict[str, dict[str, dict[str, Against]]]:
     """The differences to the methods in `AGAINST`: name of the line -> name of the other -> task.
+
+    The pCTCVR for bids is tested against the lines to beat.
 
     Holm's correction counts the tests of all lines with the same other method in the same task.
     """
@@ -97,9 +107,12 @@ def _against(
     against: dict[str, dict[str, dict[str, Against]]] = {
         name: {other: {} for other in others if other != name} for name in by_name
     }
-    for task in HEADLINES:
+    for task in (*HEADLINES, BID):
+        tested = [other for other in others if task != BID or other in RIVALS]
+        if not tested:
+            continue
         users = _over_users(lines, truths, seeds, scores, task)
-        for other in others:
+        for other in tested:
             tests = {
                 name: _paired(line.auc[task], by_name[other].auc[task])
                 for name, line in by_name.items()
@@ -123,7 +136,7 @@ def _paired(mine: Sequence[Value | None], theirs: Sequence[Value | None]) -> Pai
 
 
 def _over_users(
-    lines: Mapping[Method, Line], truths: Truths, seeds: Sequence[int], scores: Scores, task: str
+    lines: Mapping[Entry, Line], truths: Truths, seeds: Sequence[int], scores: Scores, task: str
 ) -> Callable[[str, str], Difference | Undefined]:
     """A function that gives, for two lines, the difference of their mean AUC over seeds, with its interval over users.
 

@@ -20,6 +20,8 @@ from .report import text
 
 HEADLINES = ("cvr", "ctcvr")
 """The paper's two tasks."""
+BID = "bid"
+"""The pCTCVR for bids: the method's own, else that with the pCTR of the reference CTR network."""
 
 Select: TypeAlias = Literal["validation", "paper"]
 
@@ -100,12 +102,14 @@ class Candidate(Values):
 
 
 class Line(Values):
-    """One line of Table 2: the best method of a family."""
+    """One line of Table 2: the best method of a family, a rival or a blend."""
 
     name: str
     """The family's name."""
     label: str
     """The method's name with its parameters."""
+    kind: Literal["method", "rival", "blend"] = "method"
+    """What it is: a method; a rival, which is trained beside them; or a blend of two others."""
     method: dict[str, Any]
     """The method's name and parameters as plain values."""
     candidates: list[Candidate]
@@ -115,9 +119,11 @@ class Line(Values):
     truth: dict[str, TruthSpreads]
     """By "clicked", "un-clicked" and "all" impressions; empty if the log does not give the true pCVR."""
     auc: dict[str, list[Value | None]]
-    """By headline task, then for each seed."""
+    """By headline task and "bid", then for each seed."""
     against: dict[str, dict[str, Against]]
-    """By the other method's name, then by headline task."""
+    """By the other method's name, then by headline task; and "bid" if the other one is a line to beat."""
+    weights: dict[str, OverSeeds] = Field(default_factory=dict[str, OverSeeds])
+    """Of a blend: the weight of its first part, by head "ctr" and "cvr"; that of the second is the remainder to 1."""
 
 
 class CurvePoint(Values):

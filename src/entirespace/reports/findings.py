@@ -18,9 +18,12 @@ from ..metrics.values import Undefined
 if TYPE_CHECKING:
     from .comparison import Against, Comparison, Line, OverSeeds, TaskSpreads
 
-RIVAL = "RATES"
-"""The line to beat, if the dataset has a history: logistic regression on its rates."""
-AGAINST = ("BASE", "ESMM", RIVAL)
+RIVALS = {
+    "RATES": "logistic regression on the rates of the history",
+    "LightGBM": "boosted trees on the same columns",
+}
+"""The lines to beat, where they are compared: the first one wherever a dataset has a history."""
+AGAINST = ("BASE", "ESMM", *RIVALS)
 """The methods that all others are tested against. The first one in the table is the reference of the findings."""
 LEVEL = 0.95
 OFF = 0.05
@@ -36,7 +39,7 @@ def findings(comparison: Comparison) -> tuple[str, ...]:
     """Which methods rank better in the CVR task, in the CTCVR task, which probabilities to bid with; and which methods
     are better than the line to beat, if it was compared."""
     lines = comparison.methods
-    return _ranking(lines, "cvr"), _ranking(lines, "ctcvr"), _bids(lines), *_rival(lines)
+    return _ranking(lines, "cvr"), _ranking(lines, "ctcvr"), _bids(lines), *_rivals(lines)
 
 
 def enumerated(words: Sequence[str]) -> str:
@@ -190,18 +193,23 @@ def _points(tests: Sequence[_Test]) -> str:
     return f"{sizes[0]} AUC points" if sizes[0] == sizes[-1] else f"{sizes[0]} to {sizes[-1]} AUC points"
 
 
-def _rival(lines: Sequence[Line]) -> list[str]:
-    """The sentences on the methods that are better or worse than the line to beat; none if that is the reference."""
-    rival, reference = next((line for line in lines if line.name == RIVAL), None), _reference(lines)
-    if rival is None or rival is reference:
-        return []
-    said = [f"The line to beat is {RIVAL}, logistic regression on the rates of the history."]
-    for task, name in NAMES.items():
+def _rivals(lines: Sequence[Line]) -> list[str]:
+    """For each line to beat, but for the reference: the sentences on the methods that are better or worse."""
+    found = {line.name: line for line in lines if line.name in RIVALS and line is not _reference(lines)}
+    return [_against_rival(lines, found[name], what) for name, what in RIVALS.items() if name in found]
+
+
+def _against_rival(lines: Sequence[Line], rival: Line, what: str) -> str:
+    said = [f"The line to beat is {rival.name}, {what}."]
+    places = {task: f"On the {name} task" for task, name in NAMES.items()} | {"bid": "With the pCTCVR for bids"}
+    for task, place in places.items():
         tests = _tests(lines, rival, task)
+        if task == "bid" and not tests:
+            continue
         tested = any(test.over_seeds is not None for test in tests)
-        verdict = _verdict(tests, RIVAL) if tested else _untested(lines, rival, task)
-        said.append(f"On the {name} task, {verdict}{_by_one_test(tests)}.")
-    return [" ".join(said)]
+        verdict = _verdict(tests, rival.name) if tested else _untested(lines, rival, task)
+        said.append(f"{place}, {verdict}{_by_one_test(tests)}.")
+    return " ".join(said)
 
 
 def _by_one_test(tests: Sequence[_Test]) -> str:

@@ -11,13 +11,15 @@ from ..metrics.values import Undefined
 from . import sections as printed
 from .cautions import warnings
 from .coefficients import coefficients_section
-from .findings import AGAINST, findings, for_bids, users_holm
+from .findings import AGAINST, enumerated, findings, for_bids, users_holm
 from .sections import Beside, Points, Section, Table
 
 if TYPE_CHECKING:
     from .comparison import Comparison, CurvePoint, Line, OverSeeds, TaskSpreads
 
 TASKS = ("cvr", "ctcvr")
+TESTED = {"cvr": "CVR task", "ctcvr": "CTCVR task", "bid": "pCTCVR for bids"}
+"""The tasks in which differences are tested, and their columns."""
 PLACES = ("clicked", "un-clicked", "all")
 
 
@@ -102,6 +104,8 @@ def tables(comparison: Comparison) -> list[Section]:
         part = "test" if comparison.select == "paper" else "validation"
         how = f"chosen by mean CTCVR AUC on the {part} part"
         found.append(Section("searched", "Candidates", _searched(lines), how))
+    if any(line.weights for line in lines):
+        found.append(Section("blends", "Weights of blends", _blends(lines), "share of the first part, of 1"))
     for label, coefficients in comparison.coefficients.items():
         found.append(coefficients_section(coefficients, f"Coefficients of {label}"))
     metrics = (value for line in lines for task in line.tasks.values() for _, value in task)
@@ -119,10 +123,17 @@ def _preface(comparison: Comparison) -> str:
     how = (
         "AMAN's rate and OVERSAMPLING's copies were chosen on the TEST part, as in the paper: AUCs are optimistic."
         if comparison.select == "paper"
-        else "Epochs, rates and copies were chosen on the validation part; the test part was only used to test."
+        else f"{_chosen(comparison.methods)} were chosen on the validation part; the test part was only used to test."
     )
     seeds = ", ".join(map(str, comparison.seeds))
     return f"{comparison.dataset.path}: {parts}.\nSeeds: {seeds}. {how}"
+
+
+def _chosen(lines: Sequence[Line]) -> str:
+    """What was chosen on the validation part."""
+    kinds = {line.kind for line in lines}
+    beside = {"rival": "settings of LightGBM", "blend": "weights of blends"}
+    return enumerated(["Epochs", "rates", "copies", *(what for kind, what in beside.items() if kind in kinds)])
 
 
 def _table2(comparison: Comparison) -> Table:
@@ -150,16 +161,25 @@ def _against(lines: Sequence[Line], other: str) -> Table:
         how = f"p {found.p_value:.3f}, Holm {p_holm:.3f}" if known else "p undefined"
         return f"{100 * found.difference:+.2f} ({how})"
 
+    tested = _tested(lines, other)
     rows = [
-        [line.label, *(difference(line.against[other][task].seeds, line.against[other][task].p_holm) for task in TASKS)]
+        [line.label, *(difference(found[task].seeds, found[task].p_holm) for task in tested)]
         for line in lines
-        if other in line.against
+        if (found := line.against.get(other))
     ]
-    return Table(["method", "CVR task", "CTCVR task"], rows)
+    return Table(["method", *tested.values()], rows)
+
+
+def _tested(lines: Sequence[Line], other: str) -> dict[str, str]:
+    """The tasks in which differences to another method were tested, and their columns."""
+    return {
+        task: column for task, column in TESTED.items() if any(task in line.against.get(other, {}) for line in lines)
+    }
 
 
 def _over_users(lines: Sequence[Line], other: str) -> Table:
-    holm = {task: users_holm(lines, other, task) for task in TASKS}
+    tested = _tested(lines, other)
+    holm = {task: users_holm(lines, other, task) for task in tested}
 
     def difference(found: Difference | Undefined, p_holm: float | None) -> str:
         if isinstance(found, Undefined):
@@ -170,11 +190,11 @@ def _over_users(lines: Sequence[Line], other: str) -> Table:
         return f"{mean:+.2f} ({low:+.2f} to {high:+.2f}, {p})"
 
     rows = [
-        [line.label, *(difference(line.against[other][task].users, holm[task][line.name]) for task in TASKS)]
+        [line.label, *(difference(found[task].users, holm[task][line.name]) for task in tested)]
         for line in lines
-        if other in line.against
+        if (found := line.against.get(other))
     ]
-    return Table(["method", "CVR task", "CTCVR task"], rows)
+    return Table(["method", *tested.values()], rows)
 
 
 def _curve(curve: Sequence[CurvePoint], task: str) -> Table:
@@ -240,6 +260,15 @@ def _truth(lines: Sequence[Line], place: str) -> Table:
     true = next(iter(known.values()))
     rows.append(["the true pCVR", "1", _mean(true.log_loss_of_truth, ".5f"), _mean(true.true_mean, ".4f")])
     return Table(["method", "rank correlation", "log loss", "mean pCVR"], rows)
+
+
+def _blends(lines: Sequence[Line]) -> Table:
+    rows = [
+        [line.label, *(_with_std(line.weights[head], ".3f") for head in ("ctr", "cvr"))]
+        for line in lines
+        if line.weights
+    ]
+    return Table(["blend", "pCTR", "pCVR"], rows)
 
 
 def _searched(lines: Sequence[Line]) -> Table:
