@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..core.rows import IMPRESSIONS
 from ..errors import ConfigError, DataError
 from ..features.history.store import read_state, remove_old, save
 from ..features.layout import Encoders
@@ -83,7 +84,7 @@ def update_history(
         with Quarantine(work, audit) as quarantine:
             source = log.source(audit, quarantine)
             stages = staged(source, work, audit)
-        parts = complete(stages["impressions"], source, on_orphan, work, audit)
+        parts = complete(stages[IMPRESSIONS], source, on_orphan, work, audit)
         parts[parts != DROPPED] = TESTING
         more = StagedHistory(source, stages, parts, work, encoders.history)
         state = before

@@ -217,10 +217,9 @@ class Writer:
         variant = self._history.variant(np.full(len(rows), part), self._history.folds[start + rows])
         earlier = self._history.earlier(start + rows) if part == TRAINING else None
         missing = history.without_history(codes, variant, earlier)
-        width = len(history.spec.names) // len(history.spec.rated)
-        for i, key in enumerate(history.spec.rated):
-            for name in history.spec.names[i * width : (i + 1) * width]:
-                self._statistics[name][part] += len(rows), int(missing[key.name].sum())
+        for key, names in history.spec.names_by_key.items():
+            for name in names:
+                self._statistics[name][part] += len(rows), int(missing[key].sum())
         return {HISTORY + name: bags for name, bags in self._history.own(codes).items()}
 
     def _small(self, table: str) -> list[str]:

@@ -53,9 +53,8 @@ class FrameKeys:
                 codes[key.name] = Ragged(history.find_text(key, pair_text(one, other)))
         variant = np.full(n, history.variants - 1, np.uint8)
         missing = history.without_history(codes, variant)
-        width = len(history.spec.names) // max(1, len(history.spec.rated))
-        names = zip(history.spec.names, np.repeat([key.name for key in history.spec.rated], width), strict=True)
-        return history.numbers(codes, variant), {name: int(missing[key].sum()) for name, key in names}
+        without = {name: int(missing[key].sum()) for key, names in history.spec.names_by_key.items() for name in names}
+        return history.numbers(codes, variant), without
 
     def _found(self, key: HistoryKey, content: Content) -> Ragged:
         if not isinstance(content, Bags):

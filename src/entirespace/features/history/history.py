@@ -59,9 +59,8 @@ class History:
     strengths: Strengths
     at: int | None = None  # the time at which an outcome has weight 1 in the groups of the log; None: no decay
     until: int | None = None  # the same in the group "now": the time of the last impression
-    counted: Callable[[], np.ndarray] = lambda: (
-        _NONE
-    )  # reads what identifies each counted impression: uint64 (N,), ascending
+    counted: Callable[[], np.ndarray] = lambda: _NONE
+    """Reads what identifies each counted impression. Shape: uint64 (N,), ascending."""
     log: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """The description of the log, by which `update` reads more of it; see `dataset.prepare.open_log`."""
 
@@ -87,10 +86,6 @@ class History:
     def _columns(self) -> tuple[np.ndarray, np.ndarray]:
         hits, trials = np.array(self.spec.columns, np.int64).T
         return np.ascontiguousarray(hits), np.ascontiguousarray(trials)
-
-    def chain(self, key: HistoryKey) -> Chain:
-        """The key and its parents."""
-        return (key.name, *key.parents)
 
     def numbers(
         self,
@@ -133,7 +128,7 @@ class History:
         """Write the numbers of a block of impressions, few enough to stay in the cache from key to key."""
         width = len(self.spec.rates) + self.spec.counts
         tables = self._tables if earlier is None else {}
-        needed = {name for key in self.spec.rated if key.name not in tables for name in self.chain(key)}
+        needed = {name for key in self.spec.rated if key.name not in tables for name in key.chain}
         counted = {name: self._counted(name, codes, variant, earlier, weight) for name in needed}
         for place, key in enumerate(self.spec.rated):
             here = out[:, place * width : (place + 1) * width]
@@ -161,7 +156,7 @@ class History:
 
     def _of_key(self, key: HistoryKey, counted: Mapping[str, np.ndarray], variant: np.ndarray) -> np.ndarray:
         """The log odds of a key's rates, and the log of its count. Shape: float32 (n, rates of the key)."""
-        rates, others = self._rates(self.chain(key), counted, variant)
+        rates, others = self._rates(key.chain, counted, variant)
         odds = (np.log(rates / others) - self._mean_odds[variant]).astype(np.float32)
         if not self.spec.counts:
             return odds
@@ -337,7 +332,7 @@ def chains(spec: HistorySpec) -> Iterator[Chain]:
     """Every chain whose strengths are needed, each after the shorter chains that it ends with."""
     seen: set[Chain] = set()
     for key in spec.rated:
-        whole = (key.name, *key.parents)
+        whole = key.chain
         for level in range(len(whole) - 1, -1, -1):
             if whole[level:] not in seen:
                 seen.add(whole[level:])

@@ -28,6 +28,11 @@ class HistoryKey:
         return PAIR.join(f.name for f in self.fields)
 
     @property
+    def chain(self) -> tuple[str, ...]:
+        """The key and its parents, the nearest first."""
+        return (self.name, *self.parents)
+
+    @property
     def table(self) -> str:
         """The table that holds its codes: a pair belongs to the impressions."""
         return self.fields[0].table if len(self.fields) == 1 else IMPRESSIONS
@@ -65,8 +70,13 @@ class HistorySpec:
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the R rates, key by key; with `counts`, each key's count comes after its rates."""
-        counted = ("count",) if self.counts else ()
-        return tuple(f"{RATE}.{rate}.{key.name}" for key in self.rated for rate in (*self.rates, *counted))
+        return tuple(name for names in self.names_by_key.values() for name in names)
+
+    @property
+    def names_by_key(self) -> dict[str, tuple[str, ...]]:
+        """Key -> the names of its rates, and of its count."""
+        rates = (*self.rates, "count") if self.counts else self.rates
+        return {key.name: tuple(f"{RATE}.{rate}.{key.name}" for rate in rates) for key in self.rated}
 
     def fields(self) -> tuple[Field, ...]:
         """The fields of kind "rate", in the order of `names`."""
