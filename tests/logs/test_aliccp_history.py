@@ -169,5 +169,7 @@ def test_genuine_lines_are_counted(shared_data: Path, tmp_path: Path):
     assert (odds[::2, 3] > odds[1::2, 3]).all()  # and so the brands of its bag, 150_14
     history = data.encoders.history
     assert history is not None
-    users = dict(zip(history.ids["101"], history.counts["101"][:, :, 0].sum(axis=1), strict=True))
-    assert users["31319"] == 25
+    counts = history.counts["101"][:, :, 0]
+    parts, now = counts[:, :-1].sum(axis=1), counts[:, -1]
+    assert dict(zip(history.ids["101"], parts, strict=True))["31319"] == 25  # 20 in training, 5 in the test part
+    assert parts.tolist() == now.tolist()
