@@ -158,8 +158,8 @@ class TrainingConfig(Model):
     """Number of CPU threads; absent: one per core."""
     device: Literal["cpu", "cuda"] = "cpu"
     """The device to train on."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Precision of the hidden layers' products in training; bf16 is faster only on processors that support it."""
+    precision: Literal["auto", "fp32", "bf16"] = "fp32"
+    """Precision of the hidden layers' products in training; auto: bf16 if the processor has units for it, else fp32."""
 
 
 class Config(Model):

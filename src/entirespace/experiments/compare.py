@@ -37,6 +37,7 @@ from ..reports.diagnosis import details
 from ..reports.page import page
 from ..reports.report import markdown
 from ..training.needs import check_training, memory, warnings_of
+from ..training.precision import configurations, resolved, slow_precision
 from .diagnosis import diagnose, edges, true_histogram
 from .runs import Found, Runs, evaluate_all
 from .table2 import auc, table2
@@ -93,7 +94,7 @@ def compare(
     """
     if out is not None:
         FOLDER.begun(Path(out), _is_marked, _is_own, [data.path])
-    config = config or Config()
+    config = resolved(config or Config(), configurations(() if out is None else Path(out).glob("runs/*")))
     families = [Family.of(method) for method in methods]
     if data.layout.rates and not any(m.baseline is not None for family in families for m in family.candidates):
         families.append(Family.of(RATES()))
@@ -137,7 +138,9 @@ def _compare(
         check_training(method, data.train, config)
     warnings = list(warnings_of(data, config))
     few = few_conversions(data.test.counts["conversion"])
-    for warning in (*warnings, *([few] if few else [])):  # the report makes the latter from its counts
+    for warning in filter(
+        None, (*warnings, few, slow_precision(config))
+    ):  # the report makes the latter from its counts
         progress.warn(warning)
     processes, jobs = jobs is not None, jobs or _jobs(data, config)
     runs, truths = Runs(data, config, out / "runs"), Truths.of(data.test)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,7 @@ from ..reports.study import OBJECTIVES, Objective, Trial, Tuned, in_one_line, ma
 from ..runs.record import METRICS, REFERENCE, is_of_a_run
 from ..training import Run, fit, reference_ctr
 from ..training.folder import completed
+from ..training.precision import resolved, slow_precision
 from .space import Space
 
 if TYPE_CHECKING:
@@ -79,6 +81,10 @@ def tune(
     without one. RunError if the folder holds another study or other files, or if every trial failed.
     """
     optuna = _optuna()
+    begun = [_read(Path(out) / STUDY).get("config", {})] if (Path(out) / STUDY).exists() else []
+    space = replace(space, config=resolved(space.config, begun))
+    if (slow := slow_precision(space.config)) is not None:
+        progress.warn(slow)
     study = _Study(space, data, objective, seed, Path(out), progress)
     study.check_folder()
     with FOLDER.alone(Path(out)):

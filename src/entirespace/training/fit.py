@@ -47,6 +47,7 @@ from .base_rates import base_rate_loss, judge, lower
 from .folder import alone, completed, cut_metrics, difference, refuse_foreign
 from .learner import Learner
 from .needs import REFERENCE_PCTR, check_start, check_training, given_runs, warnings_of
+from .precision import configurations, resolved, slow_precision
 from .rates import solve_into
 from .tracking import UNTRACKED, Tracker
 
@@ -100,6 +101,7 @@ def fit(
     if out is None:
         keep = tempfile.TemporaryDirectory(prefix="entirespace-run-")
         out = keep.name
+    config = resolved(config, configurations([Path(out)]))
     validation = validation if validation is not None else train.dataset.validation
     trainer = _Trainer(method, train, validation, seed, config, reference, given, start, Path(out), tracker, progress)
     return replace(trainer.run(), keep=keep)
@@ -161,6 +163,8 @@ class _Trainer:
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
             use_threads(settings.threads)
+        if (slow := slow_precision(self._config)) is not None:
+            self._progress.warn(slow)
         self._warnings = list(warnings_of(self._train.dataset, self._config))
         data = self._train.dataset
         self._feed = Feed.of(data, fields_of(self._method, data.layout, self._config))

@@ -25,7 +25,7 @@ class Learner:
     """A network and its optimizers, on the device and in the precision that the configuration names.
 
     With "bf16", torch's autocast rounds the factors of the hidden layers' products. Embeddings, logits, losses and
-    Adam stay float32.
+    Adam stay float32. "auto" must be resolved before.
 
     Args:
         start: a run whose weights training starts from. Absent: random weights from `seed`.
@@ -35,6 +35,7 @@ class Learner:
 
     def __init__(self, method: Method, dataset: Dataset, config: Config, seed: int, start: Run | None = None) -> None:
         training, adam = config.training, config.optimizer
+        assert training.precision != "auto"
         self.method, self.device = method, training.device
         if self.device == "cuda" and not torch.cuda.is_available():
             raise ConfigError(
