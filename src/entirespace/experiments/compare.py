@@ -39,6 +39,7 @@ from ..reports.report import markdown
 from ..training.needs import check_training, memory, warnings_of
 from ..training.precision import configurations, resolved, slow_precision
 from .diagnosis import diagnose, edges, true_histogram
+from .keys import Keys
 from .runs import Found, Runs, evaluate_all
 from .table2 import auc, table2
 
@@ -138,12 +139,11 @@ def _compare(
         check_training(method, data.train, config)
     warnings = list(warnings_of(data, config))
     few = few_conversions(data.test.counts["conversion"])
-    for warning in filter(
-        None, (*warnings, few, slow_precision(config))
-    ):  # the report makes the latter from its counts
+    for warning in filter(None, (*warnings, few, slow_precision(config))):  # the report has the first ones and `few`
         progress.warn(warning)
     processes, jobs = jobs is not None, jobs or _jobs(data, config)
-    runs, truths = Runs(data, config, out / "runs"), Truths.of(data.test)
+    keys = Keys.of(data, config, [CTR(), *methods])
+    runs, truths = Runs(data, config, out / "runs", keys), Truths.of(data.test)
     found = evaluate_all(runs, methods, seeds, jobs, progress, processes=processes)
     lines = table2(families, found, seeds, select, truths, runs.scores)
     for warning in _of_trainings(runs, [CTR(), *lines], seeds, known=warnings):
@@ -153,7 +153,8 @@ def _compare(
     for share in sorted(set(sampling_rates)):
         progress.say(f"sampling curve: {100 * share:g} % of the training impressions")
         some = config.model_copy(update={"training": config.training.model_copy(update={"share": share})})
-        on_some = evaluate_all(Runs(data, some, out / "runs"), list(lines), seeds, jobs, progress, processes=processes)
+        runs_on_some = Runs(data, some, out / "runs", keys.with_config(some))
+        on_some = evaluate_all(runs_on_some, list(lines), seeds, jobs, progress, processes=processes)
         curve.append(_curve_point(share, len(data.train.sampled(share)), on_some))
     about = describe(data)
     baselines = {m.label: runs.coefficients(m, seeds[0]) for m in lines if m.baseline is not None}

@@ -1,7 +1,7 @@
 """The runs of a comparison: each is trained and evaluated once, one after the other or several at a time.
 
-The name of a run's folder has the digest of what the run depends on (dataset, method, seed, configuration, version).
-A run whose folder has its evaluation is not trained again; an interrupted training is resumed.
+The name of a run's folder has the digest of its key, which is all that decides its numbers; see `keys`. A run whose
+folder has its evaluation is not trained again; an interrupted training is resumed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from .._version import __version__
 from ..config import Config, digest
 from ..dataset.dataset import Dataset
 from ..errors import RunError
@@ -28,12 +27,13 @@ from ..records import save_json
 from ..reports.comparison import HEADLINES, Check
 from ..reports.evaluation import Evaluation
 from ..runs.coefficients import Coefficients
-from ..runs.record import COEFFICIENTS, METRICS, RunRecord
+from ..runs.record import COEFFICIENTS, METRICS, REFERENCE, RUN, RunRecord
 from ..training import Run, fit, reference_ctr
+from .keys import SHORT, Key, Keys, differences, reason
 from .pool import Pool
 from .protocol import evaluated
 
-EVALUATION, SCORES = "evaluation.json", "test-scores.npy"
+EVALUATION, SCORES, KEY = "evaluation.json", "test-scores.npy", "key.json"
 SMALL = 1 << 22
 """Impressions x fields x runs to train, at most, for which starting processes takes longer than they would save."""
 SCORED = {"cvr": "cvr", "ctcvr": "ctcvr", "ctr": "ctr_reference"}
@@ -46,14 +46,16 @@ Found = dict[Method, dict[int, dict[str, Evaluation]]]
 class Runs:
     """Trains and evaluates the runs of a folder. It keeps one reference CTR network in memory, of the latest seed."""
 
-    def __init__(self, data: Dataset, config: Config, folder: Path) -> None:
-        self.data, self.config, self.folder = data, config, folder
+    def __init__(self, data: Dataset, config: Config, folder: Path, keys: Keys) -> None:
+        self.data, self.config, self.folder, self.keys = data, config, folder, keys
         self._parts = [part for part in (data.validation, data.test) if len(part)]
         self._truths: dict[str, Truths] = {}
         self._reference: tuple[int, Run, dict[str, np.ndarray]] | None = None
 
     def there(self, method: Method, seed: int) -> dict[str, Evaluation] | None:
         """The evaluation by part of a run that was made earlier; None if there is none, or no scores with it."""
+        if self._reference_sha256(seed) is None:
+            return None
         path, scores = (self._of(method, seed) / name for name in (EVALUATION, SCORES))
         if not (path.exists() and scores.exists() and len(np.load(scores, mmap_mode="r")) == len(SCORED)):
             return None
@@ -101,6 +103,7 @@ class Runs:
             found[part.name] = evaluated(outputs, self._truths[part.name], part.name)
             if part is self.data.test:
                 np.save(run.folder / SCORES, np.stack([outputs.tasks[task] for task in SCORED.values()]))
+        save_json(run.folder / KEY, self._key(method, seed))
         save_json(run.folder / EVALUATION, {part: evaluation.as_dict() for part, evaluation in found.items()})
         return found
 
@@ -113,10 +116,33 @@ class Runs:
             self._reference = seed, run, {part.name: run.own_pctr(part, progress) for part in self._parts}
         return self._reference[1], self._reference[2]
 
+    def changed(self, method: Method, seed: int) -> str | None:
+        """What has changed since the most similar run of this method and seed; None if there is none.
+
+        A run on another share of the training part is a point of another sampling curve.
+        """
+        found: list[list[str]] = []
+        key = self._key(method, seed)
+        for path in self.folder.glob(f"{_name(method, seed)}-*/{KEY}"):
+            before = json.loads(path.read_bytes())
+            if before["config"]["training"].get("share") == self.config.training.share:
+                found.append(differences(before, key))
+        least = min(found, key=len, default=[])
+        return reason(least) if least else None
+
     def _of(self, method: Method, seed: int) -> Path:
-        content = [self.data.digest, method.spec(), seed, self.config.model_dump(mode="json"), __version__]
-        name = "".join(c if c.isalnum() or c in "-." else "-" for c in method.label).rstrip("-")
-        return self.folder / f"{name}-seed{seed}-{digest(content)[:12]}"
+        return self.folder / f"{_name(method, seed)}-{digest(self._key(method, seed))[:SHORT]}"
+
+    def _key(self, method: Method, seed: int) -> Key:
+        """The key of a run. That of the reference CTR network must be trained before those of other methods."""
+        sha256 = None if method == CTR() else self._reference_sha256(seed)
+        return self.keys.key(method, seed, {} if sha256 is None else {REFERENCE: sha256})
+
+    def _reference_sha256(self, seed: int) -> str | None:
+        """The SHA-256 of the weights of the seed's reference CTR network; None before it is trained."""
+        folder = self._of(CTR(), seed)
+        weights = RunRecord.open(folder).weights if (folder / RUN).exists() else None
+        return None if weights is None else weights.sha256
 
 
 def evaluate_all(
@@ -148,6 +174,7 @@ def evaluate_all(
                 found[method][seed] = there
     if len(missing) < len(seeds) * len(methods):
         progress.say(f"{len(seeds) * len(methods) - len(missing)} of {len(seeds) * len(methods)} runs exist already")
+    _say_why(runs, missing, progress)
     done = 0
 
     def report(method: Method, seed: int, evaluation: dict[str, Evaluation]) -> None:
@@ -177,7 +204,7 @@ def _evaluate_in_processes(
     report: Callable[[Method, int, dict[str, Any]], None],
 ) -> None:
     """Train in separate processes: first the reference CTR network of each seed, then the missing runs in order."""
-    with Pool(jobs, partial(_begin, runs.data.path, runs.config, runs.folder, _threads(jobs))) as pool:
+    with Pool(jobs, partial(_begin, runs.data.path, runs.config, runs.folder, runs.keys, _threads(jobs))) as pool:
         seeds = list(dict.fromkeys(seed for _, seed in missing))
         progress.start("training reference CTR networks", len(seeds), "networks")
         for _ in pool.results(_reference, seeds):
@@ -188,6 +215,26 @@ def _evaluate_in_processes(
             report(method, seed, evaluation)
             progress.advance(1)
         progress.done()
+
+
+def _name(method: Method, seed: int) -> str:
+    """The name of a run's folder, without the digest of its key."""
+    name = "".join(c if c.isalnum() or c in "-." else "-" for c in method.label).rstrip("-")
+    return f"{name}-seed{seed}"
+
+
+def _say_why(runs: Runs, missing: Sequence[tuple[Method, int]], progress: Progress) -> None:
+    """Say of runs that were trained before, but not for these numbers, what has changed."""
+    seeds: dict[tuple[str, str], list[int]] = {}
+    for method, seed in missing:
+        if (why := runs.changed(method, seed)) is not None:
+            seeds.setdefault((why, method.label), []).append(seed)
+    methods: dict[tuple[str, str], list[str]] = {}
+    for (why, label), some in seeds.items():
+        of_seeds = f"seed{'s' if len(some) > 1 else ''} {', '.join(map(str, some))}"
+        methods.setdefault((why, of_seeds), []).append(label)
+    for (why, of_seeds), labels in methods.items():
+        progress.say(f"trained again: {', '.join(labels)} ({of_seeds}), because {why}")
 
 
 def _threads(jobs: int) -> int:
@@ -210,10 +257,10 @@ def _threads_of_a_job(jobs: int) -> Iterator[None]:
         use_threads(before[1])
 
 
-def _begin(path: Path, config: Config, folder: Path, count: int) -> Runs:
+def _begin(path: Path, config: Config, folder: Path, keys: Keys, count: int) -> Runs:
     torch.set_num_threads(count)
     use_threads(count)
-    return Runs(Dataset(path), config, folder)
+    return Runs(Dataset(path), config, folder, keys)
 
 
 def _reference(runs: Runs, seed: int) -> None:

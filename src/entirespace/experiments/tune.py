@@ -31,6 +31,7 @@ from ..errors import ConfigError, DataError, RunError
 from ..features.chosen import ChosenFields
 from ..folders import remove_own
 from ..methods import Method
+from ..methods.code import own_code
 from ..metrics.auc import auc
 from ..metrics.losses import log_loss
 from ..metrics.values import Undefined
@@ -40,7 +41,7 @@ from ..records import read_json, save_json
 from ..reports.study import OBJECTIVES, Objective, Trial, Tuned, in_one_line, markdown, plot
 from ..runs.record import METRICS, REFERENCE, is_of_a_run
 from ..training import Run, fit, reference_ctr
-from ..training.folder import completed
+from ..training.folder import completed, same_code
 from ..training.precision import resolved, slow_precision
 from .space import Space
 
@@ -127,6 +128,7 @@ class _Study:
             "format": FORMAT,
             "method": self._space.method.spec(),
             "config": self._space.config.model_dump(mode="json"),
+            "code": own_code(self._space.method, self._space.config.network),
             "seed": self._seed,
             "dataset": {"path": str(self._data.path), "digest": self._data.digest},
             "objective": self._objective,
@@ -136,10 +138,11 @@ class _Study:
         if file.exists():
             there = _read(file)
             there["config"] = completed(there.get("config", {}), self._space.config)
-            self._same(flat(there), flat(json.loads(json.dumps(about))))
+            same_code(there.pop("code", None), about["code"], "study", self._out)
+            self._same(flat(there), flat(json.loads(json.dumps({k: v for k, v in about.items() if k != "code"}))))
         else:
             save_json(file, about)
-        self._about = about
+        self._about = {key: value for key, value in about.items() if key != "code"}
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._study: optuna.Study = optuna.create_study(
             storage=f"sqlite:///{(self._out / DATABASE).resolve()}",

@@ -25,6 +25,7 @@ from ..features.history.store import read_state
 from ..features.layout import Layout, link_layout
 from ..kernels.threads import use_threads
 from ..methods._method import Method
+from ..methods.code import own_code
 from ..network.embedding import TORCH
 from ..progress import SILENT, Progress
 from ..runs.checkpoint import load_tensors, prefixed, save_tensors
@@ -44,7 +45,7 @@ from ..runs.record import (
 )
 from ..runs.run import Run, fields_of
 from .base_rates import base_rate_loss, judge, lower
-from .folder import alone, completed, cut_metrics, difference, refuse_foreign
+from .folder import alone, completed, cut_metrics, difference, refuse_foreign, same_code
 from .learner import Learner
 from .needs import REFERENCE_PCTR, check_start, check_training, given_runs, warnings_of
 from .precision import configurations, resolved, slow_precision
@@ -141,6 +142,7 @@ class _Trainer:
             history=None if data.layout.history is None else read_state(data.path).digest,
             reference=None if reference is None else weights_sha256(reference.folder),
             start=None if start is None else weights_sha256(start.folder),
+            code=own_code(method, config.network),
             status="training",
             position=Position().record(),
         )
@@ -374,6 +376,7 @@ class _Trainer:
             if self._reference is not None:
                 link_run(self._reference.folder, self._out / REFERENCE)
             return True
+        same_code(there.code, self._record.code, "run", self._out)
         mine, theirs = self._record.plain(), there.plain()
         theirs["config"] = completed(theirs["config"], self._config)
         finished = there.status == "finished"  # a finished run may be opened with another reference
