@@ -159,8 +159,8 @@ class _Code:
         if id(function) in self._seen:
             return
         self._seen[id(function)] = function
-        cells = [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell) and _is_constant(cell.cell_contents)]
-        parts = [function.__code__, function.__defaults__, function.__kwdefaults__, *cells]
+        cells = [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
+        parts = [function.__code__, function.__defaults__, function.__kwdefaults__, *filter(_is_constant, cells)]
         content = list(map(self._value, parts))
         names = list(dict.fromkeys(_names(function.__code__)))
         read = {name: function.__globals__[name] for name in names if name in function.__globals__}
