@@ -50,7 +50,7 @@ class Learner:
         if self.device == "cpu":
             self.network.lookups = KernelLookups()
         options: dict[str, Any] = {"lr": adam.learning_rate, "betas": (adam.beta1, adam.beta2), "eps": adam.epsilon}
-        self._towers = DenseAdam(self.network.parameters(), **options)
+        self._towers = DenseAdam(self.network.parameters(), **options, weight_decay=adam.weight_decay)
         self._rows = {
             name: RowAdam(self.network.embedding(name).weight, **options, lazy=adam.lazy)
             for name in self.network.embeddings
