@@ -34,7 +34,7 @@ from entirespace.training.learner import Learner
 ROOT = Path(__file__).parent.parent
 IMPRESSIONS = 1 << 16  # of a turn, at least
 TEXT = """Impressions a second in training ESMM as the paper has it (23 fields of Zipf ids, embedding size 18, towers
-360 x 200 x 80), in one process, on the same batches, in turn; batches are made beforehand.
+360 x 200 x 80), in one process, on the same batches, in turn; batches are made beforehand. Medians of the turns.
 
 - **fp32**: `training.precision = "fp32"`, which is the default. On processors of AMD the products of this build of
   torch run code of MKL for AVX2.
