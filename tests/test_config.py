@@ -38,6 +38,12 @@ def test_the_defaults_are_the_papers():
     assert config.network.trunk.kind == "none"
     optimizer = config.optimizer
     assert (optimizer.beta1, optimizer.beta2, optimizer.epsilon, optimizer.lazy) == (0.9, 0.999, 1e-8, False)
+    assert optimizer.weight_decay == 0
+
+
+def test_a_decay_that_changes_the_sign_of_weights_is_refused():
+    with pytest.raises(ConfigError, match="weight_decay must be below 1 / learning_rate"):
+        parse(Config, {"optimizer": {"learning_rate": 0.1, "weight_decay": 10}}, "the test")
 
 
 def test_a_dump_is_read_back_as_it_was(tmp_path):

@@ -126,11 +126,15 @@ class OptimizerConfig(Model):
     """Added to the square root of the second moment (paper: 1e-8)."""
     lazy: bool = False
     """Update an embedding row only in batches that use it: cheaper, but not the paper's Adam."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """Shrink layers' weights by this times the step size in each step (AdamW); not biases or embeddings (paper: 0)."""
 
     @model_validator(mode="after")
     def _updates_decay(self) -> Self:
         if self.beta1**2 >= self.beta2:  # otherwise the updates of a row without gradients would grow without bound
             raise ValueError("beta1 must be below the square root of beta2")
+        if self.learning_rate * self.weight_decay >= 1:  # a weight would change its sign
+            raise ValueError("weight_decay must be below 1 / learning_rate")
         return self
 
 
@@ -162,8 +166,8 @@ class TrainingConfig(Model):
     """Number of CPU threads; absent: one per core."""
     device: Literal["cpu", "cuda"] = "cpu"
     """The device to train on."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Precision of the hidden layers' products in training; bf16 is faster only on processors that support it."""
+    precision: Literal["auto", "fp32", "bf16"] = "fp32"
+    """Precision of the hidden layers' products in training; auto: bf16 if the processor has units for it, else fp32."""
 
 
 class Config(Model):

@@ -11,8 +11,9 @@ import pytest
 import entirespace as es
 from entirespace.errors import ConfigError
 from entirespace.experiments.compare import compare
+from entirespace.experiments.keys import Keys
 from entirespace.experiments.runs import Runs
-from entirespace.methods import AMAN, BASE, ESMM, Family
+from entirespace.methods import AMAN, BASE, CTR, ESMM, Family
 from entirespace.reports.comparison import Comparison
 from entirespace.rivals import BLEND, LightGBM
 from entirespace.rivals.blend import mixed
@@ -74,7 +75,7 @@ def test_a_blend_of_a_row_with_itself_is_that_row(report):
 
 def test_the_scores_of_a_blend_are_those_of_its_parts_with_the_weights_of_the_table(report, dataset, quick):
     out, comparison = report
-    runs = Runs(dataset, quick, out / "runs")
+    runs = Runs(dataset, quick, out / "runs", Keys.of(dataset, quick, [CTR(), BASE(), ESMM()]))
     weights = [runs.weights(BLENDED, seed) for seed in (0, 1)]
     line = next(line for line in comparison.methods if line.label == BLENDED.label)
     for head in ("ctr", "cvr"):

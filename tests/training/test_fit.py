@@ -13,9 +13,11 @@ import pytest
 import torch
 
 from entirespace.batches.batch import Batch
+from entirespace.batches.feed import Feed
 from entirespace.errors import ConfigError, RunError
 from entirespace.methods import AMAN, BASE, CTR, DIVISION, ESMM, OVERSAMPLING, UNBIAS, Method
 from entirespace.training import Run, fit, reference_ctr
+from entirespace.training.learner import Learner
 from entirespace.training.reference import reference_seed
 
 fit_module = sys.modules["entirespace.training.fit"]  # `entirespace.training.fit` itself is the function
@@ -185,6 +187,22 @@ def test_bf16_learns_what_fp32_learns_and_keeps_float32(dataset, quick):
     assert not same(exact, rounded)
     one, other = (run.predict(dataset.test).pctcvr for run in (exact, rounded))
     assert np.abs(one - other).mean() < 0.1 * one.mean()
+
+
+def test_weight_decay_reaches_the_layers_and_not_the_embedding(dataset, quick):
+    def stepped(decay: float) -> dict[str, torch.Tensor]:
+        config = quick.model_copy(update={"optimizer": quick.optimizer.model_copy(update={"weight_decay": decay})})
+        learner = Learner(ESMM(), dataset, config, seed=0)
+        feed, rng = Feed.of(dataset), np.random.default_rng(0)
+        rows = next(feed.shuffled(dataset.train, ESMM().samples, batch_size=256, shuffle_rows=8192, rng=rng))
+        learner.step(feed.batch(rows))
+        learner.finish()
+        return learner.network.state_dict()
+
+    start, plain, decayed = Learner(ESMM(), dataset, quick, 0).network.state_dict(), stepped(0.0), stepped(2.0)
+    for name, weight in plain.items():
+        shrink = quick.optimizer.learning_rate * 2.0 if name.startswith("towers.") and weight.ndim > 1 else 0.0
+        torch.testing.assert_close(decayed[name], weight - shrink * start[name])
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -48,7 +48,9 @@ Settings = Annotated[
     typer.Option("--set", help="Change one value of the configuration, such as training.epochs=5.", metavar="a.b=c"),
 ]
 Device = Annotated[str | None, typer.Option(help="Where to train: cpu or cuda (training.device).")]
-Precision = Annotated[str | None, typer.Option(help="fp32, or bf16 if the processor supports it (training.precision).")]
+Precision = Annotated[
+    str | None, typer.Option(help="fp32, bf16, or auto: bf16 if the processor has units for it (training.precision).")
+]
 DatasetFolder = Annotated[
     Path, typer.Argument(help="A dataset's folder, made by `entirespace prepare`.", metavar="DATASET")
 ]

@@ -39,7 +39,9 @@ from ..reports.report import markdown
 from ..rivals import BLEND
 from ..rivals.typed import Entry, Row, leaves
 from ..training.needs import check_training, memory, warnings_of
+from ..training.precision import configurations, resolved, slow_precision
 from .diagnosis import diagnose, edges, true_histogram
+from .keys import Keys
 from .runs import Found, Runs, evaluate_all
 from .table2 import auc, table2
 
@@ -95,7 +97,7 @@ def compare(
     """
     if out is not None:
         FOLDER.begun(Path(out), _is_marked, _is_own, [data.path])
-    config = config or Config()
+    config = resolved(config or Config(), configurations(() if out is None else Path(out).glob("runs/*")))
     rows = [Row.of(method) for method in methods]
     if data.layout.rates and not any(_is_baseline(entry) for row in rows for entry in row.candidates):
         rows.append(Row.of(RATES()))
@@ -143,13 +145,14 @@ def _compare(
     _check_blends(entries, data)
     warnings = [*warnings_of(data, config), *(warning for rival in rivals for warning in rival.warnings(data, config))]
     few = few_conversions(data.test.counts["conversion"])
-    for warning in (*warnings, *([few] if few else [])):  # the report makes the latter from its counts
+    for warning in filter(None, (*warnings, few, slow_precision(config))):  # the report has the first ones and `few`
         progress.warn(warning)
     processes, jobs = (
         jobs is not None,
         jobs or _jobs(data, config, max((rival.bytes(data, config) for rival in rivals), default=0)),
     )
-    runs, truths = Runs(data, config, out / "runs"), Truths.of(data.test)
+    keys = Keys.of(data, config, [leaf for leaf in trained if isinstance(leaf, Method)])
+    runs, truths = Runs(data, config, out / "runs", keys), Truths.of(data.test)
     found = evaluate_all(runs, entries, seeds, jobs, progress, processes=processes)
     lines = table2(rows, found, seeds, select, truths, runs.scores)
     for entry, line in lines.items():
@@ -164,7 +167,8 @@ def _compare(
     for share in sorted(set(sampling_rates)):
         progress.say(f"sampling curve: {100 * share:g} % of the training impressions")
         some = config.model_copy(update={"training": config.training.model_copy(update={"share": share})})
-        on_some = evaluate_all(Runs(data, some, out / "runs"), list(lines), seeds, jobs, progress, processes=processes)
+        runs_on_some = Runs(data, some, out / "runs", keys.with_config(some))
+        on_some = evaluate_all(runs_on_some, list(lines), seeds, jobs, progress, processes=processes)
         curve.append(_curve_point(share, len(data.train.sampled(share)), on_some))
     about = describe(data)
     baselines = {m.label: runs.coefficients(m, seeds[0]) for m in lines if _is_baseline(m)}

@@ -1,7 +1,7 @@
 """The runs of a comparison, and the scores of rivals and blends beside them: each is made once, or several at a time.
 
-The name of a run's folder has the digest of what the run depends on (dataset, method, seed, configuration, version).
-A run whose folder has its evaluation is not trained again; an interrupted training is resumed.
+The name of a run's folder has the digest of its key, which is all that decides its numbers; see `keys`. A run whose
+folder has its evaluation is not trained again; an interrupted training is resumed.
 """
 
 from __future__ import annotations
@@ -16,11 +16,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from .._version import __version__
 from ..config import Config, digest
 from ..dataset.dataset import Dataset
 from ..errors import RunError
-from ..features.history.store import read_state
 from ..kernels.threads import threads, use_threads
 from ..methods import CTR, Method
 from ..metrics.evaluation import Probabilities, Truths
@@ -29,17 +27,17 @@ from ..records import save_json
 from ..reports.comparison import BID, HEADLINES, Check
 from ..reports.evaluation import Evaluation
 from ..rivals import BLEND, BlendWeights
-from ..rivals.blend import PRIOR
 from ..rivals.scores import RivalScores
 from ..rivals.typed import Entry, leaves
 from ..runs.coefficients import Coefficients
 from ..runs.outputs import Outputs
-from ..runs.record import COEFFICIENTS, METRICS, RunRecord
+from ..runs.record import COEFFICIENTS, METRICS, REFERENCE, RUN, RunRecord
 from ..training import Run, fit, reference_ctr
+from .keys import SHORT, Key, Keys, differences, reason
 from .pool import Pool
 from .protocol import evaluated
 
-EVALUATION, SCORES, BLENDED = "evaluation.json", "test-scores.npy", "blend.json"
+EVALUATION, SCORES, BLENDED, KEY = "evaluation.json", "test-scores.npy", "blend.json", "key.json"
 SMALL = 1 << 22
 """Impressions x fields x runs to train, at most, for which starting processes takes longer than they would save."""
 SCORED = ("cvr", "ctcvr", "ctr", BID)
@@ -52,14 +50,16 @@ Found = dict[Entry, dict[int, dict[str, Evaluation]]]
 class Runs:
     """Trains and evaluates the runs of a folder. It keeps one reference CTR network in memory, of the latest seed."""
 
-    def __init__(self, data: Dataset, config: Config, folder: Path) -> None:
-        self.data, self.config, self.folder = data, config, folder
+    def __init__(self, data: Dataset, config: Config, folder: Path, keys: Keys) -> None:
+        self.data, self.config, self.folder, self.keys = data, config, folder, keys
         self._parts = [part for part in (data.validation, data.test) if len(part)]
         self._truths: dict[str, Truths] = {}
         self._reference: tuple[int, Run, dict[str, np.ndarray]] | None = None
 
     def there(self, entry: Entry, seed: int) -> dict[str, Evaluation] | None:
         """The evaluation by part of a run that was made earlier; None if there is none, or no scores with it."""
+        if self._reference_sha256(seed) is None:
+            return None
         path, scores = (self._of(entry, seed) / name for name in (EVALUATION, SCORES))
         if not (path.exists() and scores.exists() and len(np.load(scores, mmap_mode="r")) == len(SCORED)):
             return None
@@ -90,9 +90,9 @@ class Runs:
 
     def evaluation(self, entry: Entry, seed: int, progress: Progress = SILENT) -> dict[str, Evaluation]:
         """Train and evaluate, by part. Raises: RunError as `fit`, or if a method predicts no pCVR."""
-        folder = self._of(entry, seed)
-        found: dict[str, Evaluation] = {}
-        for name, outputs in self._outputs(entry, seed, progress).items():
+        by_part = self._outputs(entry, seed, progress)
+        folder, found = self._of(entry, seed), dict[str, Evaluation]()
+        for name, outputs in by_part.items():
             if outputs.pcvr is None:
                 raise RunError("a method must predict pCVR to be compared", f"{entry.label} does not")
             found[name] = evaluated(outputs, self._truths_of(name), name)
@@ -100,6 +100,7 @@ class Runs:
                 tasks = outputs.tasks
                 scores = [tasks["cvr"], tasks["ctcvr"], tasks["ctr_reference"], outputs.bid()["ctcvr"]]
                 np.save(folder / SCORES, np.stack(scores))
+        save_json(folder / KEY, self._key(entry, seed))
         save_json(folder / EVALUATION, {part: evaluation.as_dict() for part, evaluation in found.items()})
         return found
 
@@ -144,21 +145,36 @@ class Runs:
             self._reference = seed, run, {part.name: run.own_pctr(part, progress) for part in self._parts}
         return self._reference[1], self._reference[2]
 
-    def _of(self, entry: Entry, seed: int) -> Path:
-        content = [self.data.digest, entry.spec(), seed, self.config.model_dump(mode="json"), __version__]
-        content += self._beside(entry)
-        name = "".join(c if c.isalnum() or c in "-." else "-" for c in entry.label).rstrip("-")
-        return self.folder / f"{name}-seed{seed}-{digest(content)[:12]}"
+    def changed(self, entry: Entry, seed: int) -> str | None:
+        """What has changed since the most similar run of this method and seed; None if there is none.
 
-    def _beside(self, entry: Entry) -> list[Any]:
-        """What the scores of a rival or a blend depend on beside what every run depends on."""
-        if isinstance(entry, Method):
-            return []
-        if isinstance(entry, BLEND):
-            return [PRIOR, *(self._beside(part) for part in entry.parts)]
-        layout = self.data.layout
-        state = None if layout.history is None else read_state(self.data.path).digest
-        return [entry.key(), layout.digest, state]
+        A run on another share of the training part is a point of another sampling curve.
+        """
+        found: list[list[str]] = []
+        key = self._key(entry, seed)
+        for path in self.folder.glob(f"{_name(entry, seed)}-*/{KEY}"):
+            before = json.loads(path.read_bytes())
+            if before["config"]["training"].get("share") == self.config.training.share:
+                found.append(differences(before, key))
+        least = min(found, key=len, default=[])
+        return reason(least) if least else None
+
+    def _of(self, entry: Entry, seed: int) -> Path:
+        return self.folder / f"{_name(entry, seed)}-{digest(self._key(entry, seed))[:SHORT]}"
+
+    def _key(self, entry: Entry, seed: int) -> Key:
+        """The key of an entry. The reference CTR network must be trained before those of all others are known."""
+        parts = entry.parts if isinstance(entry, BLEND) else ()
+        members = {part.label: digest(self._key(part, seed)) for part in parts}
+        if entry != CTR() and (sha256 := self._reference_sha256(seed)) is not None:
+            members[REFERENCE] = sha256
+        return self.keys.key(entry, seed, members)
+
+    def _reference_sha256(self, seed: int) -> str | None:
+        """The SHA-256 of the weights of the seed's reference CTR network; None before it is trained."""
+        folder = self._of(CTR(), seed)
+        weights = RunRecord.open(folder).weights if (folder / RUN).exists() else None
+        return None if weights is None else weights.sha256
 
 
 def evaluate_all(
@@ -208,6 +224,7 @@ def _evaluate(
                 found[entry][seed] = there
     if len(missing) < len(seeds) * len(entries):
         progress.say(f"{len(seeds) * len(entries) - len(missing)} of {len(seeds) * len(entries)} runs exist already")
+    _say_why(runs, missing, progress)
     done = 0
 
     def report(entry: Entry, seed: int, evaluation: dict[str, Evaluation]) -> None:
@@ -237,7 +254,7 @@ def _evaluate_in_processes(
     report: Callable[[Entry, int, dict[str, Any]], None],
 ) -> None:
     """Train in separate processes: first the reference CTR network of each seed, then the missing runs in order."""
-    with Pool(jobs, partial(_begin, runs.data.path, runs.config, runs.folder, _threads(jobs))) as pool:
+    with Pool(jobs, partial(_begin, runs.data.path, runs.config, runs.folder, runs.keys, _threads(jobs))) as pool:
         seeds = list(dict.fromkeys(seed for _, seed in missing))
         progress.start("training reference CTR networks", len(seeds), "networks")
         for _ in pool.results(_reference, seeds):
@@ -248,6 +265,26 @@ def _evaluate_in_processes(
             report(entry, seed, evaluation)
             progress.advance(1)
         progress.done()
+
+
+def _name(entry: Entry, seed: int) -> str:
+    """The name of a run's folder, without the digest of its key."""
+    name = "".join(c if c.isalnum() or c in "-." else "-" for c in entry.label).rstrip("-")
+    return f"{name}-seed{seed}"
+
+
+def _say_why(runs: Runs, missing: Sequence[tuple[Entry, int]], progress: Progress) -> None:
+    """Say of runs that were trained before, but not for these numbers, what has changed."""
+    seeds: dict[tuple[str, str], list[int]] = {}
+    for entry, seed in missing:
+        if (why := runs.changed(entry, seed)) is not None:
+            seeds.setdefault((why, entry.label), []).append(seed)
+    entries: dict[tuple[str, str], list[str]] = {}
+    for (why, label), some in seeds.items():
+        of_seeds = f"seed{'s' if len(some) > 1 else ''} {', '.join(map(str, some))}"
+        entries.setdefault((why, of_seeds), []).append(label)
+    for (why, of_seeds), labels in entries.items():
+        progress.say(f"trained again: {', '.join(labels)} ({of_seeds}), because {why}")
 
 
 def _threads(jobs: int) -> int:
@@ -270,10 +307,10 @@ def _threads_of_a_job(jobs: int) -> Iterator[None]:
         use_threads(before[1])
 
 
-def _begin(path: Path, config: Config, folder: Path, count: int) -> Runs:
+def _begin(path: Path, config: Config, folder: Path, keys: Keys, count: int) -> Runs:
     torch.set_num_threads(count)
     use_threads(count)
-    return Runs(Dataset(path), config, folder)
+    return Runs(Dataset(path), config, folder, keys)
 
 
 def _reference(runs: Runs, seed: int) -> None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ from ..errors import ConfigError, DataError, RunError
 from ..features.chosen import ChosenFields
 from ..folders import remove_own
 from ..methods import Method
+from ..methods.code import own_code
 from ..metrics.auc import auc
 from ..metrics.losses import log_loss
 from ..metrics.values import Undefined
@@ -39,7 +41,8 @@ from ..records import read_json, save_json
 from ..reports.study import OBJECTIVES, Objective, Trial, Tuned, in_one_line, markdown, plot
 from ..runs.record import METRICS, REFERENCE, is_of_a_run
 from ..training import Run, fit, reference_ctr
-from ..training.folder import completed
+from ..training.folder import completed, same_code
+from ..training.precision import resolved, slow_precision
 from ..training.watch import needs_reference
 from .space import Space
 
@@ -80,6 +83,10 @@ def tune(
     without one. RunError if the folder holds another study or other files, or if every trial failed.
     """
     optuna = _optuna()
+    begun = [_read(Path(out) / STUDY).get("config", {})] if (Path(out) / STUDY).exists() else []
+    space = replace(space, config=resolved(space.config, begun))
+    if (slow := slow_precision(space.config)) is not None:
+        progress.warn(slow)
     study = _Study(space, data, objective, seed, Path(out), progress)
     study.check_folder()
     with FOLDER.alone(Path(out)):
@@ -122,6 +129,7 @@ class _Study:
             "format": FORMAT,
             "method": self._space.method.spec(),
             "config": self._space.config.model_dump(mode="json"),
+            "code": own_code(self._space.method, self._space.config.network),
             "seed": self._seed,
             "dataset": {"path": str(self._data.path), "digest": self._data.digest},
             "objective": self._objective,
@@ -131,10 +139,11 @@ class _Study:
         if file.exists():
             there = _read(file)
             there["config"] = completed(there.get("config", {}), self._space.config)
-            self._same(flat(there), flat(json.loads(json.dumps(about))))
+            same_code(there.pop("code", None), about["code"], "study", self._out)
+            self._same(flat(there), flat(json.loads(json.dumps({k: v for k, v in about.items() if k != "code"}))))
         else:
             save_json(file, about)
-        self._about = about
+        self._about = {key: value for key, value in about.items() if key != "code"}
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._study: optuna.Study = optuna.create_study(
             storage=f"sqlite:///{(self._out / DATABASE).resolve()}",

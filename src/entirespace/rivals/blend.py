@@ -58,6 +58,10 @@ class BLEND:
         """The blend as plain values for JSON."""
         return {"name": self.name, "parts": [part.spec() for part in self.parts]}
 
+    def settings(self) -> dict[str, Any]:
+        """What its weights depend on beside the scores of its parts."""
+        return {"prior": PRIOR}
+
 
 @dataclass(frozen=True)
 class BlendWeights:

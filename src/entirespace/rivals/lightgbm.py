@@ -25,7 +25,7 @@ from ..kernels.threads import threads
 from ..progress import SILENT, Progress
 from ..runs.outputs import Outputs
 from ..training.needs import DO, memory
-from .columns import CATEGORIES, Columns
+from .columns import CATEGORIES, COUNTED, Columns
 
 Booster: TypeAlias = Any
 """lightgbm.Booster; the package is an extra, and has no types."""
@@ -79,10 +79,11 @@ class LightGBM:
         """The rival as plain values for JSON."""
         return {"name": self.name}
 
-    def key(self) -> list[Any]:
+    def settings(self) -> dict[str, Any]:
         """What its scores depend on beside the data, the seed and the configuration."""
         grid = [list(setting) for setting in GRID]
-        return [importlib.metadata.version("lightgbm"), grid, dict(FIXED), MOST, PATIENCE, CATEGORIES]
+        most = {"trees": MOST, "patience": PATIENCE, "categories": CATEGORIES, "counted": COUNTED}
+        return {"lightgbm": importlib.metadata.version("lightgbm"), "grid": grid, **FIXED, **most}
 
     def check(self, data: Dataset, config: Config) -> None:
         """Check that it can be trained on a dataset.

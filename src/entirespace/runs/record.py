@@ -105,6 +105,8 @@ class RunRecord(Record):
     """SHA-256 of the weights of the reference CTR network in reference/; null if the run was trained without one."""
     start: str | None
     """SHA-256 of the weights that training started from (`train --from`); null if it started from random weights."""
+    code: dict[str, str] | None = None
+    """Digests of the user's own code that is trained, by "module:name"; null if there is none. See `methods.code`."""
     status: Literal["training", "finished"]
     position: PositionRecord
     last: TensorFile | None = None

@@ -29,6 +29,7 @@ from ..runs.run import Run
 from .fit import fit
 from .folder import alone, refuse_foreign
 from .needs import REFERENCE_PCTR, check_start
+from .precision import configurations, resolved
 from .tracking import UNTRACKED, Tracker
 
 
@@ -72,6 +73,8 @@ def fit_ensemble(
     read = (run for run in (start, reference, *given.values()) if run is not None)
     refuse_foreign(out, [train.dataset.path, *(run.folder for run in read)], members=True)
     reference = given.get(REFERENCE_PCTR, reference)
+    folders = [member_folder(out, number) for number in range(seeds)]
+    config = resolved(config or Config(), configurations(folders))
     with alone(out):
         _refuse_others(out, seeds, reference)
         for number in range(seeds):
@@ -84,7 +87,7 @@ def fit_ensemble(
                 reference=reference,
                 given=given,
                 start=starts[number],
-                out=member_folder(out, number),
+                out=folders[number],
                 tracker=tracker,
                 progress=progress,
             )

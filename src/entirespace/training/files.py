@@ -28,7 +28,7 @@ from ..runs.record import (
     link_run,
 )
 from ..runs.run import Run
-from .folder import completed, cut_metrics, difference, must_be_single
+from .folder import completed, cut_metrics, difference, must_be_single, same_code
 from .tracking import Tracker
 
 
@@ -76,6 +76,7 @@ class Files:
 
     def _must_be_same(self, there: RunRecord, config: Config) -> None:
         must_be_single(there, self.out)
+        same_code(there.code, self.record.code, "run", self.out)
         mine, theirs = self.record.plain(), there.plain()
         theirs["config"] = completed(theirs["config"], config)
         finished = there.status == "finished"  # a finished run may be opened with another reference

@@ -24,6 +24,7 @@ from ..features.history.store import read_state
 from ..features.layout import Layout
 from ..kernels.threads import use_threads
 from ..methods._method import Method
+from ..methods.code import own_code
 from ..network.embedding import TORCH
 from ..progress import SILENT, Progress
 from ..runs.coefficients import save_coefficients
@@ -36,6 +37,7 @@ from .files import Files
 from .folder import alone, refuse_foreign
 from .learner import Learner
 from .needs import REFERENCE_PCTR, check_start, check_training, given_runs, warnings_of
+from .precision import configurations, resolved, slow_precision
 from .rates import solve_into
 from .tracking import UNTRACKED, Tracker
 from .watch import NAMES, Watch, Watched, needs_reference, watched
@@ -95,6 +97,7 @@ def fit(
     if out is None:
         keep = tempfile.TemporaryDirectory(prefix="entirespace-run-")
         out = keep.name
+    config = resolved(config, configurations([Path(out)]))
     trainer = _Trainer(method, train, validation, seed, config, reference, given, start, Path(out), tracker, progress)
     return replace(trainer.run(), keep=keep)
 
@@ -133,6 +136,7 @@ class _Trainer:
             history=None if data.layout.history is None else read_state(data.path).digest,
             reference=None if reference is None else weights_sha256(reference.folder),
             start=None if start is None else weights_sha256(start.folder),
+            code=own_code(method, config.network),
             status="training",
             position=Position().record(),
         )
@@ -157,6 +161,8 @@ class _Trainer:
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
             use_threads(settings.threads)
+        if (slow := slow_precision(self._config)) is not None:
+            self._progress.warn(slow)
         self._warnings = list(warnings_of(data, self._config))
         self._batches = Batches(self._method, data, self._config, self._given)
         self._tracker.start(self._out, self._files.record.plain(), self._position.step)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -12,10 +12,12 @@ from typing import Any
 from ..config import Config
 from ..dotted import merged
 from ..errors import RunError
+from ..methods.code import changed_code
 from ..places import Rule
 from ..runs.record import MEMBERS, REFERENCE, RUN, RunRecord, is_of_a_run, member_folder
 
 FOLDER = Rule("a run's folder must be new, empty or hold a run", RunError)
+NAMED = 3  # functions that an error names, at most
 _held: ContextVar[frozenset[Path]] = ContextVar("folders whose lock this thread holds", default=frozenset())
 
 
@@ -77,6 +79,22 @@ def alone(out: Path) -> Iterator[None]:
 def completed(config: dict[str, Any], like: Config) -> dict[str, Any]:
     """A recorded configuration, with the defaults of the settings that were added since it was recorded."""
     return merged(type(like)().model_dump(mode="json"), config)
+
+
+def same_code(before: Mapping[str, str] | None, now: Mapping[str, str] | None, what: str, out: Path) -> None:
+    """Raises: RunError if the code of the user's method, tower or trunk is not that of what was begun in a folder.
+
+    Args:
+        before, now: as `own_code` gives it.
+        what: what was begun, for the error: "run" or "study".
+    """
+    if changed := changed_code(before or {}, now or {}):
+        raise RunError(
+            f"the {what} in this folder must have the same code of its method and network to be resumed",
+            f"the code of {', '.join(changed[:NAMED])} has changed",
+            where=str(out),
+            do="Choose another folder, or delete this one",
+        )
 
 
 def difference(theirs: Any, mine: Any, path: str = "") -> str:

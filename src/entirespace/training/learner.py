@@ -26,7 +26,7 @@ class Learner:
     """A network and its optimizers, on the device and in the precision that the configuration names.
 
     With "bf16", torch's autocast rounds the factors of the hidden layers' products. Embeddings, logits, losses and
-    Adam stay float32.
+    Adam stay float32. "auto" must be resolved before.
 
     Args:
         start: a run whose weights training starts from. Absent: random weights from `seed`.
@@ -36,6 +36,7 @@ class Learner:
 
     def __init__(self, method: Method, dataset: Dataset, config: Config, seed: int, start: Run | None = None) -> None:
         training, adam = config.training, config.optimizer
+        assert training.precision != "auto"
         self.method, self.device = method, training.device
         if self.device == "cuda" and not torch.cuda.is_available():
             raise ConfigError(
@@ -50,7 +51,7 @@ class Learner:
         if self.device == "cpu":
             self.network.lookups = KernelLookups()
         options: dict[str, Any] = {"lr": adam.learning_rate, "betas": (adam.beta1, adam.beta2), "eps": adam.epsilon}
-        self._towers = DenseAdam(self.network.parameters(), **options)
+        self._towers = DenseAdam(self.network.parameters(), **options, weight_decay=adam.weight_decay)
         self._rows = {
             name: RowAdam(self.network.embedding(name).weight, **options, lazy=adam.lazy)
             for name in self.network.embeddings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from entirespace.training.optimizer.dense_adam import DenseAdam
@@ -53,3 +54,27 @@ def test_it_goes_on_from_its_state() -> None:
     assert all(torch.equal(a, b) for a, b in zip(mine, other, strict=True))
     adam.zero_grad()
     assert all(p.grad is None for p in mine)
+
+
+def test_decay_shrinks_matrices_before_the_step_of_adam() -> None:
+    weight, bias = torch.tensor([[2.0]], requires_grad=True), torch.tensor([2.0], requires_grad=True)
+    adam = DenseAdam([weight, bias], lr=0.1, betas=(0.9, 0.999), eps=0.0, weight_decay=0.5)
+    weight.grad, bias.grad = torch.tensor([[3.0]]), torch.tensor([3.0])
+    adam.step()  # the first step of Adam is lr times the sign of the gradient
+    assert weight.item() == pytest.approx(2 * (1 - 0.1 * 0.5) - 0.1)
+    assert bias.item() == pytest.approx(2 - 0.1)
+    weight.grad, bias.grad = torch.tensor([[-1.0]]), None
+    adam.step()
+    mean, square = (0.9 * 0.3 - 0.1) / (1 - 0.9**2), (0.999 * 0.009 + 0.001) / (1 - 0.999**2)
+    assert weight.item() == pytest.approx(1.8 * 0.95 - 0.1 * mean / square**0.5, rel=1e-5)
+
+
+def test_decay_is_that_of_adamw_of_torch() -> None:
+    mine, theirs = made()[:1], made()[:1]
+    adam, torchs = DenseAdam(mine, **OPTIONS, weight_decay=0.3), torch.optim.AdamW(theirs, **OPTIONS, weight_decay=0.3)
+    for step in range(8):
+        give(mine, step)
+        give(theirs, step)
+        adam.step()
+        torchs.step()
+    torch.testing.assert_close(mine, theirs)

@@ -19,6 +19,7 @@ the mean of the other folds, which is the higher, the fewer outcomes its own fol
 # (numba has no types)
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -249,6 +250,18 @@ class History:
             at=self.at,
             log=self.log,
         )
+
+    def digest_of_its_log(self) -> str:
+        """SHA-256 of all counts that the impressions of its own log may know. It stays the same after `updated`."""
+        found = hashlib.sha256()
+        for counts in (*self.counts.values(), self.overall[None]):
+            known = counts[:, :-1]
+            ids = np.flatnonzero(known.any(axis=(1, 2)))  # later outcomes add ids, whose counts here are 0
+            found.update(known[: ids[-1] + 1 if len(ids) else 0].tobytes())
+        for chain, strength in self.strengths.items():
+            found.update(repr((chain, strength.tolist())).encode())
+        found.update(repr(self.at).encode())
+        return found.hexdigest()
 
     def with_strengths(self, sample: Mapping[str, Ragged], rows: int) -> History:
         """This history with strengths for its counts: the prior of the schema, or fitted.

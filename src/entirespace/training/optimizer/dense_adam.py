@@ -15,10 +15,12 @@ STEP, MEAN, SQUARES = "step", "exp_avg", "exp_avg_sq"  # the names of torch.opti
 class DenseAdam:
     """torch.optim.Adam(fused=True), bit for bit: one compiled operation makes the step of all parameters.
 
-    That class itself imports torch's compiler when it is first made, which takes a second of every process.
+    That class itself imports torch's compiler when it is first made, which takes a second of every process. With weight
+    decay it is AdamW (Loshchilov and Hutter 2019): w <- (1 - lr * decay) w, and then Adam's step.
 
     Args:
         parameters: changed in place. One without a gradient is not moved, and has no state.
+        weight_decay: of parameters with two or more dimensions; biases do not decay.
     """
 
     def __init__(
@@ -28,9 +30,10 @@ class DenseAdam:
         lr: float,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
+        weight_decay: float = 0.0,
     ) -> None:
         self._parameters = tuple(parameters)
-        self._lr, self._betas, self._eps = lr, betas, eps
+        self._lr, self._betas, self._eps, self._decay = lr, betas, eps, weight_decay
         self._state: dict[int, dict[str, Tensor]] = {}  # place of a parameter -> its step and moments
 
     def zero_grad(self) -> None:
@@ -53,6 +56,8 @@ class DenseAdam:
             }
         steps, means, squares = ([self._state[i][name] for i in moved] for name in (STEP, MEAN, SQUARES))
         torch._foreach_add_(steps, 1)
+        if self._decay and (layers := [self._parameters[i] for i in moved if self._parameters[i].ndim > 1]):
+            torch._foreach_mul_(layers, 1 - self._lr * self._decay)
         torch._fused_adam_(
             [self._parameters[i] for i in moved],
             list(moved.values()),
