@@ -135,7 +135,7 @@ def test_a_config_does_not_change():
             "every key must be known, however: 'training.epoch'. Did you mean 'epochs'?",
         ),
         ("[trainng]\nepochs = 3", "every key must be known, however: 'trainng'. Did you mean 'training'?"),
-        ("[training]\nzzz = 3", "'training.zzz'. Known: batch_size, block, checkpoint_minutes"),
+        ("[training]\nzzz = 3", "'training.zzz'. Known: batch_size, block, calibrate, checkpoint_minutes"),
         ("epochs = 3", "every key must be known, however: 'epochs'"),
         ("[training]\nepochs = 0", "'training.epochs' must be valid, however: 0 (input should be greater"),
         (

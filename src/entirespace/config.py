@@ -154,6 +154,8 @@ class TrainingConfig(Model):
     """Stop after this many validations without a lower validation loss, and return to the best weights."""
     refit: bool = False
     """Then train again on the training and validation parts, as many passes as the best weights had made."""
+    calibrate: Literal["none", "auto"] = "none"
+    """Calibrators from validation scores at the end; auto: temperature or Platt where they lower its log loss."""
     checks_per_epoch: int = Field(default=1, ge=1)
     """How many times to validate in each epoch."""
     shuffle_rows: int = Field(default=1_048_576, ge=1)

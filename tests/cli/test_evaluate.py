@@ -156,7 +156,7 @@ def test_a_run_of_ones_own_class_is_opened_by_the_class_that_was_typed(
         (["--by", "category_history"], "must have one value per impression"),
         (["--calibrate", "platt", "--negatives-kept", "2"], "must be in (0, 1]"),
         (["--save"], "--save needs --calibrate or --negatives-kept"),
-        (["--calibrate", "beta"], "is not one of 'isotonic', 'platt', 'none'"),
+        (["--calibrate", "beta"], "is not one of 'auto', 'temperature', 'isotonic', 'platt', 'none'"),
     ],
 )
 def test_a_bad_command_line(run, trained, dataset, options, said) -> None:

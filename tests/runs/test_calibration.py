@@ -101,6 +101,9 @@ def test_a_handful_of_positives_does_not_calibrate(esmm, dataset, monkeypatch) -
     with pytest.raises(RunError, match=rf"pctr by isotonic .* 100 positives .*however: {y} pos.*--calibrate platt"):
         esmm.calibrate(dataset.validation, "isotonic")
     monkeypatch.setitem(ENOUGH, "platt", z + 1)
+    with pytest.raises(RunError, match=rf"pcvr by Platt scaling.* {z} positives.*use --calibrate temperature"):
+        esmm.calibrate(dataset.validation, "platt")
+    monkeypatch.setitem(ENOUGH, "temperature", z + 1)
     with pytest.raises(RunError, match=rf"pcvr by Platt scaling.* {z} positives.*use the run uncalibrated"):
         esmm.calibrate(dataset.validation, "platt")
 

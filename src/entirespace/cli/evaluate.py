@@ -24,6 +24,8 @@ class Counts(StrEnum):
 
 
 class Calibrator(StrEnum):
+    auto = "auto"
+    temperature = "temperature"
     isotonic = "isotonic"
     platt = "platt"
     none = "none"
@@ -41,7 +43,8 @@ def command(
         Calibrator | None,
         typer.Option(
             help="Fit this kind of calibrator on the validation part, with training.refit on the scores that RUN keeps "
-            "of it (none: do not calibrate)."
+            "of it. auto: temperature or Platt, where it lowers the log loss over folds of that part. none: do not "
+            "calibrate. Clicks can calibrate pCVR on clicked impressions only."
         ),
     ] = None,
     negatives_kept: Annotated[
@@ -71,6 +74,10 @@ def command(
 
     A calibration that is stored in RUN is applied. --calibrate and --negatives-kept change it for this evaluation only;
     with --save, the changed calibration is stored in RUN.
+
+    Calibrators follow the validation part: if click or conversion rates move afterwards, they are off by as much. And
+    pCVR is calibrated on clicked impressions, because conversions of others are not observed. Those that are not
+    clicked can be of another kind, and there the same calibrator may make pCVR better or worse.
     """
     from ..dataset.dataset import Dataset, Part
     from ..experiments.protocol import evaluate

@@ -79,6 +79,9 @@ def command(
 
     With --seeds 3 the run is an ensemble of three members, which share the reference CTR network. It is evaluated,
     calibrated, scored and updated as any other run; its members are runs, too, in RUN/members.
+
+    With --set training.calibrate=auto, pCTR and pCVR are calibrated by temperature or Platt scaling where that lowers
+    the log loss over folds of the validation part. Clicks can calibrate pCVR on clicked impressions only.
     """
     from ..dataset.dataset import Dataset
     from ..methods import CTR
@@ -148,6 +151,10 @@ def command(
     if run.kept:
         about["refit"] = {"passes": record.position.passes, "validation": len(data.validation)}
         trained_on += f" and {len(data.validation):,} of the validation part; passes: {record.position.passes:.3g}"
+    calibrated: list[str] = []
+    if run.config.training.calibrate != "none":
+        about["calibration"] = run.calibration.as_dict()
+        calibrated = [str(run.calibration), *run.calibration.sentences()]
     baseline = run.coefficients
     if baseline:
         about["coefficients"] = {head: one.model_dump() for head, one in baseline.items()}
@@ -155,6 +162,7 @@ def command(
         [
             *([text([coefficients_section(baseline, "Logistic baseline")]), ""] if baseline else []),
             f"{run.folder}: {run.title}, {about['parameters']:,} parameters, {trained_on}",
+            *calibrated,
             f"next: {typed('entirespace', 'evaluate', run.folder, dataset)}",
         ]
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +26,7 @@ from ..progress import SILENT, Progress
 from ..records import whole
 from ..reports.comparison import (
     HEADLINES,
+    REFERENCE_CTR,
     Comparison,
     CurvePoint,
     DatasetCounts,
@@ -171,7 +173,11 @@ def _compare(
         on_some = evaluate_all(runs_on_some, list(lines), seeds, jobs, progress, processes=processes)
         curve.append(_curve_point(share, len(data.train.sampled(share)), on_some))
     about = describe(data)
-    baselines = {m.label: runs.coefficients(m, seeds[0]) for m in lines if _is_baseline(m)}
+    beside: dict[str, Any] = {}
+    if calibrated := _calibrated(lines, found):
+        beside["calibrated"] = calibrated
+    if baselines := {m.label: runs.coefficients(m, seeds[0]) for m in lines if _is_baseline(m)}:
+        beside["coefficients"] = baselines
     return Comparison(
         entirespace=__version__,
         dataset=_counts(data, about),
@@ -190,8 +196,20 @@ def _compare(
         learning={m.label: {str(s): runs.learning(m, s) for s in seeds} for m in lines if isinstance(m, Method)},
         paper={name: dict(zip(HEADLINES, values, strict=True)) for name, values in PAPER_TABLE_2.items()},
         warnings=warnings,
-        **({"coefficients": baselines} if baselines else {}),
+        **beside,
     )
+
+
+def _calibrated(lines: Iterable[Entry], found: Found) -> dict[str, dict[str, dict[str, int]]]:
+    """`Comparison.calibrated`; empty without training.calibrate."""
+    counts: dict[str, dict[str, Counter[str]]] = {}
+    for first, entry in enumerate(lines):
+        for by_part in found[entry].values():
+            for name, choice in by_part["test"].calibration.get("choices", {}).items():
+                who, what = (REFERENCE_CTR, "pctr") if name == "pctr_reference" else (entry.label, name)
+                if who != REFERENCE_CTR or not first:  # all entries have the same one for it
+                    counts.setdefault(who, {}).setdefault(what, Counter())[choice["chosen"]] += 1
+    return {who: {what: dict(kinds) for what, kinds in of.items()} for who, of in counts.items()}
 
 
 def _is_baseline(entry: Entry) -> TypeGuard[Method]:

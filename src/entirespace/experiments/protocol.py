@@ -53,7 +53,9 @@ def evaluate(run: Run, part: Part, progress: Progress = SILENT, by: Sequence[str
                 "kind": calibration.kind,
                 "negatives_kept": calibration.negatives_kept,
                 **calibration.fitted_on,
+                **calibration.why(),
             },
+            "notes": calibration.sentences(),
             "how": f"{calibration}{SELECTED if run.learned_from(part) else ''}",
         }
     )

@@ -2,6 +2,11 @@
 
 The name of a run's folder has the digest of its key, which is all that decides its numbers; see `keys`. A run whose
 folder has its evaluation is not trained again; an interrupted training is resumed.
+
+With training.calibrate the test part is measured after calibration: every row alike, rivals and blends too, by
+calibrators from its own validation scores, and the pCTR of the reference CTR network by its own, which is the same for
+every row of a seed. All that is chosen, such as the best of a family or the weights of a blend, is chosen by
+uncalibrated scores, because calibrated ones have learned from the validation part.
 """
 
 from __future__ import annotations
@@ -29,6 +34,7 @@ from ..reports.evaluation import Evaluation
 from ..rivals import BLEND, BlendWeights
 from ..rivals.scores import RivalScores
 from ..rivals.typed import Entry, leaves
+from ..runs.calibration import Calibration, choose_all
 from ..runs.coefficients import Coefficients
 from ..runs.outputs import Outputs
 from ..runs.record import COEFFICIENTS, METRICS, REFERENCE, RUN, RunRecord
@@ -92,11 +98,17 @@ class Runs:
         """Train and evaluate, by part. Raises: RunError as `fit`, or if a method predicts no pCVR."""
         by_part = self._outputs(entry, seed, progress)
         folder, found = self._of(entry, seed), dict[str, Evaluation]()
-        for name, outputs in by_part.items():
-            if outputs.pcvr is None:
-                raise RunError("a method must predict pCVR to be compared", f"{entry.label} does not")
+        if any(outputs.pcvr is None for outputs in by_part.values()):
+            raise RunError("a method must predict pCVR to be compared", f"{entry.label} does not")
+        calibration = self._calibration(by_part)
+        for name, uncalibrated in by_part.items():
+            is_test = name == self.data.test.name
+            outputs = calibration.apply(uncalibrated) if is_test else uncalibrated
             found[name] = evaluated(outputs, self._truths_of(name), name)
-            if name == self.data.test.name:
+            if is_test:
+                if calibration.choices:
+                    about = {"kind": calibration.kind, **calibration.why()}
+                    found[name] = found[name].model_copy(update={"calibration": about})
                 tasks = outputs.tasks
                 scores = [tasks["cvr"], tasks["ctcvr"], tasks["ctr_reference"], outputs.bid()["ctcvr"]]
                 np.save(folder / SCORES, np.stack(scores))
@@ -105,7 +117,8 @@ class Runs:
         return found
 
     def _outputs(self, entry: Entry, seed: int, progress: Progress) -> dict[str, Outputs]:
-        """The outputs by part, with the pCTR of the reference CTR network beside them; it trains what is not there."""
+        """The uncalibrated outputs by part, with the pCTR of the reference CTR network beside them; it trains what is
+        not there."""
         if isinstance(entry, BLEND):
             return self._blended(entry, seed, progress)
         reference, pctr = self.reference(seed, progress)
@@ -130,6 +143,14 @@ class Runs:
         folder.mkdir(exist_ok=True)
         save_json(folder / BLENDED, weights.as_dict())
         return {part: weights.of(first[part], second[part]) for part in first}
+
+    def _calibration(self, by_part: dict[str, Outputs]) -> Calibration:
+        """The calibrators that the validation scores choose, with training.calibrate; else none."""
+        name = self.data.validation.name
+        if self.config.training.calibrate == "none" or name not in by_part:
+            return Calibration()
+        truths = self._truths_of(name)
+        return choose_all(by_part[name], truths.click, truths.conversion)
 
     def _truths_of(self, name: str) -> Truths:
         if name not in self._truths:

@@ -216,7 +216,7 @@ class _Study:
             method,
             self._data.train,
             seed=self._seed,
-            config=without_refit(config),
+            config=of_a_trial(config),
             reference=self._reference if method.reads or needs_reference(method, config) else None,
             out=folder,
             tracker=_Pruner(optuna, trial, self._sign),
@@ -252,7 +252,7 @@ class _Study:
         return reference_ctr(
             self._data.train,
             seed=self._seed,
-            config=without_refit(self._space.config),
+            config=of_a_trial(self._space.config),
             out=self._out / REFERENCE,
             progress=self._progress,
         )
@@ -330,9 +330,11 @@ class _Pruner:
     def close(self, finished: bool) -> None: ...
 
 
-def without_refit(config: Config) -> Config:
-    """The same configuration without the refit: a trial is measured by its selection model only."""
-    return config.model_copy(update={"training": config.training.model_copy(update={"refit": False})})
+def of_a_trial(config: Config) -> Config:
+    """The same configuration without what comes after selection: a trial is measured by its uncalibrated selection
+    model."""
+    training = config.training.model_copy(update={"refit": False, "calibrate": "none"})
+    return config.model_copy(update={"training": training})
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..config import Config
 from ..dataset.describe import FEW, few_conversions
+from ..dataset.moved import differ, percent
 from ..dotted import flat
-from ..metrics.distributions import student_quantile
 from ..metrics.significance import holm
 from ..metrics.values import Undefined
 from .findings import LEVEL, chance, enumerated, for_bids, off_by
@@ -76,10 +75,13 @@ def _miscalibrated(comparison: Comparison) -> Iterator[str]:
     if said:
         count = sum(isinstance(p, float) for p in p_values)
         tests = f"all {count} tests" if count > 1 else "one test"
+        do = "Calibrate before bidding, or before a threshold is set, with entirespace evaluate --calibrate."
+        if comparison.calibrated:
+            do = "They are calibrated on the validation part; before bidding, calibrate again on later outcomes."
         shown = "; ".join(f"{who} ({', '.join(ratios)})" for who, ratios in said.items())
         yield (
             f"Miscalibrated by more than chance, with Holm's correction for {tests}, in multiples of what was observed"
-            f": {shown}. Calibrate before bidding, or before a threshold is set, with entirespace evaluate --calibrate."
+            f": {shown}. {do}"
         )
 
 
@@ -93,29 +95,15 @@ def _drift(comparison: Comparison) -> Iterator[str]:
         return part.conversions, part.clicks
 
     moved = [
-        f"{name} is {_percent(*of(train))} in the training part and {_percent(*of(test))} in the test part"
+        f"{name} is {percent(*of(train))} in the training part and {percent(*of(test))} in the test part"
         for name, of in (("CTR", ctr), ("CVR of clicked impressions", cvr))
-        if _differs(*of(train), *of(test))
+        if differ(*of(train), *of(test), least=DRIFT)
     ]
     if moved:
         yield (
             f"Drift: {enumerated(moved)}. Probabilities learned on the training part are then off by about as "
             "much; a later training part, or a calibration on recent impressions, corrects it."
         )
-
-
-def _differs(events: int, trials: int, others: int, other_trials: int) -> bool:
-    """Whether two rates differ by more than DRIFT of the first and significantly (two-proportion z test, 1 %)."""
-    if not trials or not other_trials:
-        return False
-    a, b = events / trials, others / other_trials
-    pooled = (events + others) / (trials + other_trials)
-    error = math.sqrt(pooled * (1 - pooled) * (1 / trials + 1 / other_trials))
-    return abs(b - a) > DRIFT * a and abs(b - a) > student_quantile(0.99, trials + other_trials) * error
-
-
-def _percent(events: int, trials: int) -> str:
-    return f"{100 * events / trials:.3g} %"
 
 
 def _unseen(comparison: Comparison) -> Iterator[str]:

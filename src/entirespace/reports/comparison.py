@@ -213,6 +213,9 @@ class DatasetCounts(Values):
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
 
+REFERENCE_CTR = "reference CTR network"
+
+
 class Comparison(Record):
     """The results of `compare`, which are the content of report.json; `str()` is the report."""
 
@@ -234,6 +237,9 @@ class Comparison(Record):
     """By method, then by seed."""
     coefficients: dict[str, dict[str, Coefficients]] = Field(default_factory=dict[str, dict[str, Coefficients]])
     """Of a method that is the logistic baseline alone: by method, then by head, "ctr" and "cvr"."""
+    calibrated: dict[str, dict[str, dict[str, int]]] = Field(default_factory=dict[str, dict[str, dict[str, int]]])
+    """With training.calibrate: by method, then by "pctr" and "pcvr", for how many seeds each kind of calibrator was
+    chosen; and "pctr" of REFERENCE_CTR."""
     paper: dict[str, dict[str, str]]
     """The paper's own Table 2, by method, then by headline task."""
     warnings: list[str] = Field(default_factory=list[str])

@@ -38,7 +38,8 @@ class Evaluation(Values):
     segments: dict[str, list[SegmentLine]] = Field(default_factory=dict)
     """The calibration of `Outputs.bid` in each segment, by the name of the field or "decile of pCTR"."""
     calibration: dict[str, Any] = Field(default_factory=dict)
-    """How the probabilities were calibrated: kind, negatives_kept, and the part that it was fitted on."""
+    """How the probabilities were calibrated: kind, negatives_kept, the part that it was fitted on, and with the kind
+    "auto" what was chosen and why."""
     coefficients: dict[str, Coefficients] = Field(default_factory=dict)
     """The logistic baseline of the run by head, "ctr" and "cvr"; empty for a run without one."""
     history: dict[str, str] = Field(default_factory=dict)
@@ -46,12 +47,14 @@ class Evaluation(Values):
     the dataset's counts."""
     how: str = Field(default="", exclude=True)
     """How the probabilities were calibrated, in words."""
+    notes: list[str] = Field(default_factory=list, exclude=True)
+    """Why they were calibrated so, and warnings on it."""
 
     def __str__(self) -> str:
         title = f"{self.part} part" + (f", {self.how}" if self.how else "")
         if self.history:
             title += f", counts of the history {self.history['counts']} ({self.history['state'][:12]})"
-        paragraphs = [f"{title}\n{_ranking(self)}", _calibration(self)]
+        paragraphs = ["\n".join([title, *self.notes, _ranking(self)]), _calibration(self)]
         if self.truth:
             paragraphs.append(_truth(self))
         measured = (dict(m) for m in (*self.tasks.values(), *self.truth.values()))

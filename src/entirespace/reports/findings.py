@@ -39,7 +39,7 @@ def findings(comparison: Comparison) -> tuple[str, ...]:
     """Which methods rank better in the CVR task, in the CTCVR task, which probabilities to bid with; and which methods
     are better than the line to beat, if it was compared."""
     lines = comparison.methods
-    return _ranking(lines, "cvr"), _ranking(lines, "ctcvr"), _bids(lines), *_rivals(lines)
+    return _ranking(lines, "cvr"), _ranking(lines, "ctcvr"), _bids(lines, bool(comparison.calibrated)), *_rivals(lines)
 
 
 def enumerated(words: Sequence[str]) -> str:
@@ -224,8 +224,9 @@ def _by_one_test(tests: Sequence[_Test]) -> str:
     return said
 
 
-def _bids(lines: Sequence[Line]) -> str:
+def _bids(lines: Sequence[Line], calibrated: bool) -> str:
     """The sentence on bids: of the methods that rank best in the CTCVR task, one whose probabilities are right."""
+    on = " on later outcomes" if calibrated else ""
     measured = {line.label: m for line in _probable(_eligible(lines)) if (m := for_bids(line))}
     known = {label: m for label, m in measured.items() if not isinstance(m.pcoc, Undefined)}
     if not known:
@@ -241,7 +242,7 @@ def _bids(lines: Sequence[Line]) -> str:
             which = f"{among}the nearest are those of {label}"
         return (
             f"For bids no method's probabilities are right: {which}, whose pCTCVR is {_ratio(known[label])}. "
-            f"Calibrate before bidding.{_against_truth(lines, label)}"
+            f"Calibrate{on} before bidding.{_against_truth(lines, label)}"
         )
     label = min(right, key=lambda label: (_log_loss(right[label]), _distance(right[label])))
     percent = max(1, math.ceil(round(100 * _distance(right[label]), 6)))
@@ -249,7 +250,9 @@ def _bids(lines: Sequence[Line]) -> str:
     said = f"For bids use {label}, {why}.{_against_truth(lines, label)}"
     best = min(known, key=lambda label: _log_loss(known[label]))
     if best not in right and _log_loss(known[best]) < _log_loss(right[label]):
-        said += f" {best} has a lower log loss, but its pCTCVR is {_ratio(known[best])}: it needs calibration first."
+        said += (
+            f" {best} has a lower log loss, but its pCTCVR is {_ratio(known[best])}: it needs calibration{on} first."
+        )
     return said
 
 

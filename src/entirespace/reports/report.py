@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..dotted import flat
@@ -95,6 +95,9 @@ def tables(comparison: Comparison) -> list[Section]:
         Section("beyond", "Further metrics", _beyond(lines), "mean over seeds: CTR / CVR / CTCVR"),
         Section("calibration", "Calibration", Beside(beside), "mean over seeds"),
     ]
+    if comparison.calibrated:
+        how = "by how many seeds' validation scores; none: as it is"
+        found.append(Section("calibrators", "Calibrators chosen", _calibrators(comparison.calibrated), how))
     if any(line.truth for line in lines):
         beside = [
             Section(f"truth {place}", f"{place} impressions".capitalize(), _truth(lines, place)) for place in PLACES
@@ -125,6 +128,12 @@ def _preface(comparison: Comparison) -> str:
         if comparison.select == "paper"
         else f"{_chosen(comparison.methods)} were chosen on the validation part; the test part was only used to test."
     )
+    if comparison.calibrated:
+        how += (
+            " Probabilities of every row are calibrated by temperature or Platt scaling, where that lowers the log "
+            "loss over folds of the validation part; the pCTR of the reference CTR network likewise, the same for "
+            "every row. All else that was chosen was chosen by uncalibrated scores."
+        )
     seeds = ", ".join(map(str, comparison.seeds))
     return f"{comparison.dataset.path}: {parts}.\nSeeds: {seeds}. {how}"
 
@@ -239,6 +248,14 @@ def _calibration(labels: Sequence[str], measured: Sequence[TaskSpreads | None]) 
     return Table(
         ["method", "log loss", "normalised entropy", "Brier", "ECE", "predicted/observed", "95 % interval"], rows
     )
+
+
+def _calibrators(chosen: Mapping[str, Mapping[str, Mapping[str, int]]]) -> Table:
+    def counted(kinds: Mapping[str, int]) -> str:
+        return ", ".join(f"{kind} {n}" for kind, n in sorted(kinds.items())) or "-"
+
+    rows = [[who, *(counted(of.get(name, {})) for name in ("pctr", "pcvr"))] for who, of in chosen.items()]
+    return Table(["method", "pCTR", "pCVR"], rows)
 
 
 def _mean(metric: OverSeeds | None, form: str, scale: float = 1) -> str:

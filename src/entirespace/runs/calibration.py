@@ -77,7 +77,7 @@ class Calibration:
     def why(self) -> dict[str, Any]:
         """Plain values for JSON: `choices` and `moved`, those that there are."""
         choices = {name: choice.as_dict() for name, choice in self.choices.items()}
-        return _known({"choices": choices, "moved": list(self.moved)})
+        return {**({"choices": choices} if choices else {}), **({"moved": list(self.moved)} if self.moved else {})}
 
     @staticmethod
     def of_dict(about: Mapping[str, Any]) -> Calibration:
@@ -93,7 +93,7 @@ class Calibration:
         return replace(self, calibrators=calibrators, choices=choices)
 
     def sentences(self) -> list[str]:
-        """With the kind "auto": of each probability, what was chosen and why. And the warnings on moved base rates."""
+        """With the kind "auto": of each probability, what was chosen and why. Then `moved`."""
         return [*(self._sentence(name) for name in self.choices), *self.moved]
 
     def _sentence(self, name: str) -> str:
@@ -208,10 +208,6 @@ def _fitted(outputs: Outputs, click: np.ndarray, conversion: np.ndarray) -> dict
     if outputs.pcvr is not None:
         fitted["pcvr"] = outputs.pcvr[click], conversion[click]
     return fitted
-
-
-def _known(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value}
 
 
 def _must_be_enough(kind: FittedKind, name: str, label: np.ndarray, where: str) -> None:

@@ -176,7 +176,11 @@ def weights_sha256(folder: Path) -> str:
 
     Raises: RunError as `RunRecord.finished`.
     """
-    record = RunRecord.finished(folder)
+    return digest_of(RunRecord.finished(folder))
+
+
+def digest_of(record: RunRecord) -> str:
+    """As `weights_sha256`, of the record of a finished run."""
     if record.members:
         return digest([member.sha256 for member in record.members])
     assert record.weights is not None

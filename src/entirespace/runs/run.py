@@ -6,7 +6,7 @@ metrics.jsonl        one line for each log step and each validation
 step-N.safetensors   while training: weights and the optimizers' state
 weights.safetensors  when finished: the best weights
 validation.safetensors  with training.refit: the scores of the selection model on the validation part (runs/kept.py)
-calibration.json     the calibrators, if the run was calibrated
+calibration.json     the calibrators, if the run was calibrated: with training.calibrate, or later
 coefficients.json    the coefficients of the logistic baseline, by rate, if the run has one; only to be read
 reference/           the run of the reference CTR network (hard links if it was trained elsewhere)
 
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -345,17 +345,19 @@ class Run:
         Args:
             validation: a validation part. Absent: that of the dataset that the run was trained on. With training.refit
                 the run has learned from that one: leave it out, and the scores that the run keeps are used.
-            kind: "platt", "isotonic", or "none" to remove the calibrators. Absent: keep those that the run has.
+            kind: "temperature", "platt" or "isotonic"; "auto": temperature or Platt where it lowers the log loss over
+                folds; "none" removes the calibrators. Absent: keep those that the run has.
             negatives_kept: the share r, in (0, 1], of un-clicked impressions that the log holds. pCTR and pCTCVR are
                 corrected to the entire space. Absent: keep the share that the run has.
             save: also store the calibration in the run's folder. Otherwise only the returned run has it.
 
         Raises: ConfigError for a part other than validation, or one that the run has learned from; for an unknown kind
-        or a share outside (0, 1]. RunError if the validation part has too few positives or negatives to fit on.
+        or a share outside (0, 1]. RunError if the validation part has too few outcomes to fit on, but not for "auto".
         """
         part: Part | Kept | None = validation
+        trained_on = RunRecord.open(self.folder).dataset
         if validation is None:
-            part = self.kept_validation or Dataset(RunRecord.open(self.folder).dataset.path).validation
+            part = self.kept_validation or Dataset(trained_on.path).validation
         elif self.learned_from(validation):
             raise ConfigError(
                 "a run with training.refit must be calibrated on the validation scores that it keeps",
@@ -364,9 +366,9 @@ class Run:
                 do="Leave out the part",
             )
         assert part is not None
-        found = calibrate(
-            self.calibration, lambda: self.validation_scores(validation, progress), part, kind, negatives_kept
-        )
+        counts = Counts(trained_on.impressions, trained_on.reached)
+        scores = partial(self.validation_scores, validation, progress)
+        found = calibrate(self.calibration, scores, part, kind, negatives_kept, counts)
         if save and found == Calibration():
             (self.folder / CALIBRATION).unlink(missing_ok=True)
         elif save:

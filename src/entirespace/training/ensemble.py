@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ..config import Config
-from ..dataset.dataset import Part
+from ..dataset.dataset import Dataset, Part
 from ..errors import ConfigError, RunError
 from ..features.layout import link_layout
 from ..methods._method import Method
+from ..network import Ensemble, Network
 from ..progress import SILENT, Progress
+from ..runs.calibration import save_calibration
 from ..runs.kept import Kept
+from ..runs.outputs import Outputs
 from ..runs.record import (
+    CALIBRATION,
     MEMBERS,
     REFERENCE,
     RUN,
     Member,
     Position,
     RunRecord,
+    digest_of,
     link_run,
     member_folder,
     weights_sha256,
 )
 from ..runs.run import Run
+from .calibrating import calibrated
 from .fit import fit
 from .folder import alone, refuse_foreign
 from .needs import REFERENCE_PCTR, check_start
@@ -77,7 +83,7 @@ def fit_ensemble(
     config = resolved(config or Config(), configurations(folders))
     with alone(out):
         _refuse_others(out, seeds, reference)
-        for number in range(seeds):
+        members = [
             fit(
                 method,
                 train,
@@ -91,8 +97,10 @@ def fit_ensemble(
                 tracker=tracker,
                 progress=progress,
             )
+            for number in range(seeds)
+        ]
         if not (out / RUN).exists():
-            _finish(out, method, seeds, reference, start)
+            _finish(out, members, train.dataset, validation, start)
     return replace(Run.open(out, reference=reference, method=method), keep=keep)
 
 
@@ -133,26 +141,44 @@ def _refuse_others(out: Path, seeds: int, reference: Run | None) -> None:
             raise RunError(must, f"{MEMBERS}/{folder.name} was trained with another one", where=str(out), do=do)
 
 
-def _finish(out: Path, method: Method, seeds: int, reference: Run | None, start: Run | None) -> None:
+def _finish(out: Path, members: Sequence[Run], data: Dataset, validation: Part | None, start: Run | None) -> None:
     """Write the files of the ensemble; run.json last: where it is, the others are complete."""
-    folders = [member_folder(out, number) for number in range(seeds)]
-    records = [RunRecord.finished(folder) for folder in folders]
-    link_layout(folders[0], out)
-    if reference is not None:
-        link_run(reference.folder, out / REFERENCE)
-    kept = [Kept.open(f, r.validation) for f, r in zip(folders, records, strict=True) if r.validation is not None]
-    passes = sum(record.position.passes for record in records) / seeds
+    first, records = members[0], [RunRecord.finished(member.folder) for member in members]
+    (out / CALIBRATION).unlink(missing_ok=True)
+    link_layout(first.folder, out)
+    if first.reference is not None:
+        link_run(first.reference.folder, out / REFERENCE)
+    kept = [one for member in members if (one := member.kept_validation) is not None]
+    mean = Kept.average(kept, first.method.divides, out) if kept else None
+    weights = [weights_sha256(member.folder) for member in members]
     record = records[0].model_copy(
         update={
             "start": None if start is None else weights_sha256(start.folder),
-            "position": Position(stage=records[0].position.stage, passes=passes, finished=True).record(),
+            "position": Position(
+                stage=records[0].position.stage,
+                passes=sum(record.position.passes for record in records) / len(members),
+                finished=True,
+            ).record(),
             "weights": None,
-            "validation": Kept.average(kept, method.divides, out).save(out) if kept else None,
+            "validation": mean.save(out) if mean else None,
             "members": tuple(
-                Member(seed=record.seed, sha256=weights_sha256(folder))
-                for folder, record in zip(folders, records, strict=True)
+                Member(seed=member.seed, sha256=sha256) for member, sha256 in zip(members, weights, strict=True)
             ),
             "warnings": tuple(dict.fromkeys(warning for record in records for warning in record.warnings)),
         }
     )
+    part = mean or (data.validation if validation is None else validation)
+    found = calibrated(first.config, data, part, lambda: _scores(members, part))
+    if found is not None:
+        save_calibration(out, found, [digest_of(record), *([record.reference] if record.reference else [])])
     record.write(out / RUN)
+
+
+def _scores(members: Sequence[Run], part: Part | Kept) -> Outputs:
+    """The uncalibrated scores of the validation part by the ensemble, which has no record yet."""
+    if isinstance(part, Kept):
+        return part.outputs
+    first = members[0]
+    network = Ensemble([member.network for member in members if isinstance(member.network, Network)])
+    own = replace(first, network=network.eval(), members=tuple(members)).own_scores(part)
+    return own if first.reference is None else own.beside(first.reference.own_pctr(part))

@@ -15,8 +15,10 @@ from ..dataset.dataset import Dataset
 from ..errors import RunError
 from ..features.layout import link_layout
 from ..progress import Progress
+from ..runs.calibration import Calibration, save_calibration
 from ..runs.checkpoint import load_tensors, prefixed, save_tensors
 from ..runs.record import (
+    CALIBRATION,
     METRICS,
     REFERENCE,
     RUN,
@@ -57,7 +59,8 @@ class Files:
         there = RunRecord.open(self.out) if (self.out / RUN).exists() else None
         if there is None or (there.status == "training" and there.last is None and there.validation is None):
             self.write()  # from now on the folder is a run's, and the run's files in it may be replaced
-            (self.out / METRICS).unlink(missing_ok=True)
+            for name in (METRICS, CALIBRATION):
+                (self.out / name).unlink(missing_ok=True)
             link_layout(data.path, self.out)
             if reference is not None:
                 link_run(reference.folder, self.out / REFERENCE)
@@ -133,9 +136,12 @@ class Files:
         self.write(last=None, best=None, validation=validation, warnings=warnings)
         self._remove_checkpoints()
 
-    def finish(self, weights: dict[str, Tensor], warnings: tuple[str, ...]) -> None:
-        """Write the weights of the finished run, then remove the checkpoints."""
+    def finish(self, weights: dict[str, Tensor], warnings: tuple[str, ...], calibration: Calibration | None) -> None:
+        """Write the weights of the finished run and its calibration, then its record; then remove the checkpoints."""
         digest = save_tensors(self.out / WEIGHTS, prefixed("network.", weights))
+        if calibration is not None:
+            reference = self.record.reference
+            save_calibration(self.out, calibration, [digest] if reference is None else [digest, reference])
         self.position.finished = True
         file = TensorFile(file=WEIGHTS, sha256=digest)
         self.write(status="finished", weights=file, warnings=warnings, last=None, best=None)

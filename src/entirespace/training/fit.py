@@ -33,6 +33,7 @@ from ..runs.record import Position, RunRecord, TrainedOn, weights_sha256
 from ..runs.run import Run
 from .base_rates import base_rate_loss, judge, lower
 from .batches import Batches
+from .calibrating import calibrated, reads_validation
 from .files import Files
 from .folder import alone, refuse_foreign
 from .learner import Learner
@@ -65,7 +66,8 @@ def fit(
     Training stops after `patience` validations without a lower loss (the method's own, or what `training.watch` names),
     and returns to the weights with the lowest one. With `training.refit` it then starts again, on the training and the
     validation part, and makes as many passes as those weights had seen; their scores of the validation part are kept
-    (`Run.validation_scores`). The same machine and number of threads give the same weights, bit for bit.
+    (`Run.validation_scores`). With `training.calibrate` calibrators are fitted to the scores of the validation part. The
+    same machine and number of threads give the same weights and calibrators, bit for bit.
 
     Args:
         seed: of the initial weights, the sampling and the order of the impressions.
@@ -91,7 +93,8 @@ def fit(
     check_start(method, start)
     given = given_runs(method, train.dataset, reference, given or {})
     reference = given.get(REFERENCE_PCTR, reference)
-    if reference is not None and (config.training.refit or needs_reference(method, config)):
+    if reference is not None and (reads_validation(config) or needs_reference(method, config)):
+        reference.impressions(validation)
         reference.must_keep(validation)
     keep = None
     if out is None:
@@ -163,7 +166,7 @@ class _Trainer:
             use_threads(settings.threads)
         if (slow := slow_precision(self._config)) is not None:
             self._progress.warn(slow)
-        self._warnings = list(warnings_of(data, self._config))
+        self._warnings = list(warnings_of(data, self._config, self._validation))
         self._batches = Batches(self._method, data, self._config, self._given)
         self._tracker.start(self._out, self._files.record.plain(), self._position.step)
         try:
@@ -381,7 +384,9 @@ class _Trainer:
         before = self._files.record.warnings if self._position.stage == "refit" else self._warnings
         warnings = (*before, *self._judged())
         save_coefficients(self._out, run.network, run.layout.rates)
-        self._files.finish(run.network.state_dict(), warnings)
+        data, part = self._train.dataset, self._validation
+        found = calibrated(self._config, data, part, lambda: run.validation_scores(part, self._progress))
+        self._files.finish(run.network.state_dict(), warnings, found)
         for warning in warnings:
             self._progress.warn(warning)
         return run.ready()

@@ -8,11 +8,13 @@ from collections.abc import Iterator, Mapping
 from ..config import Config
 from ..dataset.dataset import Dataset, Part
 from ..dataset.leaks import leaks
+from ..dataset.moved import moved_rates
 from ..errors import ConfigError, DataError
 from ..features.chosen import ChosenFields
 from ..methods._method import Method
 from ..runs.build import fields_of
 from ..runs.run import Run
+from .calibrating import reads_validation
 from .watch import watched
 
 REFERENCE_PCTR = "reference_pctr"  # the name in `Method.reads` of the reference CTR network's pCTR
@@ -35,9 +37,9 @@ def check_training(method: Method, train: Part, config: Config, validation: Part
 
 
 def check_validation(method: Method, validation: Part, config: Config) -> None:
-    """Check that the validation part has what training.refit and training.watch need.
+    """Check that the validation part has what training.refit, training.calibrate and training.watch need.
 
-    Raises: DataError if it has not. ConfigError for a refit with another part than validation.
+    Raises: DataError if it has not. ConfigError for a refit or calibrators with another part than validation.
     """
     if config.training.refit and not len(validation):
         raise DataError(
@@ -46,12 +48,13 @@ def check_validation(method: Method, validation: Part, config: Config) -> None:
             where=str(validation.dataset.path),
             do="Prepare the dataset with a [split] validation above 0, or set training.refit to false",
         )
-    if config.training.refit and validation.name != "validation":
+    if reads_validation(config) and validation.name != "validation":
+        name, off = ("refit", "false") if config.training.refit else ("calibrate", "none")
         raise ConfigError(
-            "training.refit must be given the validation part of a dataset",
+            f"training.{name} must be given the validation part of a dataset",
             f"the {validation.name} part was given",
             where=str(validation.dataset.path),
-            do="Leave out validation=, or set training.refit to false",
+            do=f"Leave out validation=, or set training.{name} to {off}",
         )
     if watched(method, config) == "cvr" and len(validation) and not validation.counts["click"]:
         raise DataError(
@@ -169,9 +172,17 @@ def memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def warnings_of(data: Dataset, config: Config) -> tuple[str, ...]:
-    """What is suspicious in a dataset to be trained on with this configuration: plain sentences, each a warning."""
-    return tuple(_warnings(data, ChosenFields.of(data.layout.fields, config.network, str(data.path))))
+def warnings_of(data: Dataset, config: Config, validation: Part | None = None) -> tuple[str, ...]:
+    """What is suspicious in a dataset to be trained on with this configuration: plain sentences, each a warning.
+
+    Args:
+        validation: the part that calibrators are fitted on. Absent: the validation part of the dataset.
+    """
+    found = _warnings(data, ChosenFields.of(data.layout.fields, config.network, str(data.path)))
+    if config.training.calibrate == "none":
+        return tuple(found)
+    part = data.validation if validation is None else validation
+    return (*found, *moved_rates(data.train.counts, part.counts))
 
 
 def _warnings(data: Dataset, chosen: ChosenFields) -> Iterator[str]:
