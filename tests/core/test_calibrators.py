@@ -12,7 +12,17 @@ from scipy.optimize import minimize
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
-from entirespace.core.calibrators import Isotonic, Platt, Sampling, fit_calibrator, fit_platt, from_dict, log_odds
+from entirespace.core.calibrators import (
+    Isotonic,
+    Platt,
+    Sampling,
+    Temperature,
+    fit_calibrator,
+    fit_platt,
+    fit_temperature,
+    from_dict,
+    log_odds,
+)
 
 
 def sample(n: int = 20_000, seed: int = 0, power: float = 2.0) -> tuple[np.ndarray, np.ndarray]:
@@ -30,6 +40,34 @@ def test_platt_is_logistic_regression_on_log_odds() -> None:
     assert found.slope == pytest.approx(sk.coef_[0, 0], rel=1e-5)
     assert found.intercept == pytest.approx(sk.intercept_[0], rel=1e-5)
     assert found(p) == pytest.approx(sk.predict_proba(x)[:, 1], rel=1e-5)
+
+
+def test_temperature_by_hand() -> None:
+    """Log odds of +-log 9, of which 3 of 4 are on the right side: the slope takes both to odds of 3, log 3 / log 9."""
+    p, y = np.array([0.9, 0.9, 0.9, 0.1], np.float64), np.array([1, 1, 0, 0], bool)
+    assert fit_temperature(p, y, 0.0, 1.0).slope == pytest.approx(0.5)
+    # smoothed, a positive counts 3/4 and a negative 1/4: right are 3/4 + 3/4 + 1/4 + 3/4 of 4, 5/8
+    found = fit_calibrator("temperature", p, y)
+    assert found == Temperature(pytest.approx(np.log(5 / 3) / np.log(9)))
+    assert found(np.array([0.9, 0.5, 0.1])) == pytest.approx([5 / 8, 1 / 2, 3 / 8])
+
+
+def test_temperature_is_logistic_regression_without_an_intercept() -> None:
+    p, y = sample()
+    x = log_odds(p.astype(np.float64))[:, None]
+    sk = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000, fit_intercept=False).fit(x, y)
+    assert fit_temperature(p, y, 0.0, 1.0).slope == pytest.approx(sk.coef_[0, 0], rel=1e-5)
+
+
+def test_temperature_undoes_a_factor_of_log_odds() -> None:
+    rng = np.random.default_rng(3)
+    true = rng.beta(1, 10, 300_000)
+    p = (1 / (1 + (1 / true - 1) ** 0.5)).astype(np.float32)
+    found = fit_calibrator("temperature", p, rng.random(len(true)) < true)
+    assert isinstance(found, Temperature)
+    assert found.slope == pytest.approx(2.0, abs=0.02)
+    half = np.full(100, 0.5, np.float32)
+    assert fit_calibrator("temperature", half, np.arange(100) < 10) == Temperature(1.0), "no slope moves 1/2"
 
 
 def test_platts_smoothed_labels_are_the_least_of_its_loss() -> None:
@@ -63,6 +101,9 @@ NO_ORDER = [
     ("kind", "p", "y"),
     [
         ("platt", [0.0, 1.0, 0.0, 1.0], [0, 1, 0, 0]),
+        ("temperature", [0.1, 0.2, 0.8, 0.9], [0, 0, 1, 1]),
+        ("temperature", [0.3, 0.3, 0.3, 0.3], [0, 1, 0, 0]),
+        ("temperature", [1e-45, 1e-38, 1e-6, 1e-30], [0, 0, 1, 0]),
         *(
             (kind, p, y)
             for kind in ("platt", "isotonic")
@@ -90,10 +131,18 @@ def test_platt_never_reverses_the_order_of_predictions(p, y) -> None:
         fit_calibrator("platt", np.array(p, np.float32), np.array(y, bool))
 
 
+def test_temperature_never_reverses_the_order_of_predictions() -> None:
+    p, y = (np.array(values, t) for values, t in ((NO_ORDER[2][0], np.float32), (NO_ORDER[2][1], bool)))
+    with pytest.raises(ValueError, match=r"must keep the order of predictions, however: its slope is -"):
+        fit_calibrator("temperature", p, y)
+
+
 def test_one_prediction_becomes_the_base_rate() -> None:
-    p, y = np.full(1000, 0.7, np.float32), np.arange(1000) < 100
-    for kind in ("platt", "isotonic"):
-        assert fit_calibrator(kind, p, y)(p) == pytest.approx(0.1, rel=0.01)
+    y = np.arange(1000) < 100
+    for value in np.linspace(0.02, 0.98, 25):  # also where the mean of equal log odds is not exactly one of them
+        p = np.full(1000, value, np.float32)
+        for kind in ("platt", "isotonic"):
+            assert fit_calibrator(kind, p, y)(p) == pytest.approx(0.1, rel=0.01)
 
 
 @settings(deadline=None, max_examples=50)
@@ -122,7 +171,7 @@ def test_calibrated_predictions_keep_their_order_and_their_mean(kind) -> None:
     assert out.sum(dtype=np.float64) == pytest.approx(y.sum(), abs=2)
 
 
-@pytest.mark.parametrize("calibrator", [Platt(1.25, -0.1), Isotonic((0.1, 0.30000001192092896), (0.0, 1 / 3))])
+@pytest.mark.parametrize("calibrator", [Temperature(0.75), Platt(1.25, -0.1), Isotonic((0.1, 0.30000001192092896), (0.0, 1 / 3))])
 def test_json_and_back(calibrator) -> None:
     assert from_dict(json.loads(json.dumps(calibrator.as_dict()))) == calibrator
 
@@ -133,6 +182,8 @@ def test_what_cannot_be_fitted_is_refused() -> None:
     above = np.array([0.5, 1.5, 0.2], np.float32)
     with pytest.raises(ValueError, match="1 of 3 exceed 1"):
         fit_calibrator("platt", above, above > 0.4)
+    with pytest.raises(ValueError, match="1 of 3 exceed 1"):
+        fit_calibrator("temperature", above, above > 0.4)
     assert isinstance(fit_calibrator("isotonic", above, above > 0.4), Isotonic)
 
 

@@ -190,7 +190,7 @@ def fit_platt(p: np.ndarray, label: np.ndarray, low: float, high: float) -> Plat
     target = np.where(label, high, low)
     # standardised, the slope and the intercept are nearly uncorrelated, so Newton's method converges in few steps
     centre, scale = float(x.mean()), float(x.std())
-    if scale == 0:  # all predictions are equal: only the intercept can be fitted
+    if np.ptp(x) == 0:  # all predictions are equal: only the intercept can be fitted
         rate = float(target.mean())
         return Platt(1.0, float(logit(rate)) - centre)
     columns = np.stack([(x - centre) / scale, np.ones_like(x)])

@@ -66,8 +66,8 @@ def fit(
     Training stops after `patience` validations without a lower loss (the method's own, or what `training.watch` names),
     and returns to the weights with the lowest one. With `training.refit` it then starts again, on the training and the
     validation part, and makes as many passes as those weights had seen; their scores of the validation part are kept
-    (`Run.validation_scores`). With `training.calibrate` calibrators are fitted to the scores of the validation part. The
-    same machine and number of threads give the same weights and calibrators, bit for bit.
+    (`Run.validation_scores`). With `training.calibrate` calibrators are fitted to the scores of that part. The same
+    machine and number of threads give the same weights and calibrators, bit for bit.
 
     Args:
         seed: of the initial weights, the sampling and the order of the impressions.
