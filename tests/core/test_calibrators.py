@@ -171,7 +171,9 @@ def test_calibrated_predictions_keep_their_order_and_their_mean(kind) -> None:
     assert out.sum(dtype=np.float64) == pytest.approx(y.sum(), abs=2)
 
 
-@pytest.mark.parametrize("calibrator", [Temperature(0.75), Platt(1.25, -0.1), Isotonic((0.1, 0.30000001192092896), (0.0, 1 / 3))])
+@pytest.mark.parametrize(
+    "calibrator", [Temperature(0.75), Platt(1.25, -0.1), Isotonic((0.1, 0.30000001192092896), (0.0, 1 / 3))]
+)
 def test_json_and_back(calibrator) -> None:
     assert from_dict(json.loads(json.dumps(calibrator.as_dict()))) == calibrator
 
