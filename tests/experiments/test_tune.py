@@ -279,3 +279,14 @@ def test_errors_name_what_to_do(studied, dataset, brief, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(ConfigError, match=r"tuning needs the package optuna.*pip install 'entirespace\[tune\]'"):
         tune(space, dataset, out=tmp_path / "study")
+
+
+def test_trials_are_not_calibrated_and_the_best_configuration_is(dataset, brief, tmp_path):
+    config = brief.model_copy(update={"training": brief.training.model_copy(update={"calibrate": "auto"})})
+    plain, auto = (
+        tune(Space(BASE(), c, SETTINGS), dataset, trials=2, out=tmp_path / name)
+        for name, c in (("plain", brief), ("auto", config))
+    )
+    assert outcome(auto.as_dict()) == outcome(plain.as_dict())
+    assert not [*(tmp_path / "auto").rglob("calibration.json")]
+    assert load(tmp_path / "auto" / "best.toml")[0].training.calibrate == "auto"

@@ -55,7 +55,7 @@ def evaluate(run: Run, part: Part, progress: Progress = SILENT, by: Sequence[str
                 **calibration.fitted_on,
                 **calibration.why(),
             },
-            "notes": calibration.sentences(),
+            "notes": [*calibration.sentences(), *calibration.moved],
             "how": f"{calibration}{SELECTED if run.learned_from(part) else ''}",
         }
     )

@@ -93,8 +93,8 @@ class Calibration:
         return replace(self, calibrators=calibrators, choices=choices)
 
     def sentences(self) -> list[str]:
-        """With the kind "auto": of each probability, what was chosen and why. Then `moved`."""
-        return [*(self._sentence(name) for name in self.choices), *self.moved]
+        """With the kind "auto": of each probability, what was chosen and why."""
+        return [self._sentence(name) for name in self.choices]
 
     def _sentence(self, name: str) -> str:
         choice, calibrator = self.choices[name], self.calibrators.get(name)
