@@ -83,12 +83,12 @@ def tune(
     without one. RunError if the folder holds another study or other files, or if every trial failed.
     """
     optuna = _optuna()
+    FOLDER.begun(Path(out), lambda folder: (folder / STUDY).exists(), f"{STUDY}.partial".__eq__, [data.path])
     begun = [_read(Path(out) / STUDY).get("config", {})] if (Path(out) / STUDY).exists() else []
     space = replace(space, config=resolved(space.config, begun))
     if (slow := slow_precision(space.config)) is not None:
         progress.warn(slow)
     study = _Study(space, data, objective, seed, Path(out), progress)
-    study.check_folder()
     with FOLDER.alone(Path(out)):
         study.open(optuna)
         while (done := study.done()) < trials:
@@ -117,11 +117,6 @@ class _Study:
                 do="Prepare the dataset with a larger validation part",
             )
         self._click, self._conversion = part.column("click"), part.column("conversion")
-
-    def check_folder(self) -> None:
-        """Raises: RunError if the folder holds other files and no study, or the dataset."""
-        own = f"{STUDY}.partial".__eq__
-        FOLDER.begun(self._out, lambda folder: (folder / STUDY).exists(), own, [self._data.path])
 
     def open(self, optuna: Any) -> None:
         """Begin the study, or resume that of the folder. Raises: RunError for another study."""
