@@ -94,7 +94,7 @@ def test_a_log_that_needs_no_schema(schema: str, by_hand: Callable[[Path], Hand]
 def test_one_schema_trains_and_scores_its_own_files(tmp_path: Path, quick) -> None:
     """Latin-1 from the log to the scored rows: what `score` reads is what `prepare` read."""
     from entirespace.logs.csvform import CsvForm
-    from entirespace.runs.scoring import score
+    from entirespace.scoring.score import score
 
     folder = public_logs.write("speed_dating", tmp_path / "raw", 400)
     (tmp_path / "schema.toml").write_text(SCHEMAS["speed_dating"])

@@ -20,6 +20,7 @@ from entirespace.logs.schema import (
     ImpressionsSchema,
     LabelSchema,
     LabelsSchema,
+    RequestSchema,
     Roles,
     Schema,
     SideSchema,
@@ -77,6 +78,7 @@ SECTIONS = (
     ),
     Section(SplitSchema, "### [split]", ("split",)),
     Section(Roles, "### [roles]", ("roles",)),
+    Section(RequestSchema, "### [request]", ("request",)),
     Section(HistorySchema, "### [history]", ("history",)),
     Section(TruthSchema, "### [truth]", ("truth",), LOG + '[truth]\nfiles = ["p.csv"]\n'),
 )

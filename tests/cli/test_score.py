@@ -14,7 +14,7 @@ import pytest
 
 import entirespace as es
 from entirespace.errors import DataError
-from entirespace.runs.scoring import score
+from entirespace.scoring.score import score
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from entirespace.errors import ConfigError, DataError, RunError
 from entirespace.features.chosen import ChosenFields
 from entirespace.methods import Method, base_rate, once
 from entirespace.runs.run import Run
-from entirespace.runs.scoring import score
+from entirespace.scoring.score import score
 from entirespace.training import needs
 from entirespace.training.needs import check_memory, warnings_of
 

@@ -17,6 +17,7 @@ from . import (
     config,
     describe,
     evaluate,
+    export,
     methods,
     prepare,
     schema,
@@ -58,7 +59,21 @@ def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
     return guarded
 
 
-for verb in (simulate, schema, prepare, describe, methods, config, train, tune, evaluate, compare, score, update):
+for verb in (
+    simulate,
+    schema,
+    prepare,
+    describe,
+    methods,
+    config,
+    train,
+    tune,
+    evaluate,
+    compare,
+    score,
+    update,
+    export,
+):
     app.command(verb.__name__.rpartition(".")[2])(_interruptible(verb.command))
 
 

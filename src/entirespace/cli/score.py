@@ -1,18 +1,21 @@
-"""entirespace score RUN ROWS... -o OUT"""
+"""entirespace score RUN|BUNDLE ROWS... -o OUT"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from .options import Json, Quiet, ReferenceRun, RunMethod, run_method, show
 from .progress import progress_on_stderr
 
+if TYPE_CHECKING:
+    from ..scoring.score import Scorer
+
 
 def command(
-    run: Annotated[Path, typer.Argument(help="A run's folder, made by `entirespace train`.", metavar="RUN")],
+    run: Annotated[Path, typer.Argument(help="A run, made by `entirespace train`, or a bundle.", metavar="RUN|BUNDLE")],
     rows: Annotated[
         list[str],
         typer.Argument(
@@ -71,8 +74,7 @@ def command(
     cat tomorrow.jsonl | entirespace score runs/esmm - --format jsonl -o -
     """
     from ..logs.csvform import CsvForm, is_encoding
-    from ..runs.run import Run
-    from ..runs.scoring import score
+    from ..scoring.score import score
 
     tables: dict[str, str] = {}
     for pair in side or ():
@@ -88,11 +90,10 @@ def command(
         raise typer.BadParameter(f"--encoding must be the name of an encoding, such as latin-1, however: '{encoding}'")
     if out != "-" and Path(out).is_file() and not force:
         raise typer.BadParameter(f"OUT must not exist: {out}. --force replaces it")
-    ctr = None if reference is None else Run.open(reference)
-    trained = Run.open(run, reference=ctr, method=run_method(method, run))
+    scorer = _opened(run, reference, method)
     with progress_on_stderr(quiet) as progress:
         found = score(
-            trained,
+            scorer,
             rows,
             out,
             tables=tables,
@@ -104,3 +105,19 @@ def command(
             progress=progress,
         )
     show(f"{out}: {found}", {"run": str(run), "out": out, **found.as_dict()}, as_json, to_stderr=out == "-")
+
+
+def _opened(folder: Path, reference: Path | None, method: str | None) -> Scorer:
+    """The run or the bundle in a folder. A bundle is opened without torch."""
+    from ..serving.manifest import is_bundle
+
+    if not is_bundle(folder):
+        from ..runs.run import Run
+
+        ctr = None if reference is None else Run.open(reference)
+        return Run.open(folder, reference=ctr, method=run_method(method, folder))
+    if reference is not None or method is not None:
+        raise typer.BadParameter("--reference and --method are for runs: a bundle holds all that it needs")
+    from ..serving.bundle import Bundle
+
+    return Bundle.open(folder)

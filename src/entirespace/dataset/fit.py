@@ -95,7 +95,12 @@ def fit(
     fitted = {name: found for group in jobs(work) for name, found in group}
     found = {f.name: fitted[f.name] for f in source.fields}
     encoders = Encoders(
-        source.fields, {name: encoder for name, (encoder, _) in found.items()}, source.keys, source.user, source.item
+        source.fields,
+        {name: encoder for name, (encoder, _) in found.items()},
+        source.keys,
+        source.user,
+        source.item,
+        source.request,
     )
     return Fitted(encoders, links, {name: rows for name, (_, rows) in found.items() if rows is not None})
 

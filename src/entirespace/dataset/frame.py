@@ -51,6 +51,7 @@ def from_frame(
     tables: Mapping[str, SideTable] | None = None,
     user: str | None = None,
     item: str | None = None,
+    request: Sequence[str] | None = None,
     unique: Sequence[str] = (),
     weight: str | None = None,
     history: Mapping[str, Any] | None = None,
@@ -74,6 +75,7 @@ def from_frame(
             field as in a schema file. Default: every column that has no other use.
         tables: side tables by name.
         user, item: the fields that identify a user and an item.
+        request: the fields that belong to a request, as [request] of a schema file. Default: all but the item's.
         unique: columns that together identify an impression. Of rows equal in all of them only the first is kept.
         weight: the column of each impression's weight in every loss.
         history: the settings of [history] in a schema file, such as {"keys": "all"}. Default: no history.
@@ -111,6 +113,7 @@ def from_frame(
         },
         "history": history,
         "roles": {"user": user, "item": item},
+        "request": None if request is None else {"fields": list(request)},
         "split": {"train": train, "validation": validation},
     }
     log = parse(Schema, schema, "from_frame")

@@ -91,6 +91,8 @@ class Layout(Record):
     """The field that identifies a user."""
     item: str | None
     """The field that identifies an item."""
+    request: tuple[str, ...] | None = None
+    """The fields and keys that belong to a request, if the schema says it; see `sides`."""
     history: HistorySpec | None = None
     """Whose ids impressions are counted by, and which rates are fields; None: there is no history."""
     files: dict[str, FileRecord]
@@ -162,6 +164,7 @@ class Encoders:
     keys: Mapping[str, Key]  # side table -> the columns that join it to the impressions
     user: str | None = None  # the field that identifies a user
     item: str | None = None  # the field that identifies an item
+    request: tuple[str, ...] | None = None  # the fields that belong to a request, if the schema says it; see `sides`
     history: History | None = None  # the counts that rates are made of; the fields of kind "rate" come last
 
     @staticmethod
@@ -174,7 +177,7 @@ class Encoders:
             encoders[about.name] = kind.from_table(about.field(), layout.vocabulary(folder, about.name))
         fields = tuple(about.field() for about in layout.fields)
         history = None if layout.history is None else open_history(folder, layout.history)
-        return Encoders(fields, encoders, layout.keys, layout.user, layout.item, history)
+        return Encoders(fields, encoders, layout.keys, layout.user, layout.item, layout.request, history)
 
     @property
     def rows(self) -> int:
@@ -244,6 +247,7 @@ class Encoders:
             keys=dict(self.keys),
             user=self.user,
             item=self.item,
+            request=self.request,
             history=None if self.history is None else self.history.spec,
             files=files,
         )

@@ -66,6 +66,8 @@ class Source(Protocol):
     """The field or column that identifies a user (for AUC grouped by user, and Table 1), or None."""
     item: str | None = None
     """The field or column that identifies an item (Table 1), or None."""
+    request: tuple[str, ...] | None = None
+    """The fields that belong to a request, if the log says it; see `features.sides`."""
     on_repeat: Literal["first", "last", "any"] = "first"
     """Of several rows with one fingerprint: the one that is kept, or "any": the first, with the labels of all."""
     segments: tuple[str, ...] = ()

@@ -86,6 +86,7 @@ class LogSource(Source):
         named = {f.name for f in self.fields}
         roles = {"user": schema.roles.user, "item": schema.roles.item}
         self.user, self.item = roles["user"], roles["item"]
+        self.request = None if schema.request is None else schema.request.fields
         self._role_columns = {role: name for role, name in roles.items() if name is not None and name not in named}
         self.segments = tuple(name for name in schema.roles.segments if name not in named)
         self._role_columns |= {f"segment.{name}": name for name in self.segments}

@@ -40,5 +40,8 @@ class Ensemble(nn.Module):
 
     def forward(self, batch: Batch) -> Heads:
         """The probabilities of a batch. Shape: each head (B,)."""
-        found = [member(batch) for member in self._members]
+        return self.average([member(batch) for member in self._members])
+
+    def average(self, found: Sequence[Heads]) -> Heads:
+        """The probabilities of the ensemble, from those of its members. Shape: each head (B,)."""
         return Heads(**{head: Prob.average([getattr(p, head) for p in found]) for head in self._members[0].heads})

@@ -143,37 +143,24 @@ class Input:
     expand: Tensor | None = None  # int64 (B,): the row of each impression; None: m == B, row i is impression i
 
 
-class BatchFields(Fields):
-    """The fields of a batch, read from one embedding.
+class InputFields(Fields):
+    """Fields that are given as a few inputs, of which some belong to rows that several impressions share.
 
     Args:
-        rows: the embedding rows of the batch, `weight[batch.rows]`. Shape: (U, D).
-        batch: the ids.
+        size: D.
         lookups: the operations to use.
     """
 
-    def __init__(self, rows: Tensor, batch: Batch, lookups: Lookups = TORCH) -> None:
-        self._rows, self._batch, self._lookups = rows, batch, lookups
+    def __init__(self, size: int, lookups: Lookups = TORCH) -> None:
+        self._size, self._lookups = size, lookups
+
+    @abstractmethod
+    def make_inputs(self) -> tuple[Input, ...]:
+        """The inputs of the first layer, which together have every field once."""
 
     @functools.cached_property
     def inputs(self) -> tuple[Input, ...]:
-        """The inputs of the first layer, which together have every field once.
-
-        Each side table with few rows in the batch is an input of its own; see `MAX_ROWS_AN_IMPRESSION`. All other
-        fields together are one input, the last.
-        """
-        few: dict[str, list[tuple[Group, Tensor]]] = {}
-        others: list[tuple[tuple[int, ...], Tensor]] = []
-        for group in self._batch.groups:
-            pooled = pool(self._rows, group, self._lookups)
-            if group.expand is None:
-                others.append((group.fields, pooled))
-            elif group.size <= MAX_ROWS_AN_IMPRESSION * len(self._batch):
-                few.setdefault(group.table, []).append((group, pooled))
-            else:
-                others.append((group.fields, self._lookups.lookup(pooled, group.expand)))
-        made = [Input(*_join([(g.fields, x) for g, x in groups]), groups[0][0].expand) for groups in few.values()]
-        return (*made, Input(*_join(others))) if others else tuple(made)
+        return self.make_inputs()
 
     def linear(self, layer: nn.Linear) -> Tensor:
         """A side-table row that several impressions share is multiplied once.
@@ -182,7 +169,7 @@ class BatchFields(Fields):
 
         In the backward pass, the gradients of a shared row are summed over its impressions before the multiplication.
         """
-        inputs, size = self.inputs, self._rows.shape[1]
+        inputs, size = self.inputs, self._size
         z, bias = None, layer.bias
         for i in inputs:
             weight = layer.weight if len(inputs) == 1 else _of_fields(layer.weight, i.fields, size)
@@ -200,7 +187,38 @@ class BatchFields(Fields):
     @functools.cached_property
     def _vectors(self) -> Tensor:
         parts = [(i.fields, i.x if i.expand is None else self._lookups.lookup(i.x, i.expand)) for i in self.inputs]
-        return _join(parts)[1].unflatten(1, (-1, self._rows.shape[1]))
+        return join(parts)[1].unflatten(1, (-1, self._size))
+
+
+class BatchFields(InputFields):
+    """The fields of a batch, read from one embedding.
+
+    Args:
+        rows: the embedding rows of the batch, `weight[batch.rows]`. Shape: (U, D).
+        batch: the ids.
+        lookups: the operations to use.
+    """
+
+    def __init__(self, rows: Tensor, batch: Batch, lookups: Lookups = TORCH) -> None:
+        super().__init__(rows.shape[1], lookups)
+        self._rows, self._batch = rows, batch
+
+    def make_inputs(self) -> tuple[Input, ...]:
+        """Each side table with few rows in the batch is an input of its own; see `MAX_ROWS_AN_IMPRESSION`. All other
+        fields together are one input, the last.
+        """
+        few: dict[str, list[tuple[Group, Tensor]]] = {}
+        others: list[tuple[tuple[int, ...], Tensor]] = []
+        for group in self._batch.groups:
+            pooled = pool(self._rows, group, self._lookups)
+            if group.expand is None:
+                others.append((group.fields, pooled))
+            elif group.size <= MAX_ROWS_AN_IMPRESSION * len(self._batch):
+                few.setdefault(group.table, []).append((group, pooled))
+            else:
+                others.append((group.fields, self._lookups.lookup(pooled, group.expand)))
+        made = [Input(*join([(g.fields, x) for g, x in groups]), groups[0][0].expand) for groups in few.values()]
+        return (*made, Input(*join(others))) if others else tuple(made)
 
     def bag(self, field: int) -> Bag:
         group = next(group for group in self._batch.groups if field in group.fields)
@@ -242,7 +260,7 @@ def _columns(fields: tuple[int, ...], size: int) -> slice | np.ndarray:
     return (np.array(fields)[:, None] * size + np.arange(size)).ravel()
 
 
-def _join(parts: list[tuple[tuple[int, ...], Tensor]]) -> tuple[tuple[int, ...], Tensor]:
+def join(parts: list[tuple[tuple[int, ...], Tensor]]) -> tuple[tuple[int, ...], Tensor]:
     """(fields in ascending order, their vectors side by side). Shape: (m, F_g * D) each -> (m, sum of F_g * D)."""
     if len(parts) == 1 and list(parts[0][0]) == sorted(parts[0][0]):
         return parts[0]

@@ -13,7 +13,7 @@ from ..batches.batch import Batch
 from ..config import NetworkConfig
 from .baseline import OFFSET, Baseline
 from .embedding import TORCH, Embedding, Lookups
-from .fields import BatchFields, FieldShape
+from .fields import BatchFields, Fields, FieldShape
 from .probability import Heads, Prob
 from .towers import make_tower
 from .trunks import make_trunk
@@ -113,13 +113,23 @@ class Network(nn.Module):
         """
         if gathered is None:
             gathered = {name: self.embedding(name).weight.index_select(0, batch.rows) for name in self.embeddings}
+        fields = {name: BatchFields(gathered[name], batch, self.lookups) for name in self.embeddings}
+        return self.heads_of(fields, batch.numbers)
+
+    def heads_of(self, fields: Mapping[str, Fields], numbers: Tensor | None) -> Heads:
+        """The probabilities of B impressions. Shape: each head (B,).
+
+        Args:
+            fields: embedding -> the fields as it reads them.
+            numbers: the log odds of the history's rates, for the logistic baseline. Shape: float32 (B, R).
+        """
         read = {}
         for name, trunk in self.trunks.items():
-            read |= trunk(BatchFields(gathered[name], batch, self.lookups))
+            read |= trunk(fields[name])
         logits = {head: tower(read[head]) for head, tower in self.towers.items()}
         if self.baseline is None:
             return Heads(**{head: Prob.of_logits(both) for head, both in logits.items()})
-        odds = dict(self.baseline(batch.numbers))
+        odds = dict(self.baseline(numbers))
         for head, both in logits.items():
             own = both[..., 1] - both[..., 0]
             odds[head] = odds[head] + own if head in odds else own

@@ -15,25 +15,6 @@ import numpy as np
 from scipy.special import expit
 
 from ..core.calibrators import log_odds
-from ..features.frames import Unseen
-from ..tables import text_table
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """Probabilities of N impressions, in the order of the input; `str()` shows how many ids were unseen, by field.
-
-    `pctr` is the method's own pCTR, or that of the reference CTR network if the method has none.
-    Shape: float32 (N,) each.
-    """
-
-    pctr: np.ndarray
-    pcvr: np.ndarray
-    pctcvr: np.ndarray
-    unseen: Mapping[str, Unseen] = field(default_factory=dict)  # field -> ids and unseen ids, or missing numbers
-
-    def __str__(self) -> str:
-        return f"{len(self.pcvr):,} impressions\n{unseen_text(self.unseen)}"
 
 
 @dataclass(frozen=True)
@@ -117,23 +98,6 @@ def average(many: Sequence[Outputs], divides: bool) -> Outputs:
 def _mean(many: Sequence[np.ndarray]) -> np.ndarray:
     """The probabilities whose log odds are the mean. Shape: float32 (N,) each -> float64 (N,)."""
     return expit(sum(log_odds(p.astype(np.float64)) for p in many) / len(many))
-
-
-def unseen_text(unseen: Mapping[str, Unseen]) -> str:
-    """A table of ids and unseen ids, or of numbers and missing ones, one line for each field."""
-
-    def share(part: int, of: int) -> str:
-        return f"{100 * part / of:.2f}" if of else "-"
-
-    rows = [
-        [name, "-", "-", "-", f"{u.ids:,}", f"{u.missing:,}", share(u.missing, u.ids)]
-        if u.missing is not None
-        else [name, f"{u.ids:,}", f"{u.unseen:,}", share(u.unseen, u.ids), "-", "-", "-"]
-        for name, u in unseen.items()
-    ]
-    numbers = any(u.missing is not None for u in unseen.values())
-    heads = ["field", "ids", "unseen", "unseen %", "numbers", "missing", "missing %"][: 7 if numbers else 4]
-    return text_table(heads, [row[: len(heads)] for row in rows])
 
 
 def _known(p: Mapping[str, np.ndarray | None]) -> dict[str, np.ndarray]:

@@ -26,29 +26,32 @@ import torch
 from torch import Tensor
 
 from ..batches.batch import Batch
-from ..batches.impressions import Impressions
+from ..batches.impressions import Impressions, encoded
 from ..config import Config, parse
 from ..core.calibrators import Kind
 from ..core.labels import Counts
+from ..core.rows import Rows
 from ..dataset.dataset import Dataset, Part
 from ..errors import ConfigError, RunError
 from ..features.chosen import ChosenFields
-from ..features.frames import FrameEncoder
+from ..features.frames import FrameEncoder, Unseen
 from ..features.layout import Encoders, Layout
 from ..methods._method import Method
 from ..network import Ensemble, Heads, Network
 from ..network.probability import value_of
 from ..progress import SILENT, Progress
+from ..scoring.predictions import Predictions
 from .build import build_network, fields_of, recorded_method
 from .calibration import Calibration, calibrate, load_calibration, save_calibration
 from .checkpoint import load_tensors
 from .coefficients import Coefficients, coefficients
 from .kept import Kept
-from .outputs import Outputs, Predictions
-from .record import CALIBRATION, REFERENCE, RUN, RunRecord, TensorFile, members_of, weights_sha256
+from .outputs import Outputs
+from .record import CALIBRATION, REFERENCE, RUN, RunRecord, TensorFile, is_of_a_run, members_of, weights_sha256
 
 if TYPE_CHECKING:
     from ..reports.evaluation import Evaluation
+    from ..serving.bundle import Bundle
 
 PREDICT_ROWS = 8192
 Data = Impressions | Part | Dataset | Any
@@ -124,6 +127,16 @@ class Run:
         seeds = ", ".join(str(member.seed) for member in self.members)
         return f"{self.method.label}, ensemble of {len(self.members)}, seeds {seeds}"
 
+    @property
+    def label(self) -> str:
+        """The method, with its parameters."""
+        return self.method.label
+
+    def own_files(self) -> Iterator[Path]:
+        """The files of the run and of its reference CTR network, which no output may replace."""
+        for folder in (one.folder for one in (self, self.reference) if one is not None):
+            yield from (path for path in folder.rglob("*") if is_of_a_run(path.relative_to(folder).as_posix()))
+
     @cached_property
     def encoders(self) -> Encoders:
         """The encoders, which turn raw values into embedding rows."""
@@ -170,17 +183,24 @@ class Run:
         or has a value that is not a valid id or number.
         """
         impressions = self.impressions(data, tables)
-        outputs = self.outputs(impressions, progress)
-        if outputs.pcvr is None:
-            raise RunError("the run's method must predict pCVR", f"{self.method.label} does not")
-        if outputs.pctr is None:
-            outputs = outputs.beside(self.reference_pctr(impressions, progress))
-        outputs = self.calibration.apply(outputs)
+        outputs = self.calibration.apply(self.uncalibrated(impressions, progress))
         assert outputs.pctr is not None
         assert outputs.pcvr is not None
         assert outputs.pctcvr is not None
         unseen = {name: found for name, found in impressions.unseen.items() if name in self.read}
         return Predictions(outputs.pctr, outputs.pcvr, outputs.pctcvr, unseen)
+
+    def uncalibrated(self, data: Data, progress: Progress = SILENT) -> Outputs:
+        """What `predict` calibrates: the run's own outputs, beside the pCTR of the reference CTR network if the method
+        has none. Raises: RunError as `predict`."""
+        if "pcvr" not in self.method.predicts:
+            raise RunError("the run's method must predict pCVR", f"{self.method.label} does not")
+        outputs = self.outputs(data, progress)
+        return outputs if outputs.pctr is not None else outputs.beside(self.reference_pctr(data, progress))
+
+    def predict_encoded(self, encoder: FrameEncoder, rows: Rows, unseen: Mapping[str, Unseen]) -> Predictions:
+        """The predictions of rows that `encoder` has made. Raises: as `predict`."""
+        return self.predict(encoded(encoder, rows, unseen))
 
     def impressions(self, data: Data, tables: Mapping[str, Any] | None = None) -> Impressions:
         """Encode data as rows of the run's layout. Raises: as `predict`."""
@@ -330,6 +350,19 @@ class Run:
         from ..experiments.protocol import evaluate
 
         return evaluate(self, part, by=by)
+
+    def export(self, out: Path | str, **options: Any) -> Bundle:
+        """Write the run as a bundle, which scores raw rows without torch; see `export.export.export`.
+
+        Args:
+            out: the bundle's folder; new or empty.
+            options: request, force, threads and progress.
+
+        Raises: BundleError if the network cannot be exported, or if the bundle's scores are not those of the run.
+        """
+        from ..export.export import export
+
+        return export(self, out, **options)
 
     def calibrate(
         self,

@@ -1,6 +1,6 @@
 """The schema file of a log (docs/schema.md).
 
-log      the whole file: impressions, side tables, conversions, split, roles, truth
+log      the whole file: impressions, side tables, conversions, split, roles, request, truth
 tables   the tables and their files
 fields   fields of x
 labels   the labels of the funnel's stages
@@ -11,7 +11,7 @@ values   how values are written, and the levels that labels and splits list
 
 from .history import HistorySchema
 from .labels import STAGES, LabelSchema, LabelsSchema
-from .log import Roles, Schema, read_schema
+from .log import RequestSchema, Roles, Schema, read_schema
 from .split import SplitSchema
 from .tables import ConversionsSchema, FilesSchema, ImpressionsSchema, SideSchema, TableSchema, TruthSchema
 from .values import TimeSchema
@@ -24,6 +24,7 @@ __all__ = [
     "ImpressionsSchema",
     "LabelSchema",
     "LabelsSchema",
+    "RequestSchema",
     "Roles",
     "Schema",
     "SideSchema",

@@ -9,7 +9,7 @@ from typing import Self
 from pydantic import Field as Value
 from pydantic import model_validator
 
-from ...config import Model, parse
+from ...config import Model, nearest, parse
 from ...core.rows import IMPRESSIONS, Field
 from ...features.layout import Key
 from ...toml import read_toml
@@ -38,8 +38,15 @@ class Roles(Model):
     """Columns of the impressions that `evaluate --by` can use although they are not fields of x."""
 
 
+class RequestSchema(Model):
+    """What belongs to a request, and is the same for all of its candidates; see `features.sides`."""
+
+    fields: tuple[str, ...]
+    """Fields, and columns that only [history] counts by. All others belong to each candidate."""
+
+
 class Schema(Model):
-    """The content of a schema file: impressions, side tables, conversions, history, split, roles, and truth."""
+    """The content of a schema file: impressions, side tables, conversions, history, split, roles, request, truth."""
 
     impressions: ImpressionsSchema
     tables: dict[Name, SideSchema] = Value(default_factory=dict)
@@ -47,6 +54,7 @@ class Schema(Model):
     history: HistorySchema | None = None
     split: SplitSchema = SplitSchema()
     roles: Roles = Roles()
+    request: RequestSchema | None = None
     truth: TruthSchema | None = None
 
     @model_validator(mode="after")
@@ -110,6 +118,17 @@ class Schema(Model):
                 raise ValueError(
                     f"[history] counts by column '{column}', which is {outcomes[column]}: an outcome is not known when "
                     "the impression is shown, so it cannot be a key"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _a_request_has_known_fields(self) -> Self:
+        known = {f.name for f in self.fields()} | {*(() if self.history is None else self.history.columns)}
+        for name in () if self.request is None else self.request.fields:
+            if name not in known:
+                raise ValueError(
+                    f"'{name}' in [request] is neither a field nor a column that [history] counts by. "
+                    f"{nearest(name, sorted(known))}"
                 )
         return self
 

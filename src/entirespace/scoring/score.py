@@ -5,24 +5,43 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import polars as pl
 
-from ..batches.impressions import encoded
+from ..core.rows import Rows
 from ..errors import DataError
 from ..features.frames import FrameEncoder, Unseen
 from ..logs.csvform import CsvForm
 from ..logs.rowfiles import STDIN, Format, RowBatch, RowWriter, read_rows, read_table
 from ..progress import SILENT, Progress
-from .outputs import unseen_text
-from .record import is_of_a_run
-from .run import Run
+from .predictions import Predictions, unseen_text
 
 BadRows = Literal["error", "empty"]
 ADDED = ("pctr", "pcvr", "pctcvr")
 EXAMPLES = 3
+
+
+class Scorer(Protocol):
+    """What predicts impressions: a run or a bundle."""
+
+    @property
+    def label(self) -> str:
+        """The method, for progress."""
+        ...
+
+    def encoder(self, tables: Mapping[str, Any] | None = None) -> FrameEncoder:
+        """The encoder of data frames of raw rows, with side tables."""
+        ...
+
+    def predict_encoded(self, encoder: FrameEncoder, rows: Rows, unseen: Mapping[str, Unseen]) -> Predictions:
+        """The predictions of rows that the encoder has made. Shape: Rows of N -> (N,) each."""
+        ...
+
+    def own_files(self) -> Iterable[Path]:
+        """Its own files, which no output may replace."""
+        ...
 
 
 @dataclass
@@ -48,7 +67,7 @@ class Scored:
 
 
 def score(
-    run: Run,
+    scorer: Scorer,
     files: Sequence[str],
     out: str,
     *,
@@ -60,41 +79,40 @@ def score(
     force: bool = False,
     progress: Progress = SILENT,
 ) -> Scored:
-    """Score the rows of files with a run, and write them with pctr, pcvr and pctcvr added, in order.
+    """Score the rows of files with a run or a bundle, and write them with pctr, pcvr and pctcvr added, in order.
 
     Args:
-        files: CSV, JSON lines or Parquet; "-" is standard input. Columns that the run does not read are kept.
+        files: CSV, JSON lines or Parquet; "-" is standard input. Other columns than those that are read are kept.
         out: the file to write; it appears when it is whole. "-" is standard output.
         tables: side table -> its file. The columns of a side table that is not given stand in the rows already joined.
         bad_rows: a row that cannot be read ends the work (error), or gets empty scores (empty).
         format, out_format: of the rows and of `out`, where a file's ending does not say it.
         form: how CSV files are written. The files of side tables have a header.
-        force: replace a file that is at `out` already. A file that is read, or is the run's or its reference's,
-            is never replaced.
+        force: replace a file that is at `out` already. A file that is read, or belongs to the run or the
+            bundle, is never replaced.
 
     Raises: DataError with file and line for a row that cannot be read, for a missing column, and for a column that has
     the name of one that is added.
     """
     tables = tables or {}
     inputs = [Path(name) for name in (*files, *tables.values()) if name != STDIN]
-    for folder in (one.folder for one in (run, run.reference) if one is not None):
-        inputs += [path for path in folder.rglob("*") if is_of_a_run(path.relative_to(folder).as_posix())]
+    inputs += scorer.own_files()
     done, total = Scored(), _bytes(files)
     kind = out_format or (format if out == STDIN else None)
     with RowWriter(out, kind, replace=force, inputs=inputs) as writer:
         of_side = replace(form, columns=None, skip=0)
-        encoder = run.encoder({name: read_table(file, of_side) for name, file in tables.items()})
-        progress.start(f"scoring with {run.method.label}", total, "B")
+        encoder = scorer.encoder({name: read_table(file, of_side) for name, file in tables.items()})
+        progress.start(f"scoring with {scorer.label}", total, "B")
         for name in files:
             for batch in read_rows(name, format, form):
-                scores = _scores(run, encoder, batch, bad_rows, done)
+                scores = _scores(scorer, encoder, batch, bad_rows, done)
                 writer.write(batch.rows.with_columns(scores), batch.where(0))
                 progress.advance(batch.bytes, f"{done.rows:,} rows")
     progress.done(f"{done.rows:,} rows")
     return done
 
 
-def _scores(run: Run, encoder: FrameEncoder, batch: RowBatch, bad_rows: BadRows, done: Scored) -> list[pl.Series]:
+def _scores(scorer: Scorer, encoder: FrameEncoder, batch: RowBatch, bad_rows: BadRows, done: Scored) -> list[pl.Series]:
     """The columns that are added to some rows; NaN becomes null."""
     for name in ADDED:
         if name in batch.rows.columns:
@@ -120,7 +138,7 @@ def _scores(run: Run, encoder: FrameEncoder, batch: RowBatch, bad_rows: BadRows,
     done.bad += len(faults)
     done.examples += [faults[place] for place in sorted(faults)][: EXAMPLES - len(done.examples)]
     done.unseen = {name: done.unseen[name] + n if name in done.unseen else n for name, n in unseen.items()}
-    p = run.predict(encoded(encoder, rows, unseen))
+    p = scorer.predict_encoded(encoder, rows, unseen)
     columns = []
     for name in ADDED:
         values = np.full(n, np.nan, np.float32)
