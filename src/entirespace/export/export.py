@@ -10,18 +10,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .._version import __version__
+from ..config import nearest
 from ..errors import BundleError, DataError
 from ..features.history.store import STATE, read_state
-from ..features.layout import LAYOUT
+from ..features.layout import LAYOUT, Layout
 from ..features.sides import Sides
 from ..places import Rule, whole_folder
 from ..progress import SILENT, Progress
 from ..records import FileRecord, settle, whole
 from ..runs.run import Run, weights_of
 from ..serving.bundle import Bundle
+from ..serving.encoders import write_lookups
 from ..serving.inputs import ProgramInputs
-from ..serving.manifest import MANIFEST, PROGRAM, BundleManifest, Parity
+from ..serving.manifest import CARD, CARD_TEXT, MANIFEST, PROGRAM, SCHEMA, BundleManifest, Parity
 from ..serving.program import Program
+from ..serving.schema import BundleSchema
+from .card import card_text, model_card
 from .gate import check_parity
 from .onnx import write_program
 from .program import ScoringProgram
@@ -57,39 +61,44 @@ def export(
     _need_libraries()
     with whole_folder(out, _PLACE, last=MANIFEST, own=_own if force else _nothing, inputs=[run.folder]) as folder:
         progress.start(f"exporting {run.title}", STEPS, "steps")
-        inputs = inputs_of(run, request)
+        sides = sides_of(run, request)
+        inputs = inputs_of(run, sides)
         write_program(ScoringProgram(run, inputs), inputs, folder / PROGRAM)
         progress.advance(1, "the program")
         copy_layout(run.folder, folder)
+        write_lookups(run.encoders, folder)
         parity = check_parity(run, Program(folder / PROGRAM, inputs, run.layout.rates, threads))
         progress.advance(1, "its scores are those of the run")
-        _write_manifest(run, folder, inputs, parity)
-        progress.advance(1, "the manifest")
+        _describe(run, folder, inputs, sides, parity)
+        progress.advance(1, "the model card")
         Bundle.open(folder)
         progress.advance(1)
     progress.done()
     return Bundle.open(out, threads=threads)
 
 
-def inputs_of(run: Run, request: Sequence[str] | None = None) -> ProgramInputs:
+def sides_of(run: Run, request: Sequence[str] | None = None) -> Sides:
+    """Which fields belong to a request. Raises: BundleError if `request` names no field of the run."""
+    known = [f.name for f in run.layout.fields]
+    counted = () if run.layout.history is None else run.layout.history.fields_of_keys
+    known += [f.name for f in counted if f.name not in known]
+    for name in request or ():
+        if name not in known:
+            raise BundleError("the fields of a request must be fields of the run", f"'{name}'", do=nearest(name, known))
+    return Sides.of(run.layout, request)
+
+
+def inputs_of(run: Run, sides: Sides) -> ProgramInputs:
     """The inputs of a run's program: the fields of its network, and of the reference CTR network if that is in it."""
     networks = [run] if "pctr" in run.method.predicts else [run, run.needed_reference()]
     names = {name for one in networks for name in one.chosen.names}
     rates = [name for name in run.layout.rates if any(name in one.chosen.rates for one in networks)]
     fields = [f for f in run.encoder().fields if f.name in names]
-    known = [f.name for f in run.layout.fields]
-    keys = () if run.layout.history is None else (f.name for f in run.layout.history.fields_of_keys)
-    for name in request or ():
-        if name not in (*known, *keys):
-            raise BundleError("a field of the request must be one of the layout", f"'{name}'", do=", ".join(known))
-    sides = Sides.of(run.layout, request)
     return ProgramInputs.of(fields, rates, sides.request, {f.name: f.weighted for f in fields})
 
 
 def copy_layout(source: Path, folder: Path) -> None:
     """Copy the layout and the counts of the history: a bundle shares no file with a run, by links or otherwise."""
-    from ..features.layout import Layout
-
     layout = Layout.open(source)
     names = [*layout.files, LAYOUT]
     if layout.history is not None:
@@ -102,7 +111,16 @@ def copy_layout(source: Path, folder: Path) -> None:
             raise DataError("a run must hold its layout", "the file is missing", where=str(source / name)) from error
 
 
-def _write_manifest(run: Run, folder: Path, inputs: ProgramInputs, parity: Parity) -> None:
+def _describe(run: Run, folder: Path, inputs: ProgramInputs, sides: Sides, parity: Parity) -> None:
+    """Write the schema, the model card, and the manifest, last."""
+    read = tuple(f.name for f in run.layout.fields if f.name in run.read)
+    history = None if run.layout.history is None else read_state(folder).digest
+    versions = {"entirespace": __version__, **{name: importlib.metadata.version(name) for name in LIBRARIES}}
+    made = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+    BundleSchema.of(run.layout, read, sides).write(folder / SCHEMA)
+    card = model_card(run, parity, history, versions, made)
+    card.write(folder / CARD)
+    (folder / CARD_TEXT).write_text(card_text(card), encoding="utf-8")
     files: dict[str, FileRecord] = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         settle(path, path)  # flushed to disk before the manifest says that it is whole
@@ -112,13 +130,13 @@ def _write_manifest(run: Run, folder: Path, inputs: ProgramInputs, parity: Parit
         method=run.method.spec(),
         label=run.label,
         layout=run.layout.digest,
-        history=None if run.layout.history is None else read_state(folder).digest,
+        history=history,
         weights=tuple(weights_of(run)),
-        fields=tuple(f.name for f in run.layout.fields if f.name in run.read),
+        fields=read,
         inputs=inputs,
         parity=parity,
-        made=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        versions={"entirespace": __version__, **{name: importlib.metadata.version(name) for name in LIBRARIES}},
+        made=made,
+        versions=versions,
         files=files,
     ).write(folder / MANIFEST)
 

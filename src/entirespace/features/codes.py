@@ -94,10 +94,24 @@ def hash_buckets(ids: pl.Series, buckets: int) -> np.ndarray:
     >>> hash_buckets(pl.Series(["u1", "7"]), 1000), hash_buckets(pl.Series([7]), 1000)
     (array([785, 759], dtype=int32), array([759], dtype=int32))
     """
-    text = pa.array(ids.cast(pl.String).fill_null("").to_arrow(), pa.large_string())
-    _, offsets, characters = text.buffers()
-    out = np.empty(len(text), np.int32)
+    out = np.empty(len(ids), np.int32)
     if len(out):
-        ends = np.frombuffer(offsets, np.int64)[text.offset :]
-        hash_bytes(np.frombuffer(characters or b"", np.uint8), ends, np.uint64(buckets), out)
+        characters, ends = text_bytes(ids.cast(pl.String).fill_null(""))
+        hash_bytes(characters, ends, np.uint64(buckets), out)
     return out
+
+
+def text_bytes(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+    """The UTF-8 of texts one after the other, and where each begins and the last one ends.
+
+    Shape: text without nulls (n,) -> uint8 (L,), int64 (n + 1,).
+
+    >>> text_bytes(pl.Series(["a", "", "bc"]))
+    (array([97, 98, 99], dtype=uint8), array([0, 1, 1, 3]))
+    """
+    text = pa.array(texts.to_arrow(), pa.large_string())
+    if not len(text):
+        return np.zeros(0, np.uint8), np.zeros(1, np.int64)
+    _, offsets, characters = text.buffers()
+    ends = np.frombuffer(offsets, np.int64)[text.offset : text.offset + len(text) + 1]
+    return np.frombuffer(characters or b"", np.uint8), ends

@@ -24,6 +24,7 @@ import pyarrow as pa
 from ..core.rows import Field
 from ..kernels.knots import positions
 from .codes import hash_buckets
+from .idtable import IdTable
 from .values import text
 
 ONE_KNOT = 3
@@ -52,22 +53,6 @@ class Encoder(Protocol):
         ...
 
 
-class Lookup:
-    """Finds the index of a text among many, by binary search. Of equal texts it finds the first."""
-
-    def __init__(self, texts: pl.Series) -> None:
-        ordered = texts.rename("text").to_frame().with_row_index("row").sort("text", "row")
-        self._order, self._sorted = ordered["row"], ordered["text"].set_sorted()
-
-    def find(self, texts: pl.Series) -> np.ndarray:
-        """The index of each text; -1 if it is not there. Shape: text (n,) -> int64 (n,)."""
-        if not len(self._sorted) or not len(texts):
-            return np.full(len(texts), -1, np.int64)
-        place = self._sorted.search_sorted(texts, side="left").clip(0, len(self._sorted) - 1)
-        found = (self._sorted.gather(place) == texts).to_numpy()
-        return np.where(found, self._order.gather(place).to_numpy().astype(np.int64), -1)
-
-
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
     """Raw ids that each have an embedding row; all others share row 0.
@@ -85,12 +70,13 @@ class Vocabulary:
         return len(self.ids) + 1
 
     @cached_property
-    def _lookup(self) -> Lookup:
-        return Lookup(self.ids)
+    def table(self) -> IdTable:
+        """Finds the ids."""
+        return IdTable.of(self.ids)
 
     def encode(self, values: pl.Series | np.ndarray) -> np.ndarray:
         """The row of each raw id; 0 if it is unknown. Shape: text or integers (n,) -> int32 (n,)."""
-        return (self._lookup.find(text(pl.Series(values))) + 1).astype(np.int32)
+        return self.table.find(text(pl.Series(values))) + 1
 
     def to_table(self) -> pa.Table:
         return pa.table({"id": self.ids.to_arrow().cast(pa.string()), "count": pa.array(self.counts, pa.int64())})

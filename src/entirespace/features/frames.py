@@ -16,9 +16,9 @@ import pyarrow as pa
 from ..core.rows import IMPRESSIONS, POSITIONS, RATE, Field, PlacedField, Ragged, Rows, ValueFormat
 from ..errors import DataError
 from .arrow import frame_of
-from .encoders import Lookup
 from .history.frames import FrameKeys
 from .history.keys import HistorySpec
+from .idtable import IdTable
 from .layout import Encoders, Key
 from .values import Bags, Content, inexact, raw_ids, read, text, without_missing
 
@@ -131,7 +131,7 @@ class FrameEncoder:
                 known = ", ".join(encoders.keys) or "none"
                 raise DataError("a side table must be one of the layout's", f"'{name}'; the layout has {known}")
         given = {name: frame for name, frame in given.items() if any(f.table == name for f in (*self._read, *keys))}
-        self._keys: dict[str, Lookup] = {}
+        self._keys: dict[str, IdTable] = {}
         self.tables: dict[str, dict[str, Ragged]] = {}
         self._counts: dict[str, dict[str, np.ndarray]] = {}  # table -> field -> int64 (rows, 2): ids, those of row 0
         self.layout = encoders.digest
@@ -161,7 +161,7 @@ class FrameEncoder:
         bad, contents = _read(frame, (*fields, *keys), {column})
         if bad:
             raise bad[0].error(f"side table '{name}', row {bad[0].row + 1}")
-        self._keys[name] = Lookup(_keys(frame[column], key))
+        self._keys[name] = IdTable.of(_keys(frame[column], key))
         self.tables[name], self._counts[name] = {}, {}
         for f in fields:
             rows = self._encode(f, contents[f.name])

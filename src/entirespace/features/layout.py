@@ -166,6 +166,7 @@ class Encoders:
     item: str | None = None  # the field that identifies an item
     request: tuple[str, ...] | None = None  # the fields that belong to a request, if the schema says it; see `sides`
     history: History | None = None  # the counts that rates are made of; the fields of kind "rate" come last
+    known_digest: str | None = None  # of a stored layout whose files were checked; None: it is computed
 
     @staticmethod
     def open(folder: Path) -> Encoders:
@@ -213,6 +214,8 @@ class Encoders:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of everything that decides the embedding row of a raw value: fields in order, ids, knots."""
+        if self.known_digest is not None:
+            return self.known_digest
         found = hashlib.sha256(IDENTITY.encode())
         for f in self.fields:
             found.update(json.dumps([f.name, f.table, f.kind, f.part, f.hash, self[f.name].size]).encode())

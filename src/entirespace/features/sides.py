@@ -20,6 +20,7 @@ class Sides:
 
     request: tuple[str, ...]
     candidate: tuple[str, ...]
+    keys: tuple[str, ...] = ()  # columns that belong to the request and only the history counts by
 
     @staticmethod
     def of(layout: Layout, request: Sequence[str] | None = None) -> Sides:
@@ -48,8 +49,15 @@ class Sides:
                 if all(belongs(keys[name]) for name in keys[key].chain):
                     of_request.update(names)
         names = [f.name for f in layout.fields]
+        counted = () if layout.history is None else layout.history.fields_of_keys
         return Sides(
-            tuple(name for name in names if name in of_request), tuple(name for name in names if name not in of_request)
+            tuple(name for name in names if name in of_request),
+            tuple(name for name in names if name not in of_request),
+            tuple(
+                f.name
+                for f in counted
+                if f.name not in names and _is_of_request(layout, listed, f.name, f.source, f.table)
+            ),
         )
 
 

@@ -5,6 +5,7 @@ program.onnx           the program: networks, products of probabilities, calibra
 program.onnx.data      its weights, which onnxruntime maps into memory
 layout.json            with vocabulary/ and, if there is a history, history/: the run's own files
 schema.json            the columns that a row must have, and which belong to a request
+lookup/                tables of many ids, which are mapped into memory (serving/encoders.py)
 model_card.json        data, counts, metrics, calibration, drift reference; model_card.md is the same to read
 """
 
@@ -19,9 +20,12 @@ from ..core.rows import Rows
 from ..features.frames import FrameEncoder, Unseen
 from ..features.layout import Encoders, Layout
 from ..scoring.predictions import Predictions
+from .card import ModelCard
+from .encoders import open_encoders
 from .inputs import joined
 from .manifest import MANIFEST, PROGRAM, BundleManifest
 from .program import Program
+from .schema import BundleSchema
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +35,7 @@ class Bundle:
     Attributes:
         program: the session, with `score` for requests with candidates that are encoded.
         layout, encoders: turn raw values into embedding rows.
+        schema: the columns that a row must have.
     """
 
     folder: Path
@@ -38,6 +43,8 @@ class Bundle:
     layout: Layout
     encoders: Encoders
     program: Program
+    schema: BundleSchema
+    card: ModelCard
 
     @staticmethod
     def open(folder: Path | str, *, threads: int = 1) -> Bundle:
@@ -53,7 +60,8 @@ class Bundle:
         manifest.verify(folder)
         layout = Layout.open(folder)
         program = Program(folder / PROGRAM, manifest.inputs, layout.rates, threads)
-        return Bundle(folder, manifest, layout, Encoders.open(folder), program)
+        encoders = open_encoders(folder, layout)
+        return Bundle(folder, manifest, layout, encoders, program, BundleSchema.open(folder), ModelCard.open(folder))
 
     @property
     def label(self) -> str:

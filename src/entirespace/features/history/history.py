@@ -32,7 +32,7 @@ from ...core.rows import Field, Ragged
 from ...kernels.tally import from_table, lean, none_known, pooled
 from ...kernels.threads import each
 from ..codes import hash_buckets
-from ..encoders import Lookup
+from ..idtable import IdTable
 from ..values import text
 from .keys import HistoryKey, HistorySpec
 from .strength import MOST, fit_strength
@@ -305,8 +305,9 @@ class History:
         return found
 
     @cached_property
-    def _lookups(self) -> dict[str, Lookup]:
-        return {name: Lookup(ids) for name, ids in self.ids.items() if len(ids)}
+    def tables(self) -> Mapping[str, IdTable]:
+        """Key -> finds its ids; keys of a hashed field have none."""
+        return {name: IdTable.of(ids) for name, ids in self.ids.items() if len(ids)}
 
     def find(self, key: HistoryKey, ids: pl.Series) -> np.ndarray:
         """The codes of the raw ids of a key of one field; -1 for an id that was never counted.
@@ -319,9 +320,9 @@ class History:
 
     def find_text(self, key: HistoryKey, ids: pl.Series) -> np.ndarray:
         """The codes of ids as they are stored; -1 for an id that was never counted. Shape: text (n,) -> int32 (n,)."""
-        if key.name not in self._lookups:
+        if key.name not in self.tables:
             return np.full(len(ids), -1, np.int32)
-        return self._lookups[key.name].find(ids).astype(np.int32)
+        return self.tables[key.name].find(ids)
 
 
 def _rows(bags: Ragged, here: slice) -> Ragged:

@@ -15,7 +15,7 @@ changes no file that another folder shares, and a reader of the state before sti
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -120,8 +120,14 @@ def read_state(folder: Path) -> State:
     return State.read(folder / STATE, DataError, what="a history", must=_MUST, missing=missing, do=_DO)
 
 
-def open_history(folder: Path, spec: HistorySpec) -> History:
-    """Read the history of a dataset or a run. Raises: DataError if its files are missing or damaged."""
+def open_history(folder: Path, spec: HistorySpec, without: Collection[str] = ()) -> History:
+    """Read the history of a dataset or a run.
+
+    Args:
+        without: keys whose ids and counts are not read.
+
+    Raises: DataError if its files are missing or damaged.
+    """
     state = read_state(folder)
     if not _fits(state, spec):
         must = "a history must be of the layout that it stands beside"
@@ -132,6 +138,8 @@ def open_history(folder: Path, spec: HistorySpec) -> History:
     *of_keys, of_impressions = state.files
     _sized(folder, of_impressions, state)  # its content is checked when it is needed
     for key, name in zip(spec.keys, of_keys, strict=True):
+        if key.name in without:
+            continue
         table = _read(folder, name, state)
         hashed = len(key.fields) == 1 and key.fields[0].hash is not None
         ids[key.name] = pl.Series(dtype=pl.String) if hashed else pl.Series(table["id"]).cast(pl.String)
