@@ -7,15 +7,21 @@ every size, and for requests with many candidates.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import numpy as np
+from torch import nn
 
+from ..batches.batch import Batch
 from ..batches.impressions import encoded
 from ..core.rows import RATE, PlacedField, Ragged, Rows
 from ..errors import BundleError
 from ..features.frames import FrameEncoder
+from ..network import Ensemble, Heads, Network
+from ..network.fields import BatchFields
 from ..runs.outputs import Outputs
 from ..runs.run import Run
 from ..serving.inputs import OUTPUTS, PADDING, REQUEST_OF, joined
@@ -26,29 +32,34 @@ ROWS = 10_000
 SIZES = (1, 2, 7, 64, 513, 5000)  # of batches; each scores all rows
 REQUESTS = (1, 3, 97, 5000)  # requests that 5000 candidates belong to
 TOLERANCE = 1e-6
-NOISE = 2e-6  # relative, of an uncalibrated probability in float32; see `_allowed`
+ROUNDING = 2e-6  # relative, of an uncalibrated probability in float32; see `_Gate`
+MOST_ROUNDING = 1e-3  # what differs by more is no rounding
 
 
 def check_parity(run: Run, program: Program) -> Parity:
     """Compare the scores of a bundle's program with those of its run. Raises: BundleError if they differ."""
-    encoder, rng = run.encoder(), np.random.default_rng(0)
-    rows = random_rows(encoder.fields, run.layout.rates, ROWS, rng)
-    allowed = _allowed(run, encoder, rows)
-    largest = 0.0
-    whole = joined(rows, encoder.fields, {})
+    gate, rng = _Gate(run, run.encoder()), np.random.default_rng(0)
+    rows = random_rows(gate.encoder.fields, run.layout.rates, ROWS, rng)
+    whole = joined(rows, gate.encoder.fields, {})
+    wanted = gate.wanted(whole)
     for size in SIZES:
-        found = _in_batches(program, whole, size)
-        largest = max(largest, allowed.check(found, f"in batches of {size}"))
-    allowed.check(program.score_rows(whole), "in batches of `score`")
+        gate.check(_in_batches(program, whole, size), wanted, f"in batches of {size}")
+    gate.check(program.score_rows(whole), wanted, "in the batches of `score`")
     candidates = min(max(SIZES), ROWS)
     for requests in REQUESTS:
         request = whole.take(rng.integers(0, ROWS, requests))
         candidate = whole.take(rng.permutation(ROWS)[:candidates])
         request_of = rng.integers(0, requests, candidates)
         plain = _plain(program, run, request.take(request_of), candidate)
-        found = program.score(request, candidate, request_of)
-        largest = max(largest, _allowed(run, encoder, plain).check(found, f"with {requests} requests"))
-    return Parity(rows=ROWS, batch_sizes=SIZES, requests=REQUESTS, largest=largest, tolerance=TOLERANCE)
+        gate.check(program.score(request, candidate, request_of), gate.wanted(plain), f"with {requests} requests")
+    return Parity(
+        rows=ROWS,
+        batch_sizes=SIZES,
+        requests=REQUESTS,
+        largest=gate.largest,
+        tolerance=TOLERANCE,
+        rounding=gate.rounding,
+    )
 
 
 def _in_batches(program: Program, rows: Rows, size: int) -> list[np.ndarray]:
@@ -79,52 +90,114 @@ def _plain(program: Program, run: Run, request: Rows, candidate: Rows) -> Rows:
 
 
 @dataclass(frozen=True)
-class _Allowed:
-    """What the scores of the same rows may be: the run's own, and the least and the most. Shape: float32 (N,) each."""
+class _Wanted:
+    """Rows, and what the run predicts for them, uncalibrated."""
 
-    own: Mapping[str, np.ndarray]
-    least: Mapping[str, np.ndarray]
-    most: Mapping[str, np.ndarray]
+    rows: Rows
+    raw: Outputs
 
-    def check(self, found: Sequence[np.ndarray], how: str) -> float:
-        """The largest difference. Raises: BundleError if one is too large."""
-        largest = 0.0
+
+class _Gate:
+    """Compares scores, and keeps the largest difference.
+
+    A score may differ by TOLERANCE. It may also be that of an uncalibrated probability which differs by a rounding of
+    float32, for a step of isotonic regression can turn a rounding into a jump; calibrators keep the order, so two
+    probabilities bound the scores. A network with very large weights rounds by more than TOLERANCE: if a score
+    differs, the run is computed in float64, and four times what its own float32 differs from that is the rounding.
+    """
+
+    def __init__(self, run: Run, encoder: FrameEncoder) -> None:
+        self.encoder, self._run = encoder, run
+        self.largest = 0.0
+        self.rounding = ROUNDING if run.calibration.calibrators else 0.0  # relative
+
+    def wanted(self, rows: Rows) -> _Wanted:
+        return _Wanted(rows, self._run.uncalibrated(encoded(self.encoder, rows, {})))
+
+    def check(self, found: Sequence[np.ndarray], wanted: _Wanted, how: str) -> None:
+        """Raises: BundleError if a score differs."""
+        said = self._differs(found, wanted)
+        if said is not None:
+            self.rounding = max(self.rounding, self._measured(wanted))
+            said = self._differs(found, wanted)
+        if said is not None:
+            raise BundleError(
+                f"the scores of a bundle must be those of its run, to {TOLERANCE:g}",
+                f"{said}, {how}",
+                do="Nothing was written. Report it with the run's configuration",
+            )
+
+    def _differs(self, found: Sequence[np.ndarray], wanted: _Wanted) -> str | None:
+        calibrated, raw = self._run.calibration.apply, wanted.raw
+        own, least, most = (calibrated(_scaled(raw, 1 + sign * self.rounding)) for sign in (0, -1, 1))
         for name, p in zip(OUTPUTS, found, strict=True):
-            own = self.own[name].astype(np.float64)
-            slack = TOLERANCE * np.maximum(1, own)  # a quotient may exceed 1 (Eq. 2)
-            good = (p >= self.least[name] - slack) & (p <= self.most[name] + slack)
-            differ = np.abs(p - own)
-            if not good.all():
+            here, low, high = (np.asarray(getattr(one, name), np.float64) for one in (own, least, most))
+            slack = TOLERANCE * np.maximum(1, here)  # a quotient may exceed 1 (Eq. 2)
+            good = (p >= low - slack) & (p <= high + slack)  # NaN is not
+            if p.shape != here.shape or not good.all():
                 row = int(np.argmin(good))
-                raise BundleError(
-                    f"the scores of a bundle must be those of its run, to {TOLERANCE:g}",
-                    f"{name} of row {row + 1} is {p[row]:.9g} and not {own[row]:.9g}, {how}",
-                    do="Nothing was written. Report it with the run's configuration",
-                )
-            largest = max(largest, float((differ / np.maximum(1, own)).max(initial=0)))
-        return largest
+                return f"{name} of row {row + 1} is {p[row]:.9g} and not {here[row]:.9g}"
+            self.largest = max(self.largest, float((np.abs(p - here) / np.maximum(1, here)).max(initial=0)))
+        return None
+
+    def _measured(self, wanted: _Wanted) -> float:
+        """Four times the largest relative rounding of the run's own float32; 0 if a part of the user's own has none."""
+        try:
+            exact = exactly(self._run).uncalibrated(encoded(self.encoder, wanted.rows, {}))
+        except (RuntimeError, TypeError, ValueError):
+            return 0.0
+        pairs = [(exact.own[name], p) for name, p in wanted.raw.own.items()]
+        if exact.reference_pctr is not None and wanted.raw.reference_pctr is not None:
+            pairs.append((exact.reference_pctr, wanted.raw.reference_pctr))
+        return min(4 * max(float(_relative(one, p)) for one, p in pairs), MOST_ROUNDING)
 
 
-def _allowed(run: Run, encoder: FrameEncoder, rows: Rows) -> _Allowed:
-    """A step of isotonic regression can turn the rounding of a probability into a jump. So a calibrated score may also
-    be that of an uncalibrated probability which differs by a rounding; calibrators keep the order."""
-    raw = run.uncalibrated(encoded(encoder, rows, {}))
-    calibrated = run.calibration.apply
-    own = calibrated(raw)
-    if run.calibration.calibrators:
-        least, most = calibrated(_scaled(raw, 1 - NOISE)), calibrated(_scaled(raw, 1 + NOISE))
-    else:
-        least = most = own
-    return _Allowed(*({name: getattr(p, name) for name in OUTPUTS} for p in (own, least, most)))
+def _relative(exact: np.ndarray, p: np.ndarray) -> float:
+    there = exact > 1e-30
+    return float((np.abs(exact[there].astype(np.float64) - p[there]) / exact[there]).max(initial=0))
 
 
 def _scaled(outputs: Outputs, factor: float) -> Outputs:
+    """Probabilities times a factor; those up to 1 stay at most 1."""
+
     def scaled(p: np.ndarray) -> np.ndarray:
         found = (p.astype(np.float64) * factor).astype(np.float32)
         return np.minimum(found, np.maximum(p, 1))
 
+    if factor == 1:
+        return outputs
     pctr = outputs.reference_pctr
     return Outputs({name: scaled(p) for name, p in outputs.own.items()}, None if pctr is None else scaled(pctr))
+
+
+def exactly(run: Run) -> Run:
+    """The run with its layers in float64; embeddings stay in float32, and their rows are converted when they are read.
+
+    Its outputs are still rounded to float32, at the end.
+    """
+    own = run.network
+    members = list(own.members) if isinstance(own, Ensemble) else [own]
+    doubles = [_Double(member) for member in members if isinstance(member, Network)]
+    network: Any = doubles[0] if len(doubles) == 1 else Ensemble(cast("list[Network]", doubles))
+    return replace(run, network=network, reference=None if run.reference is None else exactly(run.reference))
+
+
+class _Double(nn.Module):
+    """A network in float64 that shares its embeddings with the network itself."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self._own, self.heads, self.baseline = network, network.heads, network.baseline
+        memo = {id(network.embeddings): nn.ModuleDict()}
+        self._network = copy.deepcopy(network, memo).double().eval()
+        self.device = network.device
+
+    def forward(self, batch: Batch) -> Heads:
+        fields = {
+            name: BatchFields(self._own.embedding(name).weight.index_select(0, batch.rows).double(), batch)
+            for name in self._own.embeddings
+        }
+        return self._network.heads_of(fields, batch.numbers)
 
 
 def random_rows(fields: Sequence[PlacedField], rates: Sequence[str], n: int, rng: np.random.Generator) -> Rows:

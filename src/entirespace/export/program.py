@@ -11,7 +11,7 @@ from ..network import Ensemble, Heads, Network
 from ..network.probability import value_of
 from ..runs.outputs import Outputs
 from ..runs.run import Run
-from ..serving.inputs import OUTPUTS, ProgramInputs
+from ..serving.inputs import OUTPUTS, REQUEST_OF, ProgramInputs
 from .calibrators import ProgramCalibration
 from .fields import ProgramFields, Reading, Tensors
 
@@ -58,15 +58,16 @@ class _Part(nn.Module):
     def forward(self, tensors: Tensors) -> dict[str, Any]:
         """The method's own predictions, uncalibrated. Shape: float32 (N,) each."""
         network = self.network
+        placed, numbers = self._reading.placed(tensors), self._reading.numbers(tensors)
+
+        def heads_of(network: Network) -> Heads:
+            weights = {name: network.embedding(name).weight for name in network.embeddings}
+            fields = {name: ProgramFields(weight, placed, tensors.get(REQUEST_OF)) for name, weight in weights.items()}
+            return network.heads_of(fields, numbers)
+
         if isinstance(network, Ensemble):
             members = [member for member in network.members if isinstance(member, Network)]
-            heads = network.average([self._heads(member, tensors) for member in members])
+            heads = network.average([heads_of(member) for member in members])
         else:
-            heads = self._heads(network, tensors)
+            heads = heads_of(network)
         return {name: value_of(p).float() for name, p in self._method.predict(heads).items()}
-
-    def _heads(self, network: Network, tensors: Tensors) -> Heads:
-        fields = {
-            name: ProgramFields(network.embedding(name).weight, self._reading, tensors) for name in network.embeddings
-        }
-        return network.heads_of(fields, self._reading.numbers(tensors))

@@ -138,7 +138,7 @@ class VectorFields(Fields):
 class Input:
     """The vectors of some fields side by side, either per impression or per row of a side table."""
 
-    fields: tuple[int, ...]  # the indices of F_i fields, ascending
+    fields: tuple[int, ...]  # the indices of F_i fields
     x: Tensor  # (m, F_i * D)
     expand: Tensor | None = None  # int64 (B,): the row of each impression; None: m == B, row i is impression i
 
@@ -172,7 +172,7 @@ class InputFields(Fields):
         inputs, size = self.inputs, self._size
         z, bias = None, layer.bias
         for i in inputs:
-            weight = layer.weight if len(inputs) == 1 else _of_fields(layer.weight, i.fields, size)
+            weight = _of_fields(layer.weight, i.fields, size)
             if i.expand is None:
                 z = F.linear(i.x, weight, bias) if z is None else torch.addmm(z, i.x, weight.t())
             else:
@@ -187,7 +187,7 @@ class InputFields(Fields):
     @functools.cached_property
     def _vectors(self) -> Tensor:
         parts = [(i.fields, i.x if i.expand is None else self._lookups.lookup(i.x, i.expand)) for i in self.inputs]
-        return join(parts)[1].unflatten(1, (-1, self._size))
+        return _join(parts)[1].unflatten(1, (-1, self._size))
 
 
 class BatchFields(InputFields):
@@ -217,8 +217,8 @@ class BatchFields(InputFields):
                 few.setdefault(group.table, []).append((group, pooled))
             else:
                 others.append((group.fields, self._lookups.lookup(pooled, group.expand)))
-        made = [Input(*join([(g.fields, x) for g, x in groups]), groups[0][0].expand) for groups in few.values()]
-        return (*made, Input(*join(others))) if others else tuple(made)
+        made = [Input(*_join([(g.fields, x) for g, x in groups]), groups[0][0].expand) for groups in few.values()]
+        return (*made, Input(*_join(others))) if others else tuple(made)
 
     def bag(self, field: int) -> Bag:
         group = next(group for group in self._batch.groups if field in group.fields)
@@ -240,9 +240,14 @@ class BatchFields(InputFields):
 
 
 def _of_fields(weight: Tensor, fields: tuple[int, ...], size: int) -> Tensor:
-    """The columns of a weight for these fields; a view if the fields are consecutive. Shape: (n, F_i * D)."""
+    """The columns of a weight for these fields: all in order are the weight itself, and consecutive ones a view of it.
+
+    Shape: (n, F_i * D).
+    """
     columns = _columns(fields, size)
-    return weight[:, columns if isinstance(columns, slice) else torch.from_numpy(columns).to(weight.device)]
+    if isinstance(columns, slice):
+        return weight if columns == slice(0, weight.shape[1]) else weight[:, columns]
+    return weight[:, torch.from_numpy(columns).to(weight.device)]
 
 
 @functools.cache
@@ -260,7 +265,7 @@ def _columns(fields: tuple[int, ...], size: int) -> slice | np.ndarray:
     return (np.array(fields)[:, None] * size + np.arange(size)).ravel()
 
 
-def join(parts: list[tuple[tuple[int, ...], Tensor]]) -> tuple[tuple[int, ...], Tensor]:
+def _join(parts: list[tuple[tuple[int, ...], Tensor]]) -> tuple[tuple[int, ...], Tensor]:
     """(fields in ascending order, their vectors side by side). Shape: (m, F_g * D) each -> (m, sum of F_g * D)."""
     if len(parts) == 1 and list(parts[0][0]) == sorted(parts[0][0]):
         return parts[0]

@@ -38,6 +38,10 @@ class Parity(Model):
     largest: float
     """The largest difference of a probability."""
     tolerance: float
+    """How much a score may differ."""
+    rounding: float
+    """How much an uncalibrated probability may differ, as a share of it, before it is calibrated. Above 0 if there are
+    calibrators, or if the network's own float32 rounds by more than the tolerance."""
 
 
 class BundleManifest(Record):
