@@ -85,3 +85,33 @@ def quick_rival():
         patch.setattr(room, "MOST", 12)
         patch.setattr(room, "PATIENCE", 4)
         yield room.LightGBM()
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory):
+    """A BASE run on the small log of `exported.py`, with a history and a reference CTR network, calibrated, and its
+    bundle: (run, the bundle's folder). Tests that ask for it are skipped where the packages of export are absent."""
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(name, reason=f"{name} is absent: pip install 'entirespace[export]'")
+    from exported import configured, small_dataset
+
+    import entirespace as es
+    import entirespace.export.gate as gate
+    import entirespace.serving.encoders as encoders
+    from entirespace.core.calibrators import Platt
+    from entirespace.runs.calibration import Calibration, save_calibration
+    from entirespace.runs.run import weights_of
+
+    folder = tmp_path_factory.mktemp("exported")
+    data = small_dataset(folder / "data", validation=0.4)
+    reference = es.reference_ctr(data.train, config=configured())
+    run = es.fit(es.BASE(), data.train, config=configured(), reference=reference, out=folder / "run")
+    platt = {"pctr_reference": Platt(1.3, -0.2), "pcvr": Platt(0.8, 0.1)}
+    fitted_on = {"part": "validation", "impressions": 180, "clicks": 80, "conversions": 30}
+    save_calibration(run.folder, Calibration("platt", 0.5, platt, fitted_on), weights_of(run))
+    run = es.load(run.folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gate, "ROWS", 500)
+        patch.setattr(encoders, "LARGE", 20)  # some vocabularies and keys are mapped from their files, others are not
+        run.export(folder / "bundle")
+    return run, folder / "bundle"

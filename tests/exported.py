@@ -92,7 +92,13 @@ def small_dataset(out: Path, history: bool = True, **options: Any) -> Dataset:
 def configured(**network: Any) -> Config:
     """A small network, with these settings; training takes a moment."""
     training = {"batch_size": 128, "epochs": 1, "threads": 1}
-    return Config.model_validate({"network": {"embedding_size": 4, "hidden": [8, 6], **network}, "training": training})
+    return Config.model_validate(
+        {
+            "network": {"embedding_size": 4, "hidden": [8, 6], **network},
+            "optimizer": {"learning_rate": 0.01},
+            "training": training,
+        }
+    )
 
 
 def random_run(

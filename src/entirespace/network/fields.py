@@ -72,7 +72,7 @@ class Bag:
         tensor([0, 0, 2])
         """
         lengths = self.offsets.diff()
-        return torch.repeat_interleave(torch.arange(len(lengths), device=lengths.device), lengths)
+        return torch.repeat_interleave(torch.arange(lengths.shape[0], device=lengths.device), lengths)
 
     def by_impression(self) -> Bag:
         """The same with one bag per impression, for attention that depends on the impression. Shape: m == B."""
@@ -80,8 +80,8 @@ class Bag:
             return self
         starts, lengths = self.offsets[:-1][self.expand], self.offsets.diff()[self.expand]
         offsets = F.pad(lengths.cumsum(0), (1, 0))
-        owner = torch.repeat_interleave(torch.arange(len(lengths), device=lengths.device), lengths)
-        ids = torch.arange(len(owner), device=lengths.device) + (starts - offsets[:-1])[owner]
+        owner = torch.repeat_interleave(torch.arange(lengths.shape[0], device=lengths.device), lengths)
+        ids = torch.arange(owner.shape[0], device=lengths.device) + (starts - offsets[:-1])[owner]
         weights = None if self.weights is None else self.weights[ids]
         return Bag(self.values.index_select(0, ids), offsets, weights)
 
