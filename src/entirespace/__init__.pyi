@@ -23,6 +23,7 @@ from .rivals.lightgbm import LightGBM as LightGBM
 from .runs.run import Run as Run
 from .runs.run import load as load
 from .runs.update import update as update
+from .serving.bundle import Bundle as Bundle
 from .simulation.simulate import simulate as simulate
 from .training.ensemble import fit_ensemble as fit_ensemble
 from .training.fit import fit as fit
