@@ -128,7 +128,7 @@ def _describe(run: Run, folder: Path, inputs: ProgramInputs, sides: Sides, parit
     BundleManifest(
         name=run.title,
         method=run.method.spec(),
-        label=run.label,
+        label=run.method.label,
         layout=run.layout.digest,
         history=history,
         weights=tuple(weights_of(run)),

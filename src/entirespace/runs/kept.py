@@ -18,6 +18,7 @@ import torch
 
 from ..core.labels import Counts
 from ..dataset.dataset import Part
+from ..errors import RunError
 from .checkpoint import load_tensors, prefixed, save_tensors, unprefixed
 from .outputs import Outputs, average
 from .record import VALIDATION, TensorFile
@@ -86,6 +87,18 @@ class Kept:
         """Impressions, and how many reached each stage."""
         reached = {stage: int(np.count_nonzero(values)) for stage, values in self.reached.items()}
         return Counts(len(next(iter(self.reached.values()))), reached)
+
+    def must_be_of(self, part: Part) -> None:
+        """Raises: RunError if the scores are not those of all impressions of the part, with the rates of its table."""
+        if len(part) == len(self) and part.online is None:
+            return
+        rates = " with online rates" if part.online is not None else ""
+        raise RunError(
+            "a run with training.refit must be measured on the validation scores that it keeps, or on other parts",
+            f"it keeps {len(self):,} scores, and not those of {part}{rates}",
+            where=str(Path(self.where).parent),
+            do="Use the test part, or the whole validation part of the dataset that it was trained on",
+        )
 
     def column(self, stage: str) -> np.ndarray:
         """Whether each impression reached a stage. Shape: bool (N,)."""

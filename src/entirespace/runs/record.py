@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -212,6 +212,12 @@ def runs_in(folder: Path) -> Iterator[Path]:
     for below in (folder / REFERENCE, *sorted((folder / MEMBERS).glob("*"))):
         if (below / RUN).exists():
             yield from runs_in(below)
+
+
+def files_of(folders: Iterable[Path]) -> Iterator[Path]:
+    """The files of the runs in these folders, and of the runs below them; other files in the folders are left out."""
+    for folder in folders:
+        yield from (path for path in folder.rglob("*") if is_of_a_run(path.relative_to(folder).as_posix()))
 
 
 def link_run(source: Path, out: Path) -> None:

@@ -47,7 +47,7 @@ from .checkpoint import load_tensors
 from .coefficients import Coefficients, coefficients
 from .kept import Kept
 from .outputs import Outputs
-from .record import CALIBRATION, REFERENCE, RUN, RunRecord, TensorFile, is_of_a_run, members_of, weights_sha256
+from .record import CALIBRATION, REFERENCE, RUN, RunRecord, TensorFile, files_of, members_of, weights_sha256
 
 if TYPE_CHECKING:
     from ..reports.evaluation import Evaluation
@@ -96,7 +96,8 @@ class Run:
         why_none = Run.without_reference
         if reference is None and record.reference is not None:
             reference, why_none = _own_reference(folder, record.reference)
-        members = _members(folder, record, reference, method)
+        places = members_of(folder, record)
+        members = tuple(Run.open(place, reference=reference, method=method) for place in places)
         if members:
             network = Ensemble([member.network for member in members if isinstance(member.network, Network)])
         else:
@@ -127,15 +128,9 @@ class Run:
         seeds = ", ".join(str(member.seed) for member in self.members)
         return f"{self.method.label}, ensemble of {len(self.members)}, seeds {seeds}"
 
-    @property
-    def label(self) -> str:
-        """The method, with its parameters."""
-        return self.method.label
-
     def own_files(self) -> Iterator[Path]:
         """The files of the run and of its reference CTR network, which no output may replace."""
-        for folder in (one.folder for one in (self, self.reference) if one is not None):
-            yield from (path for path in folder.rglob("*") if is_of_a_run(path.relative_to(folder).as_posix()))
+        return files_of(one.folder for one in (self, self.reference) if one is not None)
 
     @cached_property
     def encoders(self) -> Encoders:
@@ -183,16 +178,12 @@ class Run:
         or has a value that is not a valid id or number.
         """
         impressions = self.impressions(data, tables)
-        outputs = self.calibration.apply(self.uncalibrated(impressions, progress))
-        assert outputs.pctr is not None
-        assert outputs.pcvr is not None
-        assert outputs.pctcvr is not None
+        p = self.calibration.apply(self.uncalibrated(impressions, progress)).bid()
         unseen = {name: found for name, found in impressions.unseen.items() if name in self.read}
-        return Predictions(outputs.pctr, outputs.pcvr, outputs.pctcvr, unseen)
+        return Predictions(p["ctr"], p["cvr"], p["ctcvr"], unseen)
 
     def uncalibrated(self, data: Data, progress: Progress = SILENT) -> Outputs:
-        """What `predict` calibrates: the run's own outputs, beside the pCTR of the reference CTR network if the method
-        has none. Raises: RunError as `predict`."""
+        """What `predict` calibrates: the own outputs, and the reference's pCTR if there is none. Raises: as `predict`."""
         if "pcvr" not in self.method.predicts:
             raise RunError("the run's method must predict pCVR", f"{self.method.label} does not")
         outputs = self.outputs(data, progress)
@@ -239,10 +230,9 @@ class Run:
 
     def learned_from(self, part: Part) -> bool:
         """Whether the part is the validation part that the run has learned from, with training.refit."""
-        return self.kept is not None and part.name == Kept.name and self._trained_on(part.dataset)
-
-    def _trained_on(self, data: Dataset) -> bool:
-        return data.digest == RunRecord.open(self.folder).dataset.digest
+        if self.kept is None or part.name != Kept.name:
+            return False
+        return part.dataset.digest == RunRecord.open(self.folder).dataset.digest
 
     @cached_property
     def kept_validation(self) -> Kept | None:
@@ -254,16 +244,13 @@ class Run:
 
     def validation_scores(self, validation: Part | None = None, progress: Progress = SILENT) -> Outputs:
         """The uncalibrated scores of the validation part by a model that did not learn from it, and those of the
-        reference CTR network, if the run has one. Selection, calibrators and blends use only these.
-
-        With training.refit they are the kept scores of the selection model, otherwise those of the run itself.
+        reference CTR network, if there is one: those that a run with training.refit keeps, otherwise the run's own.
+        Selection, calibrators and blends use only these.
 
         Args:
-            validation: the part. Absent: that of the dataset that the run was trained on, which is opened if the scores
-                are not kept.
+            validation: the part. Absent: that of the dataset that the run was trained on, if the scores are not kept.
 
-        Raises: RunError if the kept scores are damaged, or not those of all impressions of the part. DataError if the
-        dataset is needed and is not where it was.
+        Raises: RunError if the kept scores are damaged or of other impressions. DataError if the dataset is missing.
         """
         kept, record = self.kept_validation, RunRecord.open(self.folder)
         if kept is not None and (validation is None or self.learned_from(validation)):
@@ -278,14 +265,8 @@ class Run:
     def must_keep(self, part: Part) -> None:
         """Raises: RunError if the run has learned from a part, and does not keep the scores of just its impressions."""
         kept = self.kept_validation
-        if kept is not None and self.learned_from(part) and (len(part) != len(kept) or part.online is not None):
-            rates = " with online rates" if part.online is not None else ""
-            raise RunError(
-                "a run with training.refit must be measured on the validation scores that it keeps, or on other parts",
-                f"it keeps {len(kept):,} scores, and not those of {part}{rates}",
-                where=str(self.folder),
-                do="Use the test part, or the whole validation part of the dataset that it was trained on",
-            )
+        if kept is not None and self.learned_from(part):
+            kept.must_be_of(part)
 
     def needed_reference(self) -> Run:
         """The run of the reference CTR network. Raises: RunError if there is none."""
@@ -340,25 +321,17 @@ class Run:
             yield self.network(batch.to(device))
 
     def evaluate(self, part: Part, by: Sequence[str] = ()) -> Evaluation:
-        """AUC, log loss and calibration on a part (paper, section 3.1, "Metric").
-
-        Args:
-            by: fields; calibration is also measured for each value of these fields.
-
-        Raises: RunError as `scores`. ConfigError for a field that is unknown or has several values per impression.
-        """
+        """AUC, log loss and calibration on a part (paper, section 3.1, "Metric"); calibration also by the values of the
+        fields `by`. Raises: as `experiments.protocol.evaluate`."""
         from ..experiments.protocol import evaluate
 
         return evaluate(self, part, by=by)
 
     def export(self, out: Path | str, **options: Any) -> Bundle:
-        """Write the run as a bundle, which scores raw rows without torch; see `export.export.export`.
+        """Write the run as a bundle, which scores raw rows without torch, into a new or empty folder.
 
         Args:
-            out: the bundle's folder; new or empty.
-            options: request, force, threads and progress.
-
-        Raises: BundleError if the network cannot be exported, or if the bundle's scores are not those of the run.
+            options: request, force, threads and progress, as in `export.export.export`. Raises: as that.
         """
         from ..export.export import export
 
@@ -376,8 +349,8 @@ class Run:
         """This run with calibrators fitted to `validation_scores`.
 
         Args:
-            validation: a validation part. Absent: that of the dataset that the run was trained on. With training.refit
-                the run has learned from that one: leave it out, and the scores that the run keeps are used.
+            validation: a validation part. Absent: that of the dataset that the run was trained on, or the scores that
+                a run with training.refit keeps of it.
             kind: "temperature", "platt" or "isotonic"; "auto": temperature or Platt where it lowers the log loss over
                 folds; "none" removes the calibrators. Absent: keep those that the run has.
             negatives_kept: the share r, in (0, 1], of un-clicked impressions that the log holds. pCTR and pCTCVR are
@@ -421,11 +394,6 @@ def _own_reference(folder: Path, sha256: str) -> tuple[Run | None, str]:
     if weights_sha256(place) != sha256:
         return None, f"{place} is not the run that it was trained with"
     return Run.open(place), ""
-
-
-def _members(folder: Path, record: RunRecord, reference: Run | None, method: Method) -> tuple[Run, ...]:
-    """The members of an ensemble; empty for a single run. Raises: RunError if one of them is not as it was trained."""
-    return tuple(Run.open(place, reference=reference, method=method) for place in members_of(folder, record))
 
 
 def weights_of(run: Run) -> list[str]:

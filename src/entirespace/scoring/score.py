@@ -27,8 +27,8 @@ class Scorer(Protocol):
     """What predicts impressions: a run or a bundle."""
 
     @property
-    def label(self) -> str:
-        """The method, for progress."""
+    def title(self) -> str:
+        """What it is, for progress: the method and the seeds."""
         ...
 
     def encoder(self, tables: Mapping[str, Any] | None = None) -> FrameEncoder:
@@ -102,7 +102,7 @@ def score(
     with RowWriter(out, kind, replace=force, inputs=inputs) as writer:
         of_side = replace(form, columns=None, skip=0)
         encoder = scorer.encoder({name: read_table(file, of_side) for name, file in tables.items()})
-        progress.start(f"scoring with {scorer.label}", total, "B")
+        progress.start(f"scoring with {scorer.title}", total, "B")
         for name in files:
             for batch in read_rows(name, format, form):
                 scores = _scores(scorer, encoder, batch, bad_rows, done)

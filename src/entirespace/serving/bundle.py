@@ -64,9 +64,9 @@ class Bundle:
         return Bundle(folder, manifest, layout, encoders, program, BundleSchema.open(folder), ModelCard.open(folder))
 
     @property
-    def label(self) -> str:
-        """The method, with its parameters."""
-        return self.manifest.label
+    def title(self) -> str:
+        """The method and the seeds."""
+        return self.manifest.name
 
     def own_files(self) -> Iterator[Path]:
         """The files of the bundle, which no output may replace."""
