@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 from exported import configured, random_run, small_dataset
 
 import entirespace as es
-from entirespace.core.calibrators import Isotonic, Platt
+from entirespace.core.calibrators import Calibrator, Isotonic, Platt, Temperature
 from entirespace.dataset.dataset import Dataset
 from entirespace.methods import CTR, Method
 from entirespace.runs.calibration import Calibration
@@ -59,7 +59,7 @@ CASES: dict[str, tuple[Method, dict[str, Any]]] = {
     ),
     "OVERSAMPLING, Platt": (
         es.OVERSAMPLING(),
-        {"calibration": Calibration("platt", 1.0, {"pctr_reference": PLATT, "pcvr": PLATT})},
+        {"calibration": Calibration("auto", 1.0, {"pctr_reference": PLATT, "pcvr": Temperature(1.4)})},
     ),
     "UNBIAS, logistic regression": (es.UNBIAS(), {"config": configured(hidden=[])}),
     "RATES": (es.RATES(), {"calibration": Calibration(negatives_kept=0.5)}),
@@ -126,9 +126,15 @@ def test_the_schema_may_say_what_belongs_to_the_request(tmp_path):
     check_parity(run, program)
 
 
+def test_every_calibrator_of_a_run_has_a_map():
+    from entirespace.export.calibrators import MAPS
+
+    assert {*get_args(Calibrator)} <= {*MAPS}
+
+
 @pytest.mark.parametrize(
     ("calibration", "said"),
-    [(Calibration("platt", 1.0, {"pcvr": object()}), "a calibrator of a bundle must be one of Platt")],
+    [(Calibration("platt", 1.0, {"pcvr": object()}), "a calibrator of a bundle must be one of Temperature, Platt")],
 )
 def test_an_unknown_calibrator_is_refused(data, calibration, said):
     run = random_run(data, es.ESMM(), calibration=calibration)

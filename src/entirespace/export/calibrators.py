@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..core.calibrators import LEAST, Isotonic, Platt, Sampling
+from ..core.calibrators import LEAST, Isotonic, Platt, Sampling, Temperature
 from ..errors import BundleError
 from ..runs.calibration import Calibration
 
@@ -32,9 +32,7 @@ class ProgramCalibration(Calibration):
         """The same calibration, for tensors. Raises: BundleError for a calibrator that a program cannot have."""
         for calibrator in calibration.calibrators.values():
             _map_of(calibrator)
-        return ProgramCalibration(
-            calibration.kind, calibration.negatives_kept, calibration.calibrators, calibration.fitted_on
-        )
+        return ProgramCalibration(**vars(calibration))
 
 
 def calibrated(calibrator: Any, p: Tensor) -> Tensor:
@@ -59,8 +57,8 @@ def log_odds(p: Tensor) -> Tensor:
     return torch.log(p.clamp(min=LEAST[0])) - torch.log((1 - p).clamp(min=LEAST[1]))
 
 
-def _platt(platt: Platt, p: Tensor) -> Tensor:
-    return 1 / (1 + torch.exp(-(platt.slope * log_odds(p) + platt.intercept)))
+def _on_log_odds(calibrator: Any, p: Tensor) -> Tensor:
+    return 1 / (1 + torch.exp(-calibrator.odds(log_odds(p))))
 
 
 def _isotonic(isotonic: Isotonic, p: Tensor) -> Tensor:
@@ -88,5 +86,10 @@ def _sampling(sampling: Sampling, p: Tensor) -> Tensor:
     return sampling.kept * p / (sampling.kept * p + (1 - p))
 
 
-MAPS: dict[type, Callable[[Any, Tensor], Tensor]] = {Platt: _platt, Isotonic: _isotonic, Sampling: _sampling}
+MAPS: dict[type, Callable[[Any, Tensor], Tensor]] = {
+    Temperature: _on_log_odds,
+    Platt: _on_log_odds,
+    Isotonic: _isotonic,
+    Sampling: _sampling,
+}
 """Class of a calibrator -> its map of float64 tensors. A new kind of calibrator needs a line here."""

@@ -183,7 +183,7 @@ class Run:
         return Predictions(p["ctr"], p["cvr"], p["ctcvr"], unseen)
 
     def uncalibrated(self, data: Data, progress: Progress = SILENT) -> Outputs:
-        """What `predict` calibrates: the own outputs, and the reference's pCTR if there is none. Raises: as `predict`."""
+        """What `predict` calibrates: own outputs, and the reference's pCTR if there is none. Raises: as `predict`."""
         if "pcvr" not in self.method.predicts:
             raise RunError("the run's method must predict pCVR", f"{self.method.label} does not")
         outputs = self.outputs(data, progress)
@@ -330,8 +330,7 @@ class Run:
     def export(self, out: Path | str, **options: Any) -> Bundle:
         """Write the run as a bundle, which scores raw rows without torch, into a new or empty folder.
 
-        Args:
-            options: request, force, threads and progress, as in `export.export.export`. Raises: as that.
+        `options` (request, force, threads, progress) and errors are those of `export.export.export`.
         """
         from ..export.export import export
 
