@@ -48,9 +48,17 @@ def written(run: Run, folder: Any, request: list[str] | None = None) -> tuple[Pr
     return Program(folder / "program.onnx", inputs, run.layout.rates), inputs
 
 
+@pytest.fixture(scope="module")
+def plain(data, tmp_path_factory) -> tuple[Program, ProgramInputs]:
+    """The program of `random_run(data, es.ESMM())`."""
+    return written(random_run(data, es.ESMM()), tmp_path_factory.mktemp("plain"))
+
+
 CASES: dict[str, tuple[Method, dict[str, Any]]] = {
     "ESMM": (es.ESMM(), {}),
-    "ESMM-NS, interpolated": (es.ESMM(share_embedding=False), {"config": configured(numbers="interpolate")}),
+    "ESMM-NS, interpolated, only the item": (es.ESMM(share_embedding=False), {"config": configured(
+        numbers="interpolate", history=False,
+        exclude=["tab", "price", "words", "session", "uid", "age", "city", "liked"])}),
     "DIVISION, trunk": (es.DIVISION(), {"config": configured(trunk={"kind": "mlp", "hidden": [7]})}),
     "BASE and its reference": (es.BASE(), {"config": configured(exclude=["uid", "price"])}),
     "AMAN, isotonic, sampled": (
@@ -61,7 +69,8 @@ CASES: dict[str, tuple[Method, dict[str, Any]]] = {
         es.OVERSAMPLING(),
         {"calibration": Calibration("auto", 1.0, {"pctr_reference": PLATT, "pcvr": Temperature(1.4)})},
     ),
-    "UNBIAS, logistic regression": (es.UNBIAS(), {"config": configured(hidden=[])}),
+    "UNBIAS, logistic regression, only the user": (es.UNBIAS(), {"config": configured(
+        hidden=[], history=False, exclude=["vid", "shop", "length"])}),
     "RATES": (es.RATES(), {"calibration": Calibration(negatives_kept=0.5)}),
     "baseline beside, history not read": (es.ESMM(), {"config": configured(offset="rates", history=False)}),
     "DIVISION with a baseline, ensemble": (
@@ -69,9 +78,6 @@ CASES: dict[str, tuple[Method, dict[str, Any]]] = {
         {"config": configured(offset="rates", numbers="interpolate"), "members": 3},
     ),
     "ensemble with a reference": (es.BASE(), {"members": 2, "reference_members": 2}),
-    "only the item": (es.ESMM(), {"config": configured(history=False, exclude=[
-        "tab", "price", "words", "session", "uid", "age", "city", "liked"])}),
-    "only the user": (es.ESMM(), {"config": configured(history=False, exclude=["vid", "shop", "length"])}),
 }  # fmt: skip
 
 
@@ -91,10 +97,9 @@ def test_scores_are_those_of_the_run(data, tmp_path, name):
     assert not loops, "an operation that is slow or computed row by row"
 
 
-def test_what_belongs_to_the_request_is_multiplied_once(data, tmp_path):
+def test_what_belongs_to_the_request_is_multiplied_once(plain):
     """The first layer's product of the request's fields has U rows, and a Gather copies it to N."""
-    run = random_run(data, es.ESMM())
-    _, inputs = written(run, tmp_path)
+    program, inputs = plain
     assert set(inputs.request.ids) == {"tab", "session", "uid", "city"}
     assert set(inputs.candidate.ids) == {"vid", "shop"}
     assert {bag.field: bag.weighted for bag in inputs.request.bags} == {"words": False, "liked": True}
@@ -103,7 +108,7 @@ def test_what_belongs_to_the_request_is_multiplied_once(data, tmp_path):
     }
     assert rates == dict.fromkeys(rates, 1)
     assert "rate.click.vid" in inputs.candidate.positions
-    graph = onnx.load(str(tmp_path / "program.onnx"), load_external_data=False).graph
+    graph = onnx.load(str(program.path), load_external_data=False).graph
     gathers = [n for n in graph.node if n.op_type == "Gather" and list(n.input)[1] == "request_of"]
     products = {n.output[0] for n in graph.node if n.op_type in ("Gemm", "MatMul")}
     assert len(gathers) == 2, "one for each head"
@@ -119,11 +124,9 @@ def test_the_schema_may_say_what_belongs_to_the_request(tmp_path):
     assert "rate.ctcvr.uid" in inputs.request.positions
     assert not {"rate.click.vid", "rate.click.uid x tab"} & {*inputs.request.positions}, "a parent or half of the pair"
     check_parity(run, program)
-    (tmp_path / "all").mkdir()
-    program, inputs = written(run, tmp_path / "all", request=[])
+    inputs = inputs_of(run, sides_of(run, []))
     assert inputs.request.empty
     assert "request_of" not in [each.name for each in inputs.listed()]
-    check_parity(run, program)
 
 
 def test_every_calibrator_of_a_run_has_a_map():
@@ -167,9 +170,9 @@ def test_small_probabilities_keep_their_digits(data, tmp_path):
         np.testing.assert_allclose(p, getattr(want, name), rtol=2e-5)
 
 
-def test_one_row_of_many_ids_does_not_pad_all_others(data, tmp_path, monkeypatch):
+def test_one_row_of_many_ids_does_not_pad_all_others(data, plain, monkeypatch):
     run = random_run(data, es.ESMM())
-    program, _ = written(run, tmp_path)
+    program, _ = plain
     sizes = []
     before = program.run
     monkeypatch.setattr(
@@ -184,9 +187,9 @@ def test_one_row_of_many_ids_does_not_pad_all_others(data, tmp_path, monkeypatch
     np.testing.assert_allclose(found[2], want.pctcvr, atol=1e-6)
 
 
-def test_the_gate_refuses_a_program_with_other_weights(data, tmp_path):
+def test_the_gate_refuses_a_program_with_other_weights(data, plain):
     run = random_run(data, es.ESMM())
-    program, _ = written(run, tmp_path)
+    program, _ = plain
     state = run.network.state_dict()
     state["towers.cvr.logits.weight"][1, 0] += 1e-3
     run.network.load_state_dict(state)
@@ -213,10 +216,10 @@ def test_a_network_with_very_large_weights_may_round(data, tmp_path):
         check_parity(run, program)
 
 
-def test_the_gate_refuses_an_embedding_row_that_one_row_reads(data, tmp_path):
+def test_the_gate_refuses_an_embedding_row_that_one_row_reads(data, plain):
     """The last row of the last field: an offset that is wrong by one shows here."""
     run = random_run(data, es.ESMM())
-    program, _ = written(run, tmp_path)
+    program, _ = plain
     run.network.embedding("shared").weight[-1] += 1
     with pytest.raises(es.EntirespaceError, match="must be those of its run"):
         check_parity(run, program)

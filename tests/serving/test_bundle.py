@@ -208,6 +208,12 @@ def test_a_program_that_is_not_of_the_manifest_is_refused(copied):
         Bundle.open(copied)
 
 
+def test_without_onnxruntime_an_error_says_what_to_install(exported, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(BundleError, match=r"needs the package onnxruntime.*pip install 'entirespace\[serve\]'"):
+        Bundle.open(exported[1])
+
+
 # Without torch
 
 WITHOUT_TORCH = """

@@ -158,11 +158,11 @@ def _relative(exact: np.ndarray, p: np.ndarray) -> float:
 
 
 def _scaled(outputs: Outputs, factor: float) -> Outputs:
-    """Probabilities times a factor; those up to 1 stay at most 1."""
+    """Probabilities times a factor; those up to 1 stay at most 1. A quotient may exceed 1 (Eq. 2)."""
 
     def scaled(p: np.ndarray) -> np.ndarray:
         found = (p.astype(np.float64) * factor).astype(np.float32)
-        return np.minimum(found, np.maximum(p, 1))
+        return np.where(p <= 1, np.minimum(found, 1), found)
 
     if factor == 1:
         return outputs

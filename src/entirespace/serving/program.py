@@ -72,8 +72,12 @@ class Program:
 
 
 def session(path: Path, threads: int) -> Any:
-    """An onnxruntime session on the CPU. Raises: BundleError if the file cannot be read."""
-    import onnxruntime as ort
+    """An onnxruntime session on the CPU. Raises: BundleError if the file cannot be read, or there is no onnxruntime."""
+    try:
+        import onnxruntime as ort
+    except ImportError as error:
+        came, do = "it is not installed", "pip install 'entirespace[serve]'"
+        raise BundleError("a bundle needs the package onnxruntime", came, where=str(path), do=do) from error
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads  # its own choice ignores the limits of a container
