@@ -41,8 +41,9 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _one_thread():
-    """Blocks are run beside other tests, and their logs are too small for several threads."""
+def _one_thread(monkeypatch: pytest.MonkeyPatch):
+    """Blocks are run beside other tests, and their logs are too small for several threads, and for 10,000 rows."""
+    monkeypatch.setattr("entirespace.export.gate.ROWS", 300)
     before = torch.get_num_threads(), threads()
     torch.set_num_threads(1)
     use_threads(1)

@@ -90,7 +90,8 @@ def test_scores_are_those_of_the_run(data, tmp_path, name):
     run = random_run(data, method, reference=None if "pctr" in method.predicts else reference, **options)
     program, _ = written(run, tmp_path)
     parity = check_parity(run, program)
-    assert parity.largest < 1e-6 or run.calibration.calibrators
+    # a quotient of small probabilities rounds by more, and so does what a steep calibrator makes of a rounding
+    assert parity.largest < (1e-5 if method.divides or run.calibration.calibrators else 1e-6)
     graph = onnx.load(str(tmp_path / "program.onnx"), load_external_data=False).graph
     assert [value.name for value in graph.output] == ["pctr", "pcvr", "pctcvr"]
     loops = {"Loop", "If", "Scan", "ScatterElements", "SequenceAt"} & {node.op_type for node in graph.node}
