@@ -83,10 +83,14 @@ class NetworkConfig(Model):
     """How a number is read: bucket takes the row of its bucket; interpolate mixes the rows at the knots beside it."""
     history: bool = True
     """Read the fields of the dataset's history: click and conversion rates of ids. false: leave them out."""
+    rated_ids: bool = True
+    """Read ids that have rates also as ids, with embedding rows. false: leave these fields out, and read the rates."""
     exclude: tuple[str, ...] = ()
     """Fields that the network does not read, such as ["user_id"]; its embedding has no rows for them."""
     offset: Literal["none", "rates"] = "none"
     """rates: add the log odds of the logistic baseline on the history's rates to those of each head; none: do not."""
+    offset_hidden: tuple[Width, ...] = ()
+    """ReLU layers on the baseline's rates, whose output is added to it too and starts at 0; []: the baseline alone."""
     tower: Tower = MLPTowerConfig()
     """The network above the embedding that computes a head's probability; each head has its own tower."""
     trunk: Trunk = NoTrunkConfig()
@@ -152,6 +156,12 @@ class TrainingConfig(Model):
     """The validation loss: own, the method's; ctcvr, of pCTCVR on all; cvr, of pCVR on clicks. CTR watches its own."""
     patience: int = Field(default=1, ge=1)
     """Stop after this many validations without a lower validation loss, and return to the best weights."""
+    stop_conversions: int = Field(default=0, ge=0)
+    """With fewer conversions in the validation part (clicks, for CTR), stop after a fixed time, not by its loss."""
+    fixed_passes: float = Field(default=6.0, gt=0)
+    """That fixed time: this many passes over the training part, or fixed_steps steps, whichever is less."""
+    fixed_steps: int = Field(default=500, ge=1)
+    """See fixed_passes."""
     refit: bool = False
     """Then train again on the training and validation parts, as many passes as the best weights had made."""
     calibrate: Literal["none", "auto"] = "none"
