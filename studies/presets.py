@@ -256,7 +256,9 @@ def table(out: Path) -> None:
     """Print the mean over seeds of each log and setting, as Markdown."""
     rows = pl.DataFrame(_read(out), infer_schema_length=None)
     rows = rows.with_columns(pl.col("seed").cast(pl.String), (pl.col("seed").cast(pl.String) == "0-2").alias("three"))
-    means = rows.group_by("log", "setting", "three", maintain_order=True).agg(pl.len().alias("seeds"), pl.selectors.float().mean())
+    means = rows.group_by("log", "setting", "three", maintain_order=True).agg(
+        pl.len().alias("seeds"), pl.selectors.float().mean()
+    )
     print("| log | setting | seeds | CVR / CTCVR AUC | CTCVR log loss | excess, un-clicked | passes | seconds |")
     print("|---|---|---|---|---|---|---|---|")
     for r in means.sort("log", maintain_order=True).iter_rows(named=True):
