@@ -168,10 +168,12 @@ def test_a_method_without_pctr_has_the_fair_pctr_of_the_reference(dataset, twice
 def test_a_refit_learns_from_the_share_of_both_parts(dataset, twice, monkeypatch) -> None:
     seen: list[int] = []
     begin = trainer_module.Trainer._begin
-    spied = lambda self, part: seen.append(len(part)) or begin(self, part)  # noqa: E731
+
+    def spied(self, part):
+        seen.append(len(part))
+        return begin(self, part)
+
     monkeypatch.setattr(trainer_module.Trainer, "_begin", spied)
-        trainer_module.Trainer, "_begin", lambda self, part: seen.append(len(part)) or begin(self, part)
-    )
     fit(CTR(), dataset.train, config=refitting(twice, share=0.5, epochs=1))
     assert seen == [n := len(dataset.train.sampled(0.5)), n + len(dataset.validation.sampled(0.5))]
 
