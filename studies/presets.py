@@ -48,7 +48,6 @@ BY_RATES = {
     "network.history": False,
     "network.rated_ids": False,
     "network.numbers": "interpolate",
-    "training.stop_conversions": 1000,
 }
 P1 = {**PLAIN, **CHECKS, "network.numbers": "interpolate"}
 SETTINGS: dict[str, tuple[Method, Mapping[str, Any]]] = {
@@ -57,7 +56,6 @@ SETTINGS: dict[str, tuple[Method, Mapping[str, Any]]] = {
     "offset": (ESMM(), OFFSET),
     "offset, validated, refit": (ESMM(), {**OFFSET, **CHECKS}),
     "by rates": (ESMM(), BY_RATES),
-    "by rates, validated": (ESMM(), {**BY_RATES, "training.stop_conversions": 0}),
     "by rates, with ids": (ESMM(), {**BY_RATES, "network.rated_ids": True}),
     "by rates, BASE": (BASE(), BY_RATES),
     # without
@@ -208,7 +206,7 @@ def trained(data: Dataset, name: str, seed: int) -> tuple[dict[str, float], Outp
     return {"seconds": seconds, "passes": passes, **measured(data, outputs)}, outputs
 
 
-def wanted(folder: Path, only: set[str] | None, stage: str) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+def wanted(folder: Path, only: set[str] | None, stage: str, seeds: int) -> Iterator[tuple[str, str, tuple[int, ...]]]:
     """(log, setting, seeds) of a stage."""
     there = sorted(p.name for p in folder.iterdir() if (p / "manifest.json").exists())
     for log in there:
@@ -217,13 +215,13 @@ def wanted(folder: Path, only: set[str] | None, stage: str) -> Iterator[tuple[st
         for name in ("LightGBM", *SETTINGS):
             if only is None or name in only:
                 one = name in ("RATES", "LightGBM")
-                yield log, name, (0,) if one else tuple(range(2 if stage == "screen" else 5))
+                yield log, name, (0,) if one else tuple(range(2 if stage == "screen" else seeds))
 
 
-def run(folder: Path, out: Path, only: set[str] | None, stage: str, logs_: set[str] | None) -> None:
-    """Train everything that is missing, and the ensemble of the first three seeds of what has five."""
+def run(folder: Path, out: Path, only: set[str] | None, stage: str, logs_: set[str] | None, seeds_: int) -> None:
+    """Train everything that is missing, and the ensemble of the first three seeds."""
     done = {(r["log"], r["setting"], r["seed"]) for r in _read(out)}
-    for log, name, seeds in wanted(folder, only, stage):
+    for log, name, seeds in wanted(folder, only, stage, seeds_):
         if logs_ is not None and log not in logs_:
             continue
         data, kept = es.open(folder / log), list[Outputs]()
@@ -283,6 +281,7 @@ def main() -> None:
     two.add_argument("out", type=Path)
     two.add_argument("--only", type=lambda text: set(text.split(";")))
     two.add_argument("--logs", type=lambda text: set(text.split(",")))
+    two.add_argument("--seeds", type=int, default=5)
     two.add_argument("--stage", choices=["screen", "final"], default="screen")
     three = verbs.add_parser("table")
     three.add_argument("out", type=Path)
@@ -290,7 +289,7 @@ def main() -> None:
     if args.verb == "logs":
         logs(args.folder, args.kuairand)
     elif args.verb == "run":
-        run(args.folder, args.out, args.only, args.stage, args.logs)
+        run(args.folder, args.out, args.only, args.stage, args.logs, args.seeds)
     else:
         table(args.out)
 

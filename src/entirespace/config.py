@@ -156,12 +156,6 @@ class TrainingConfig(Model):
     """The validation loss: own, the method's; ctcvr, of pCTCVR on all; cvr, of pCVR on clicks. CTR watches its own."""
     patience: int = Field(default=1, ge=1)
     """Stop after this many validations without a lower validation loss, and return to the best weights."""
-    stop_conversions: int = Field(default=0, ge=0)
-    """With fewer conversions in the validation part (clicks, for CTR), stop after a fixed time, not by its loss."""
-    fixed_passes: float = Field(default=6.0, gt=0)
-    """That fixed time: this many passes over the training part, or fixed_steps steps, whichever is less."""
-    fixed_steps: int = Field(default=500, ge=1)
-    """See fixed_passes."""
     refit: bool = False
     """Then train again on the training and validation parts, as many passes as the best weights had made."""
     calibrate: Literal["none", "auto"] = "none"
@@ -283,10 +277,16 @@ def _annotations(annotation: Any) -> list[Any]:
     return [annotation] + [a for argument in arguments for a in _annotations(argument)]
 
 
-def load(path: Path | None = None, settings: list[str] | None = None) -> tuple[Config, dict[str, Any]]:
-    """The configuration in a file (absent: the defaults), changed by `a.b=c` settings; and its [method] table.
+def load(
+    path: Path | None = None, settings: list[str] | None = None, preset: Mapping[str, Any] | None = None
+) -> tuple[Config, dict[str, Any]]:
+    """The configuration of a preset, changed by a file and then by `a.b=c` settings; and its [method] table.
 
     The table is empty if neither the file nor a setting has one.
+
+    Args:
+        preset: the values of the preset by dotted name. Absent: the defaults.
+
     Raises: ConfigError for an unreadable file, invalid TOML, unknown keys and wrong types.
     """
     data = read_toml(path) if path else {}
@@ -309,7 +309,7 @@ def load(path: Path | None = None, settings: list[str] | None = None) -> tuple[C
             raise ConfigError(must, f"'{_cut(setting)}'", where="--set") from error
         where = "--set" if not path else f"{path} with --set"
     method = merged(method, over.pop("method", {}))
-    return parse(Config, with_tables(data, over), where), method
+    return parse(Config, with_tables(with_tables(with_settings({}, preset or {}), data), over), where), method
 
 
 def with_settings(data: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..config import Config
-from ..dataset.dataset import Part
+from ..dataset.dataset import Dataset, Part
 from ..methods._method import Method
+from ..presets import preset
 from ..progress import SILENT, Progress
 from ..runs.run import Run
 from .calibrating import reads_validation
@@ -43,6 +44,7 @@ def fit(
     machine and number of threads give the same weights and calibrators, bit for bit.
 
     Args:
+        config: absent: the preset `best` for the dataset; `entirespace.preset` gives the presets.
         seed: of the initial weights, the sampling and the order of the impressions.
         validation: absent: the validation part of the dataset. If it is empty, training makes all epochs.
         reference: the run of the reference CTR network. UNBIAS learns from it; a method without a pCTR needs it to
@@ -59,7 +61,7 @@ def fit(
     or the best one is more than ten times that of predicting the base rates. DataError if the training part lacks a
     label that the method learns from, or the validation part what `training.watch` or `training.refit` needs.
     """
-    config = config or Config()
+    config = config or _best(method, train.dataset, reference or (given or {}).get(REFERENCE_PCTR))
     train = train.sampled(config.training.share)
     validation = validation if validation is not None else train.dataset.validation
     check_training(method, train, config, validation)
@@ -76,3 +78,11 @@ def fit(
     config = resolved(config, configurations([Path(out)]))
     trainer = Trainer(method, train, validation, seed, config, reference, given, start, Path(out), tracker, progress)
     return replace(trainer.run(), keep=keep)
+
+
+def _best(method: Method, data: Dataset, reference: Run | None) -> Config:
+    """The preset `best`. Without a reference CTR network, a method without a pCTR watches its pCVR on clicks."""
+    config = preset("best", data)
+    if reference is None and needs_reference(method, config):
+        config = config.model_copy(update={"training": config.training.model_copy(update={"watch": "cvr"})})
+    return config

@@ -90,11 +90,6 @@ def check_labels(method: Method, train: Part) -> None:
             )
 
 
-def rarest(method: Method, part: Part) -> int:
-    """How many impressions of a part have the rarest outcome that a method predicts: its conversions, or its clicks."""
-    return part.counts["conversion" if method.predicts & {"pcvr", "pctcvr"} else "click"]
-
-
 def check_history(method: Method, data: Dataset, config: Config) -> None:
     """Check that the dataset has the rates that the method's network reads.
 

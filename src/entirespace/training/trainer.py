@@ -36,7 +36,7 @@ from .calibrating import calibrated
 from .files import Files
 from .folder import alone, refuse_foreign
 from .learner import Learner
-from .needs import rarest, warnings_of
+from .needs import warnings_of
 from .precision import slow_precision
 from .rates import solve_into
 from .tracking import Tracker
@@ -86,7 +86,6 @@ class Trainer:
         )
         self._files, self._out = Files(out, record, tracker), out
         self._train_loss = math.nan  # of the latest epoch
-        self._fixed: float | None = None  # the passes that selection makes, whatever the validation says
 
     @property
     def _position(self) -> Position:
@@ -137,11 +136,7 @@ class Trainer:
             self._validate()  # the baseline is kept if training does not lower the loss
         if self._method.baseline is not None:  # it is solved: nothing is left to train
             position.finished = True
-        if len(self._validation) and rarest(self._method, self._validation) < settings.stop_conversions:
-            self._fixed = min(settings.fixed_passes, settings.fixed_steps / self._batches_per_epoch)
-            if not position.finished:
-                self._make(self._fixed)
-        while self._fixed is None and not position.finished and position.epoch < settings.epochs:
+        while not position.finished and position.epoch < settings.epochs:
             self._epoch()
 
     def _keep(self) -> None:
@@ -154,19 +149,16 @@ class Trainer:
     def _refit(self) -> None:
         """Train on the training and the validation part, from the same initial weights, as many passes as were best."""
         share = self._validation.share * self._config.training.share
+        position = self._position
         self._begin(Together(self._train, self._validation.sampled(share)))
-        self._make(self._position.passes)
-        if self._files.record.last is None:  # nothing is trained beside the baseline
-            self._save(best=True)
-
-    def _make(self, passes: float) -> None:
-        """Make this many passes over the part in all, the last one perhaps in part."""
-        position, whole = self._position, math.floor(passes)
-        rest = round((passes - whole) * self._batches_per_epoch)
+        whole = math.floor(position.passes)
+        rest = round((position.passes - whole) * self._batches_per_epoch)
         while position.epoch < whole:
             self._epoch()
         if position.epoch == whole and rest:
             self._epoch(rest)
+        if self._files.record.last is None:  # nothing is trained beside the baseline
+            self._save(best=True)
 
     def _begin(self, part: Part | Together) -> bool:
         """Start on a part from the initial weights, or from the checkpoint. Returns True if there was one."""
@@ -250,13 +242,11 @@ class Trainer:
         self._learner.finish()
         self._latest_loss = self._validation_loss() if len(self._validation) else math.nan
         self._train_loss = math.nan if train_loss is None else train_loss
-        # without a validation part, or with too few conversions in it, the last weights are the best
-        better = self._fixed is not None or not self._latest_loss >= position.best
+        better = not self._latest_loss >= position.best  # without a validation part the last weights are the best
         position.worse = 0 if better else position.worse + 1
         if better:
             position.best = self._latest_loss
-            passes = position.epoch + position.batch / self._batches_per_epoch
-            position.passes = passes if self._fixed is None else min(passes, self._fixed)
+            position.passes = position.epoch + position.batch / self._batches_per_epoch
         position.finished = position.worse >= self._config.training.patience
         line: dict[str, Any] = {"validation_loss": self._latest_loss, "best": better}
         if self._watched != "own":
