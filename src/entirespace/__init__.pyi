@@ -18,6 +18,7 @@ from .methods import PAPER as PAPER
 from .methods import RATES as RATES
 from .methods import UNBIAS as UNBIAS
 from .methods import Method as Method
+from .presets import preset as preset
 from .rivals.blend import BLEND as BLEND
 from .rivals.lightgbm import LightGBM as LightGBM
 from .runs.run import Run as Run

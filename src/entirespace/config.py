@@ -83,10 +83,14 @@ class NetworkConfig(Model):
     """How a number is read: bucket takes the row of its bucket; interpolate mixes the rows at the knots beside it."""
     history: bool = True
     """Read the fields of the dataset's history: click and conversion rates of ids. false: leave them out."""
+    rated_ids: bool = True
+    """Read ids that have rates also as ids, with embedding rows. false: leave these fields out, and read the rates."""
     exclude: tuple[str, ...] = ()
     """Fields that the network does not read, such as ["user_id"]; its embedding has no rows for them."""
     offset: Literal["none", "rates"] = "none"
     """rates: add the log odds of the logistic baseline on the history's rates to those of each head; none: do not."""
+    offset_hidden: tuple[Width, ...] = ()
+    """ReLU layers on the baseline's rates, whose output is added to it too and starts at 0; []: the baseline alone."""
     tower: Tower = MLPTowerConfig()
     """The network above the embedding that computes a head's probability; each head has its own tower."""
     trunk: Trunk = NoTrunkConfig()
@@ -273,10 +277,16 @@ def _annotations(annotation: Any) -> list[Any]:
     return [annotation] + [a for argument in arguments for a in _annotations(argument)]
 
 
-def load(path: Path | None = None, settings: list[str] | None = None) -> tuple[Config, dict[str, Any]]:
-    """The configuration in a file (absent: the defaults), changed by `a.b=c` settings; and its [method] table.
+def load(
+    path: Path | None = None, settings: list[str] | None = None, preset: Mapping[str, Any] | None = None
+) -> tuple[Config, dict[str, Any]]:
+    """The configuration of a preset, changed by a file and then by `a.b=c` settings; and its [method] table.
 
     The table is empty if neither the file nor a setting has one.
+
+    Args:
+        preset: the values of the preset by dotted name. Absent: the defaults.
+
     Raises: ConfigError for an unreadable file, invalid TOML, unknown keys and wrong types.
     """
     data = read_toml(path) if path else {}
@@ -299,7 +309,7 @@ def load(path: Path | None = None, settings: list[str] | None = None) -> tuple[C
             raise ConfigError(must, f"'{_cut(setting)}'", where="--set") from error
         where = "--set" if not path else f"{path} with --set"
     method = merged(method, over.pop("method", {}))
-    return parse(Config, with_tables(data, over), where), method
+    return parse(Config, with_tables(with_tables(with_settings({}, preset or {}), data), over), where), method
 
 
 def with_settings(data: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:

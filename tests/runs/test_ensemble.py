@@ -25,7 +25,7 @@ from entirespace.network.probability import Prob, value_of
 from entirespace.runs.record import is_of_a_run, runs_in
 from entirespace.runs.run import Run
 
-fit_module = import_module("entirespace.training.fit")  # `entirespace.training.fit` itself is the function
+trainer_module = import_module("entirespace.training.trainer")
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +208,7 @@ def test_an_interrupted_training_goes_on_with_the_next_member(share, dataset, qu
     whole = es.fit_ensemble(es.BASE(), dataset.train, config=config, out=tmp_path / "whole")
     ends = [path.read_text().splitlines()[-1] for path in whole.folder.glob("members/*/metrics.jsonl")]
     left = int(share * sum(json.loads(line)["step"] for line in ends))
-    step, out = fit_module._Trainer._step, tmp_path / "cut"
+    step, out = trainer_module.Trainer._step, tmp_path / "cut"
 
     def dying(self, batch):
         nonlocal left
@@ -217,10 +217,10 @@ def test_an_interrupted_training_goes_on_with_the_next_member(share, dataset, qu
             raise Killed
         return step(self, batch)
 
-    monkeypatch.setattr(fit_module._Trainer, "_step", dying)
+    monkeypatch.setattr(trainer_module.Trainer, "_step", dying)
     with pytest.raises(Killed):
         es.fit_ensemble(es.BASE(), dataset.train, config=config, out=out)
-    monkeypatch.setattr(fit_module._Trainer, "_step", step)
+    monkeypatch.setattr(trainer_module.Trainer, "_step", step)
     finished = {path: path.stat().st_mtime_ns for path in out.rglob("weights.safetensors")}
     assert len(finished) == int(share * 3)
     with pytest.raises(RunError, match="not all members of the ensemble are trained"):

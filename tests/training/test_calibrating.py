@@ -227,7 +227,7 @@ def test_a_reference_of_another_layout_is_refused_before_training(dataset, auto,
     log = pl.DataFrame({"id": range(400), "y": [i % 3 == 0 for i in range(400)], "z": [i % 6 == 0 for i in range(400)]})
     other = es.from_frame(log, click="y", conversion="z", fields=["id"], train=0.8, validation=0.3)
     ctr = reference_ctr(other.train, config=auto, out=tmp_path / "ctr")
-    monkeypatch.setattr(sys.modules["entirespace.training.fit"]._Trainer, "run", lambda self: 1 / 0)
+    monkeypatch.setattr(sys.modules["entirespace.training.trainer"].Trainer, "run", lambda self: 1 / 0)
     with pytest.raises(RunError, match="must be prepared with the layout of the run"):
         fit(ESMM(), dataset.train, config=auto, reference=ctr)
 

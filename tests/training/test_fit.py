@@ -20,7 +20,7 @@ from entirespace.training import Run, fit, reference_ctr
 from entirespace.training.learner import Learner
 from entirespace.training.reference import reference_seed
 
-fit_module = sys.modules["entirespace.training.fit"]  # `entirespace.training.fit` itself is the function
+trainer_module = sys.modules["entirespace.training.trainer"]
 
 
 def weights(run: Run) -> dict[str, torch.Tensor]:
@@ -68,7 +68,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(after, dataset, quick, tmp_p
         update={"training": quick.training.model_copy(update={"checks_per_epoch": 2, "checkpoint_minutes": 1e-9})}
     )
     whole = fit(AMAN(rate=0.5), dataset.train, seed=2, config=config, out=tmp_path / "whole")
-    step, steps = fit_module._Trainer._step, 0
+    step, steps = trainer_module.Trainer._step, 0
 
     def dying(self, batch):
         nonlocal steps
@@ -77,12 +77,12 @@ def test_an_interrupted_run_ends_with_the_same_bits(after, dataset, quick, tmp_p
             raise Killed
         return step(self, batch)
 
-    monkeypatch.setattr(fit_module._Trainer, "_step", dying)
+    monkeypatch.setattr(trainer_module.Trainer, "_step", dying)
     with pytest.raises(Killed):
         fit(AMAN(rate=0.5), dataset.train, seed=2, config=config, out=tmp_path / "cut")
     with pytest.raises(RunError, match="must be finished"):
         Run.open(tmp_path / "cut")
-    monkeypatch.setattr(fit_module._Trainer, "_step", step)
+    monkeypatch.setattr(trainer_module.Trainer, "_step", step)
     resumed = fit(AMAN(rate=0.5), dataset.train, seed=2, config=config, out=tmp_path / "cut")
     assert same(whole, resumed)
     lines = [json.loads(line) for line in (tmp_path / "cut" / "metrics.jsonl").read_text().splitlines()]
@@ -93,16 +93,16 @@ def test_an_interrupted_run_ends_with_the_same_bits(after, dataset, quick, tmp_p
 
 
 def test_an_interrupted_run_is_not_resumed_with_another_reference(dataset, quick, reference, tmp_path, monkeypatch):
-    out, save = tmp_path / "run", fit_module._Trainer._save
+    out, save = tmp_path / "run", trainer_module.Trainer._save
 
     def dying(self, best=False):
         save(self, best)
         raise Killed
 
-    monkeypatch.setattr(fit_module._Trainer, "_save", dying)
+    monkeypatch.setattr(trainer_module.Trainer, "_save", dying)
     with pytest.raises(Killed):
         fit(UNBIAS(), dataset.train, config=quick, reference=reference, out=out)
-    monkeypatch.setattr(fit_module._Trainer, "_save", save)
+    monkeypatch.setattr(trainer_module.Trainer, "_save", save)
     other = reference_ctr(dataset.train, seed=5, config=quick)
     with pytest.raises(RunError, match="must have the same reference to be resumed"):
         fit(UNBIAS(), dataset.train, config=quick, reference=other, out=out)
@@ -111,7 +111,7 @@ def test_an_interrupted_run_is_not_resumed_with_another_reference(dataset, quick
 
 def test_a_finished_run_is_not_trained_again_and_opens_alone(dataset, quick, tmp_path, monkeypatch):
     run = fit(BASE(), dataset.train, config=quick, out=tmp_path / "run")
-    monkeypatch.setattr(fit_module._Trainer, "_epoch", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(trainer_module.Trainer, "_epoch", lambda *_: pytest.fail("trained again"))
     assert same(run, fit(BASE(), dataset.train, config=quick, out=tmp_path / "run"))
     assert same(run, Run.open(tmp_path / "run"))
 
@@ -146,7 +146,7 @@ def test_divisions_ctr_network_is_the_ctr_network_trained_alone(dataset, quick):
 
 
 def test_unbias_logs_its_effective_sample_size(dataset, quick, reference, tmp_path, monkeypatch):
-    monkeypatch.setattr(fit_module, "LOG_SECONDS", 0.0)
+    monkeypatch.setattr(trainer_module, "LOG_SECONDS", 0.0)
     fit(UNBIAS(), dataset.train, config=quick, reference=reference, out=tmp_path / "run")
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     shares = [line["effective_sample_share"] for line in lines if "effective_sample_share" in line]

@@ -129,7 +129,7 @@ def test_a_training_that_diverged_fails_and_a_useless_one_warns(dataset, quick, 
         fit(CTR(), dataset.train, config=at(100.0, epochs=1), validation=dataset.validation.sampled(0.0))
     good = fit(CTR(), dataset.train, config=quick, out=tmp_path / "good")
     assert json.loads((good.folder / "run.json").read_text())["warnings"] == []
-    monkeypatch.setattr(sys.modules["entirespace.training.fit"], "base_rate_loss", lambda *_: 0.2)
+    monkeypatch.setattr(sys.modules["entirespace.training.trainer"], "base_rate_loss", lambda *_: 0.2)
     useless = fit(CTR(), dataset.train, config=quick, out=tmp_path / "useless")
     (warning,) = json.loads((useless.folder / "run.json").read_text())["warnings"]
     assert "worse than the 0.2 of predicting the base rates" in warning

@@ -28,7 +28,7 @@ from entirespace.training import Run, fit, rates, reference_ctr
 from entirespace.training.learner import Learner
 from entirespace.training.rates import install, solve_baseline
 
-fit_module = sys.modules["entirespace.training.fit"]  # `entirespace.training.fit` itself is the function
+trainer_module = sys.modules["entirespace.training.trainer"]
 NAMES = tuple(f"rate.{rate}.{key}" for key in ("item_id", "user_id") for rate in ("click", "conversion", "ctcvr"))
 
 
@@ -161,17 +161,17 @@ def test_rates_needs_only_the_columns_of_its_keys(history, quick, simulated_log)
 def test_an_interrupted_training_beside_the_baseline_ends_with_the_same_bits(history, quick, tmp_path, monkeypatch):
     config = offset(quick)
     whole = fit(ESMM(), history.train, config=config)
-    save = fit_module._Trainer._save
+    save = trainer_module.Trainer._save
 
     def dying(self, best: bool = False) -> None:
         save(self, best)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fit_module._Trainer, "_save", dying)
+    monkeypatch.setattr(trainer_module.Trainer, "_save", dying)
     for method in (ESMM(), RATES()):
         with pytest.raises(KeyboardInterrupt):
             fit(method, history.train, config=config, out=tmp_path / method.name)
-    monkeypatch.setattr(fit_module._Trainer, "_save", save)
+    monkeypatch.setattr(trainer_module.Trainer, "_save", save)
     resumed = fit(ESMM(), history.train, config=config, out=tmp_path / "ESMM")
     for name, tensor in whole.network.state_dict().items():
         assert torch.equal(tensor, resumed.network.state_dict()[name]), name

@@ -34,7 +34,7 @@ from entirespace.runs.record import VALIDATION, RunRecord
 from entirespace.training import Run, fit, rates, reference_ctr
 from entirespace.training.learner import Learner
 
-fit_module = sys.modules["entirespace.training.fit"]  # `entirespace.training.fit` itself is the function
+trainer_module = sys.modules["entirespace.training.trainer"]
 
 
 def refitting(config: Config, **training: Any) -> Config:
@@ -167,8 +167,13 @@ def test_a_method_without_pctr_has_the_fair_pctr_of_the_reference(dataset, twice
 
 def test_a_refit_learns_from_the_share_of_both_parts(dataset, twice, monkeypatch) -> None:
     seen: list[int] = []
-    begin = fit_module._Trainer._begin
-    monkeypatch.setattr(fit_module._Trainer, "_begin", lambda self, part: seen.append(len(part)) or begin(self, part))
+    begin = trainer_module.Trainer._begin
+
+    def spied(self, part):
+        seen.append(len(part))
+        return begin(self, part)
+
+    monkeypatch.setattr(trainer_module.Trainer, "_begin", spied)
     fit(CTR(), dataset.train, config=refitting(twice, share=0.5, epochs=1))
     assert seen == [n := len(dataset.train.sampled(0.5)), n + len(dataset.validation.sampled(0.5))]
 
@@ -246,7 +251,7 @@ def test_a_comparison_chooses_by_the_kept_scores(dataset, twice, tmp_path) -> No
 
 
 def test_trials_of_tune_are_not_refitted(dataset, twice, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(fit_module._Trainer, "_refit", lambda *_: pytest.fail("refitted"))
+    monkeypatch.setattr(trainer_module.Trainer, "_refit", lambda *_: pytest.fail("refitted"))
     space = Space(BASE(), refitting(twice, watch="ctcvr", epochs=1), {"training.epochs": Searched(choices=(1, 2))})
     tune(space, dataset, trials=1, objective="cvr_log_loss", out=tmp_path / "study")
     assert "refit = true" in (tmp_path / "study" / "best.toml").read_text()
@@ -277,7 +282,7 @@ def test_an_interrupted_refit_ends_with_the_same_bits(
     config = refitting(quick, checks_per_epoch=2, checkpoint_minutes=1e-9, batch_size=512)
     settings = {"seed": 1, "config": config, "reference": references[1]}
     whole = fit(method, dataset.train, out=tmp_path / "whole", **settings)
-    trainer, files, kept = fit_module._Trainer, fit_module.Files, fit_module.Kept
+    trainer, files, kept = trainer_module.Trainer, trainer_module.Files, trainer_module.Kept
     left = iter(range(at if isinstance(at, int) else 1000))
     step = trainer._step
 
@@ -321,7 +326,7 @@ SCRIPT = """
 import os, signal, sys
 import entirespace as es
 from entirespace.training import fit as _
-trainer = sys.modules["entirespace.training.fit"]._Trainer
+trainer = sys.modules["entirespace.training.trainer"].Trainer
 step, stage, left = trainer._step, sys.argv[3], 5
 def dying(self, batch):
     global left

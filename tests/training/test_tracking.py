@@ -17,7 +17,7 @@ from entirespace.methods import BASE, CTR
 from entirespace.training import fit
 from entirespace.training.tracking import tracker
 
-fit_module = sys.modules["entirespace.training.fit"]
+trainer_module = sys.modules["entirespace.training.trainer"]
 
 
 def told(run: Path) -> dict[str, list[tuple[int, float]]]:
@@ -48,14 +48,14 @@ class Killed(Exception):
 @pytest.fixture
 def talkative(monkeypatch, quick):
     """A configuration that saves and logs after each step and validates twice per epoch."""
-    monkeypatch.setattr(fit_module, "LOG_SECONDS", 0.0)
+    monkeypatch.setattr(trainer_module, "LOG_SECONDS", 0.0)
     training = quick.training.model_copy(update={"checks_per_epoch": 2, "checkpoint_minutes": 1e-9})
     return quick.model_copy(update={"training": training})
 
 
 def killed(monkeypatch, after, *arguments, **named) -> None:
     """Train until step `after`, then fail."""
-    step, steps = fit_module._Trainer._step, 0
+    step, steps = trainer_module.Trainer._step, 0
 
     def dying(self, batch):
         nonlocal steps
@@ -65,7 +65,7 @@ def killed(monkeypatch, after, *arguments, **named) -> None:
         return step(self, batch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(fit_module._Trainer, "_step", dying)
+        patch.setattr(trainer_module.Trainer, "_step", dying)
         with pytest.raises(Killed):
             fit(*arguments, **named)
 

@@ -24,7 +24,7 @@ from entirespace.runs.checkpoint import load_tensors
 from entirespace.training import Run, fit
 from entirespace.training.watch import Watch, needs_reference, watched
 
-fit_module = sys.modules["entirespace.training.fit"]  # `entirespace.training.fit` itself is the function
+trainer_module = sys.modules["entirespace.training.trainer"]
 
 
 def watching(config: Config, watch: str, **training: Any) -> Config:
@@ -75,14 +75,14 @@ def test_what_is_watched_decides_when_training_stops(dataset, quick, tmp_path, m
     config = watching(quick, "ctcvr", epochs=1, checks_per_epoch=2, patience=2)
     steps = checks(tmp_path / "run")[0]["step"]
     taken = iter(range(steps))
-    step = fit_module._Trainer._step
+    step = trainer_module.Trainer._step
 
     def enough(self, batch):
         if next(taken, None) is None:
             raise StopIteration
         return step(self, batch)
 
-    monkeypatch.setattr(fit_module._Trainer, "_step", enough)
+    monkeypatch.setattr(trainer_module.Trainer, "_step", enough)
     with pytest.raises(StopIteration):
         fit(ESMM(), dataset.train, config=config, out=tmp_path / "half")
     record = json.loads((tmp_path / "half" / "run.json").read_text())
@@ -126,14 +126,14 @@ def test_an_interrupted_run_resumes_with_what_it_watches(dataset, quick, referen
     config = watching(quick, "ctcvr", checks_per_epoch=2, checkpoint_minutes=1e-9)
     method = OVERSAMPLING(copies=2)
     whole = fit(method, dataset.train, config=config, reference=reference, out=tmp_path / "whole")
-    step, left = fit_module._Trainer._step, iter(range(5))
+    step, left = trainer_module.Trainer._step, iter(range(5))
 
     def dying(self, batch):
         if next(left, None) is None:
             raise Killed
         return step(self, batch)
 
-    monkeypatch.setattr(fit_module._Trainer, "_step", dying)
+    monkeypatch.setattr(trainer_module.Trainer, "_step", dying)
     with pytest.raises(Killed):
         fit(method, dataset.train, config=config, reference=reference, out=tmp_path / "cut")
     monkeypatch.undo()

@@ -15,6 +15,7 @@ from .options import (
     Device,
     Json,
     Precision,
+    PresetName,
     Quiet,
     Settings,
     configuration,
@@ -64,6 +65,7 @@ def command(
         list[str] | None,
         typer.Option(help="Also report calibration by the values of this field (repeatable).", metavar="FIELD"),
     ] = None,
+    preset: PresetName = "paper",
     config: ConfigFile = None,
     settings: Settings = None,
     device: Device = None,
@@ -81,13 +83,14 @@ def command(
     from ..dataset.dataset import Dataset
     from ..experiments.compare import compare
 
-    loaded, table = configuration(config, settings, device=device, precision=precision)
+    data = Dataset(dataset)
+    loaded, table = configuration(config, settings, preset, data, device=device, precision=precision)
     chosen, numbers = typed_methods(methods, table), _seeds(seeds)
     must_not_contain(out, config)
     with progress_on_stderr(quiet) as progress:
         comparison = compare(
             chosen,
-            Dataset(dataset),
+            data,
             seeds=numbers,
             config=loaded,
             select=select.value,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .options import ConfigFile, Json, Settings, configuration, show, typed_method
+from .options import ConfigFile, Json, PresetName, Settings, configuration, show, typed_method
 
 
 def command(
@@ -17,6 +18,15 @@ def command(
             metavar="METHOD",
         ),
     ],
+    dataset: Annotated[
+        Path | None,
+        typer.Argument(
+            help="The dataset to train on: `best` depends on its size, and on whether it has a history. Absent: one "
+            "with 100,000 training impressions and a history.",
+            metavar="DATASET",
+        ),
+    ] = None,
+    preset: PresetName = "best",
     config: ConfigFile = None,
     settings: Settings = None,
     as_json: Json = False,
@@ -26,7 +36,8 @@ def command(
     Edit it and give it to `train` with --config.
     """
     from ..config import dump
+    from ..dataset.dataset import Dataset
 
-    loaded, table = configuration(config, settings)
+    loaded, table = configuration(config, settings, preset, None if dataset is None else Dataset(dataset))
     spec = typed_method(method, table).candidates[0].spec()
     show(dump(loaded, spec).rstrip(), {"method": spec, **loaded.model_dump(mode="json")}, as_json)

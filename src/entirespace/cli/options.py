@@ -18,6 +18,7 @@ from ..text import printable
 
 if TYPE_CHECKING:
     from ..config import Config
+    from ..dataset.dataset import Dataset
     from ..methods import Family, Method
     from ..rivals.typed import Row
     from ..runs.run import Run
@@ -41,6 +42,15 @@ ConfigFile = Annotated[
     Path | None,
     typer.Option(
         "--config", help="A configuration file, as `entirespace config METHOD` prints it.", metavar="FILE.toml"
+    ),
+]
+PresetName = Annotated[
+    str,
+    typer.Option(
+        "--preset",
+        help="Where settings start: paper, as the paper says; or best, what came out best on many logs. --config and "
+        "--set change single values.",
+        metavar="paper|best",
     ),
 ]
 Settings = Annotated[
@@ -89,21 +99,30 @@ def command_line() -> Iterator[None]:
 
 
 def configuration(
-    config: Path | None, settings: list[str] | None, **training: str | None
+    config: Path | None,
+    settings: list[str] | None,
+    preset: str,
+    data: Dataset | None = None,
+    **training: str | None,
 ) -> tuple[Config, dict[str, Any]]:
     """The configuration, and its [method] table.
 
     Args:
+        preset: the preset for this dataset, which the file and the settings change.
         training: values of [training] from options such as --device; None leaves a value as it is.
 
     Raises: ConfigError for a bad file, typer.BadParameter for a bad --set or option.
     """
     from ..config import load
+    from ..presets import preset_settings
 
+    with command_line():
+        base = preset_settings(preset, data)
     if config is not None:
         load(config)  # an error in the file exits with 1; an error in --set, below, exits with 2
     with command_line():
-        return load(config, [*(settings or []), *(f"training.{k}={v}" for k, v in training.items() if v is not None)])
+        over = [*(settings or []), *(f"training.{k}={v}" for k, v in training.items() if v is not None)]
+        return load(config, over, base)
 
 
 def must_not_contain(out: Path, *read: Path | None) -> None:

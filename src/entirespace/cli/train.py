@@ -15,6 +15,7 @@ from .options import (
     Device,
     Json,
     Precision,
+    PresetName,
     Quiet,
     Settings,
     configuration,
@@ -66,6 +67,7 @@ def command(
             "(default: tensorboard if it is installed)."
         ),
     ] = None,
+    preset: PresetName = "best",
     config: ConfigFile = None,
     settings: Settings = None,
     device: Device = None,
@@ -94,10 +96,11 @@ def command(
     from ..training.needs import check_start, check_training
     from ..training.tracking import tracker
 
-    loaded, table = configuration(config, settings, device=device, precision=precision)
+    data = Dataset(dataset)
+    loaded, table = configuration(config, settings, preset, data, device=device, precision=precision)
     chosen = typed_method(method, table).candidates[0]
     must_not_contain(out, config)
-    data, tracked = Dataset(dataset), tracker(track.value if track else None)
+    tracked = tracker(track.value if track else None)
     earlier = None if start is None else Run.open(start, method=chosen if ":" in chosen.spec()["name"] else None)
     with progress_on_stderr(quiet) as progress:
         read = [data.path, *(path for path in (reference, start) if path is not None)]

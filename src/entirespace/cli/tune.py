@@ -14,6 +14,7 @@ from .options import (
     Device,
     Json,
     Precision,
+    PresetName,
     Quiet,
     Settings,
     command_line,
@@ -45,6 +46,7 @@ def command(
         Path | None,
         typer.Option(help="Which settings to search, and in which ranges (default: see above).", metavar="FILE.toml"),
     ] = None,
+    preset: PresetName = "best",
     config: ConfigFile = None,
     settings: Settings = None,
     device: Device = None,
@@ -77,7 +79,8 @@ def command(
     from ..experiments.tune import tune
     from ..methods import CTR
 
-    loaded, table = configuration(config, settings, device=device, precision=precision)
+    data = Dataset(dataset)
+    loaded, table = configuration(config, settings, preset, data, device=device, precision=precision)
     must_not_contain(out, config, space)
     names = {setting.partition("=")[0].strip() for setting in settings or []}
     fixed = frozenset(names).union(*(pair for pair in SHORT.items() if names & set(pair)))
@@ -96,7 +99,7 @@ def command(
     with progress_on_stderr(quiet) as progress:
         tuned = tune(
             searches,
-            Dataset(dataset),
+            data,
             trials=trials,
             objective=objective.value,
             seed=seed,

@@ -22,6 +22,7 @@ from ..methods import CTR, RATES, Family, Method
 from ..metrics.evaluation import Truths
 from ..metrics.segments import Segments, by_field
 from ..places import Rule
+from ..presets import preset
 from ..progress import SILENT, Progress
 from ..records import whole
 from ..reports.comparison import (
@@ -81,6 +82,7 @@ def compare(
         methods: `PAPER`, or methods and families of methods, also your own; `LightGBM()`, and `BLEND(a, b)` of any two
             of them. If the dataset has a history, `RATES` is compared too: it is the line to beat.
         seeds: how many seeds (0, 1, ...), or which ones.
+        config: absent: the preset `paper`.
         select: the part on which the best method of a family (AMAN's rates, OVERSAMPLING's copies) is chosen, by its
             mean CTCVR AUC over all seeds: "validation" is the validation part, "paper" the test part, as in the paper.
         out: the folder for report.html, report.md, report.json and the runs. Absent: no report is written, and the
@@ -99,7 +101,7 @@ def compare(
     """
     if out is not None:
         FOLDER.begun(Path(out), _is_marked, _is_own, [data.path])
-    config = resolved(config or Config(), configurations(() if out is None else Path(out).glob("runs/*")))
+    config = resolved(config or preset("paper"), configurations(() if out is None else Path(out).glob("runs/*")))
     rows = [Row.of(method) for method in methods]
     if data.layout.rates and not any(_is_baseline(entry) for row in rows for entry in row.candidates):
         rows.append(Row.of(RATES()))

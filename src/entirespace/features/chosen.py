@@ -51,7 +51,8 @@ class ChosenFields:
             where: the dataset or the run that errors name.
             alone: the method has nothing but the logistic baseline, which reads no field but the rates.
 
-        Raises: ConfigError if network.exclude names no field of the layout, or if no field remains.
+        Raises: ConfigError if network.exclude names no field of the layout, or if no field remains, unless there are
+        layers on the rates (network.offset_hidden).
         """
         fields = list(fields)
         names = [f.name for f in fields]
@@ -62,8 +63,9 @@ class ChosenFields:
             if name not in names:
                 must = "network.exclude must name fields of the dataset"
                 raise ConfigError(must, f"'{name}'", where=where, do=nearest(name, names))
-        chosen = [f for f in fields if f.name not in config.exclude and (config.history or f.kind != RATE)]
-        if not chosen:
+        left = {*config.exclude, *(() if config.rated_ids else rated(fields))}
+        chosen = [f for f in fields if f.name not in left and (config.history or f.kind != RATE)]
+        if not chosen and not (rates and config.offset_hidden):
             came = f"none of {len(names)} remain" if config.history else "none remain without the history"
             do = f"Leave some of these out of network.exclude: {', '.join(names)}"
             raise ConfigError("a network must read at least one field", came, where=where, do=do)
@@ -95,3 +97,13 @@ class ChosenFields:
                 must = "encoded impressions must hold all fields that the network reads"
                 raise DataError(must, f"'{name}' is not among them", do="Encode them for this run")
         return tuple(replace(there[name], offset=first) for name, first in zip(self.names, self.offsets, strict=True))
+
+
+def rated(fields: Iterable[_Sized]) -> frozenset[str]:
+    """The fields whose own ids have rates among these fields.
+
+    The name of a rate is rate.STAGE.KEY, and the key of one field has the field's name.
+    """
+    fields = list(fields)
+    keys = {f.name.split(".", 2)[2] for f in fields if f.kind == RATE}
+    return frozenset(f.name for f in fields if f.name in keys)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError
+from .layers import linear
 from .probability import Prob
 
 CTR, CVR, CTCVR = "ctr", "cvr", "ctcvr"
@@ -15,6 +17,10 @@ FITTED = (CTR, CVR)
 """The heads that have a regression of their own: click on all impressions, and conversion on the clicked ones."""
 OFFSET = (CTR, CVR, CTCVR)
 """The heads for which the baseline has log odds. A head of another name gets none."""
+
+
+FAR = 4.0
+"""The largest standardised rate that the layers on the rates see. A rate that differs more is one of few samples."""
 
 
 class Regression(nn.Module):
@@ -34,6 +40,11 @@ class Regression(nn.Module):
         for name, value in (("mean", 0.0), ("scale", 1.0), ("weight", 0.0)):
             self.register_buffer(name, torch.full((rates,), value))
         self.register_buffer("bias", torch.zeros(()))
+
+    def standardised(self, numbers: Tensor) -> Tensor:
+        """(numbers_j - mean_j) / scale_j, at most `FAR` from 0; 0 for a constant column. Shape: float32 (B, R)."""
+        z = (numbers.to(self.mean.dtype) - self.mean) / torch.where(self.scale > 0, self.scale, torch.inf)
+        return z.clamp(-FAR, FAR)
 
     def forward(self, numbers: Tensor) -> Tensor:
         """Shape: (B, R) -> (B,)."""
@@ -72,3 +83,31 @@ class Baseline(nn.Module):
             ctr, cvr = (self.regression(head)(numbers) for head in FITTED)
             both = Prob.of_logit(ctr) * Prob.of_logit(cvr)
             return {CTR: ctr, CVR: cvr, CTCVR: both.log - both.log_not}
+
+
+class RateLayers(nn.Module):
+    """ReLU layers on the standardised rates: what the baseline, which is linear in them, leaves out.
+
+    All heads share the layers. The last one starts at 0, so at first the baseline stands alone.
+    Shape: standardised rates (B, R) -> head -> (B,).
+
+    Args:
+        rates: R.
+        widths: the width of each ReLU layer.
+        heads: the heads of `OFFSET` that the network has.
+        generator: the source of the initial weights.
+    """
+
+    def __init__(self, rates: int, widths: Sequence[int], heads: Sequence[str], generator: torch.Generator) -> None:
+        super().__init__()
+        self.heads = tuple(heads)
+        pairs = zip((rates, *widths), widths, strict=False)
+        self.hidden = nn.ModuleList(linear(n, m, math.sqrt(2 / n), generator) for n, m in pairs)
+        self.last = linear((rates, *widths)[-1], len(self.heads), 0.0, generator)
+
+    def forward(self, x: Tensor) -> Mapping[str, Tensor]:
+        for layer in self.hidden:
+            x = torch.relu_(layer(x))
+        with torch.autocast(x.device.type, enabled=False):
+            odds = self.last(x.to(self.last.weight.dtype))
+        return dict(zip(self.heads, odds.unbind(-1), strict=True))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..batches.batch import Batch
 from ..config import NetworkConfig
-from .baseline import OFFSET, Baseline
+from .baseline import CTR, OFFSET, Baseline, RateLayers
 from .embedding import TORCH, Embedding, Lookups
 from .fields import BatchFields, Fields, FieldShape
 from .probability import Heads, Prob
@@ -44,7 +44,9 @@ class Network(nn.Module):
         rates: R, the number of rates that the logistic baseline reads. None: there is no baseline.
         shifts: head -> what its intercept starts at beside the baseline: 0, or how much higher its label's log odds are
             in the method's samples than in the log.
-        towers: False: there is nothing beside the baseline, no embedding and no tower.
+        alone: there is nothing beside the baseline: no embedding, no tower and no layers on the rates.
+
+    Without fields there are no embedding and no towers.
     """
 
     def __init__(
@@ -60,13 +62,17 @@ class Network(nn.Module):
         names: Sequence[str] | None = None,
         rates: int | None = None,
         shifts: Mapping[str, float] | None = None,
-        towers: bool = True,
+        alone: bool = False,
     ) -> None:
         super().__init__()
         self.heads = heads
         self.lookups: Lookups = TORCH
         self.baseline = None if rates is None else Baseline(rates)
-        towered = heads if towers else ()
+        towered = heads if offsets and not alone else ()
+        self.rate_layers = None
+        if rates is not None and config.offset_hidden and not alone:
+            some = [head for head in heads if head in OFFSET]
+            self.rate_layers = RateLayers(rates, config.offset_hidden, some, generator(seed, "rates"))
         self.embedding_of = {head: SHARED if share_embedding else head for head in towered}
         size, std = config.embedding_size, config.embedding_std
         self.embeddings = nn.ModuleDict(
@@ -130,6 +136,10 @@ class Network(nn.Module):
         if self.baseline is None:
             return Heads(**{head: Prob.of_logits(both) for head, both in logits.items()})
         odds = dict(self.baseline(numbers))
+        if self.rate_layers is not None:
+            assert numbers is not None  # otherwise the baseline has raised
+            more = self.rate_layers(self.baseline.regression(CTR).standardised(numbers))
+            odds |= {head: odds[head] + own for head, own in more.items()}
         for head, both in logits.items():
             own = both[..., 1] - both[..., 0]
             odds[head] = odds[head] + own if head in odds else own

@@ -14,7 +14,7 @@ Ids that have rates are no categories because that is the stronger rival. KuaiRa
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,7 @@ from ..config import NetworkConfig
 from ..core.rows import IMPRESSIONS, RATE, PlacedField, Ragged, Rows
 from ..dataset.dataset import Dataset, Part
 from ..errors import ConfigError
-from ..features.chosen import ChosenFields
+from ..features.chosen import ChosenFields, rated
 
 CATEGORIES = 1024
 """An id of a field with up to this many embedding rows is a category."""
@@ -47,17 +47,18 @@ class Columns:
 
     @staticmethod
     def of(data: Dataset, config: NetworkConfig) -> Columns:
-        """The columns of all fields but those of `network.exclude`. Rates are read also with `history = false`.
+        """The columns of all fields but those of `network.exclude`. Rates are read also with `history = false`,
+        and ids that have rates are never columns.
 
         Raises: ConfigError as `ChosenFields.of`, or if no column remains.
         """
         where = str(data.path)
-        config = config.model_copy(update={"history": True})
+        config = config.model_copy(update={"history": True, "rated_ids": True})
         read = ChosenFields.of(data.layout.fields, config, where).names
         fields = [f for f in data.fields if f.name in read and f.kind != RATE]
         rates = tuple(i for i, name in enumerate(data.layout.rates) if name in read)
-        rated = _rated(data, rates)
-        fields = [f for f in fields if f.name not in rated]
+        by_rates = rated(f for f in data.fields if f.name in read)
+        fields = [f for f in fields if f.name not in by_rates]
         left = tuple(f.name for f in fields if not f.is_position and f.size > CATEGORIES)
         fields = [f for f in fields if f.name not in left or not f.single]
         if not fields and not rates:
@@ -113,15 +114,6 @@ class Columns:
         if self.rates:
             assert rows.numbers is not None
             matrix[:, at:] = rows.numbers[:, self.rates]
-
-
-def _rated(data: Dataset, rates: Collection[int]) -> frozenset[str]:
-    """The fields whose own rates are among those that are read."""
-    history = data.layout.history
-    names = {data.layout.rates[i] for i in rates}
-    if history is None:
-        return frozenset()
-    return frozenset(key.name for key in history.rated if any(f"{RATE}.{r}.{key.name}" in names for r in history.rates))
 
 
 def _categories(f: PlacedField) -> Sequence[bool]:

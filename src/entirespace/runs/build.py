@@ -58,7 +58,7 @@ def build_network(method: Method, layout: Layout, counts: Counts, config: Config
         names=chosen.names,
         rates=len(chosen.rates) if chosen.rates else None,
         shifts=_shifts(base_rates, counts),
-        towers=method.baseline is None,
+        alone=method.baseline is not None,
     )
 
 

@@ -13,6 +13,7 @@ from ..errors import ConfigError, RunError
 from ..features.layout import link_layout
 from ..methods._method import Method
 from ..network import Ensemble, Network
+from ..presets import preset
 from ..progress import SILENT, Progress
 from ..runs.calibration import save_calibration
 from ..runs.kept import Kept
@@ -80,7 +81,7 @@ def fit_ensemble(
     refuse_foreign(out, [train.dataset.path, *(run.folder for run in read)], members=True)
     reference = given.get(REFERENCE_PCTR, reference)
     folders = [member_folder(out, number) for number in range(seeds)]
-    config = resolved(config or Config(), configurations(folders))
+    config = resolved(config or preset("best", train.dataset), configurations(folders))
     with alone(out):
         _refuse_others(out, seeds, reference)
         members = [
