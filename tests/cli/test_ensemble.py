@@ -16,7 +16,12 @@ SETTINGS = {
     "training.epochs": 3, "training.batch_size": 256, "optimizer.learning_rate": 0.01, "network.embedding_size": 4,
     "network.tower.hidden": [8], "training.threads": 1,
 }  # fmt: skip
-QUICK = [*(word for name, value in SETTINGS.items() for word in ("--set", f"{name}={value}")), "-q"]
+QUICK = [
+    "--preset",
+    "paper",
+    *(word for name, value in SETTINGS.items() for word in ("--set", f"{name}={value}")),
+    "-q",
+]
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ QUICK = ["--set", "training.epochs=1", "--set", "network.hidden=[4]", "--set", "
 def test_config_prints_the_choice(run):
     found = run("config", "ESMM", "--set", 'network.exclude=["user_id"]', "--set", "network.numbers=interpolate")
     network = tomllib.loads(found.out)["network"]
-    assert (network["exclude"], network["numbers"], network["history"]) == (["user_id"], "interpolate", True)
+    assert (network["exclude"], network["numbers"], network["history"]) == (["user_id"], "interpolate", False)
     assert "# Fields that the network does not read" in found.out
 
 

@@ -73,6 +73,14 @@ CASES: dict[str, tuple[Method, dict[str, Any]]] = {
         hidden=[], history=False, exclude=["vid", "shop", "length"])}),
     "RATES": (es.RATES(), {"calibration": Calibration(negatives_kept=0.5)}),
     "baseline beside, history not read": (es.ESMM(), {"config": configured(offset="rates", history=False)}),
+    "layers on the rates, no ids": (es.ESMM(), {"config": configured(
+        offset="rates", offset_hidden=[5, 3], rated_ids=False, history=False, numbers="interpolate")}),
+    "layers on the rates alone, ensemble": (
+        es.DIVISION(),
+        {"config": configured(
+            offset="rates", offset_hidden=[5], rated_ids=False, history=False,
+            exclude=["price", "age", "length", "session", "liked", "city", "shop"]), "members": 2},
+    ),
     "DIVISION with a baseline, ensemble": (
         es.DIVISION(),
         {"config": configured(offset="rates", numbers="interpolate"), "members": 3},

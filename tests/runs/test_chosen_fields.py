@@ -214,6 +214,28 @@ def test_without_history_the_fields_of_rates_are_left_out():
         chosen(history=False, exclude=["uid"])
 
 
+def test_ids_that_have_rates_can_be_left_to_their_rates():
+    ids = [PlacedField(name, "impressions", "id", 5, 0, single=True, weighted=False) for name in ("uid", "tab", "a.b")]
+    rates = [
+        PlacedField(f"rate.{rate}.{key}", "impressions", "rate", 4, 0, single=True, weighted=False)
+        for rate in ("click", "ctcvr")
+        for key in ("uid", "uid x tab", "a.b")  # a pair is no field, and takes none away
+    ]
+
+    def chosen(**network: Any) -> ChosenFields:
+        return ChosenFields.of([*ids, *rates], Config.model_validate({"network": network}).network)
+
+    assert chosen(rated_ids=False).names == ("tab", *(f.name for f in rates))
+    assert chosen(rated_ids=False, history=False).names == ("tab",)
+    nothing = {"rated_ids": False, "history": False, "exclude": ["tab"]}
+    with pytest.raises(ConfigError, match="none remain"):
+        chosen(**nothing)
+    with pytest.raises(ConfigError, match="none remain"):
+        chosen(**nothing, offset_hidden=[4])  # there is no baseline whose rates the layers could read
+    alone = chosen(**nothing, offset="rates", offset_hidden=[4])
+    assert (alone.names, alone.rates) == ((), tuple(f.name for f in rates))
+
+
 # Data frames
 
 

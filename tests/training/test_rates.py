@@ -89,10 +89,41 @@ def test_the_seed_and_the_network_change_nothing_of_rates(history, quick) -> Non
     ids=lambda m: m.label,
 )
 def test_before_the_first_step_every_head_equals_the_baseline(method: Method, history, quick) -> None:
-    heads, (pctr, pcvr) = start(method, history, quick), by_hand(history, history.test)
-    for head, odds in heads.items():
-        expected = logit({"ctr": pctr, "cvr": pcvr, "ctcvr": pctr * pcvr}[head])
-        np.testing.assert_allclose(odds, expected, atol=5e-6, err_msg=head)
+    pctr, pcvr = by_hand(history, history.test)
+    for config in (quick, offset(quick, offset_hidden=(4,))):
+        for head, odds in start(method, history, config).items():
+            expected = logit({"ctr": pctr, "cvr": pcvr, "ctcvr": pctr * pcvr}[head])
+            np.testing.assert_allclose(odds, expected, atol=5e-6, err_msg=head)
+
+
+def test_layers_on_the_rates_are_added_to_the_baseline(history, quick) -> None:
+    """Against their sum by hand, for a network that reads nothing else; and training moves them."""
+    fields = tuple(f.name for f in history.fields if f.kind != "rate")
+    alone = offset(quick, offset_hidden=(5, 3), history=False, exclude=fields)
+    run = fit(ESMM(), history.train, config=alone)
+    assert not run.network.embeddings
+    assert not run.network.towers
+    layers, ctr = run.network.rate_layers, run.network.baseline.regression("ctr")
+    x = np.concatenate([rows.numbers for rows in history.test.chunks()]).astype(np.float64)
+    scale = ctr.scale.numpy().astype(np.float64)
+    hidden = np.where(scale > 0, (x - ctr.mean.numpy()) / np.where(scale > 0, scale, 1), 0).clip(-4, 4)
+    for layer in layers.hidden:
+        hidden = np.maximum(hidden @ layer.weight.detach().numpy().T + layer.bias.detach().numpy(), 0)
+    more = hidden @ layers.last.weight.detach().numpy().T + layers.last.bias.detach().numpy()
+    assert np.abs(more).max() > 1e-3, "training has moved them"
+    outputs = run.own_scores(history.test)
+    for place, (name, head) in enumerate((("pctr", "ctr"), ("pcvr", "cvr"))):
+        regression = run.network.baseline.regression(head)
+        z = (x - regression.mean.numpy()) / np.where(regression.scale.numpy() > 0, regression.scale.numpy(), np.inf)
+        odds = z @ regression.weight.numpy().astype(np.float64) + regression.bias.item()
+        np.testing.assert_allclose(outputs.own[name], expit(odds + more[:, place]), rtol=2e-5)
+    again = Run.open(run.folder)
+    np.testing.assert_array_equal(again.own_scores(history.test).pcvr, outputs.pcvr)
+
+
+def test_rates_has_no_layers_beside_it(history, quick) -> None:
+    run = fit(RATES(), history.train, config=offset(quick, offset_hidden=(4,)))
+    assert not list(run.network.parameters())
 
 
 def start(method: Method, data: Dataset, config: Config) -> dict[str, np.ndarray]:

@@ -83,16 +83,16 @@ def command(
     from ..dataset.dataset import Dataset
     from ..experiments.compare import compare
 
-    data = Dataset(dataset)
-    loaded, table = configuration(config, settings, preset, data, device=device, precision=precision)
+    configured, table = configuration(config, settings, preset, device=device, precision=precision)
     chosen, numbers = typed_methods(methods, table), _seeds(seeds)
     must_not_contain(out, config)
+    data = Dataset(dataset)
     with progress_on_stderr(quiet) as progress:
         comparison = compare(
             chosen,
             data,
             seeds=numbers,
-            config=loaded,
+            config=configured(data),
             select=select.value,
             out=out,
             jobs=jobs,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .options import ConfigFile, Json, PresetName, Settings, configuration, show, typed_method
+from .options import ConfigFile, Json, Settings, configuration, show, typed_method
 
 
 def command(
@@ -21,12 +21,16 @@ def command(
     dataset: Annotated[
         Path | None,
         typer.Argument(
-            help="The dataset to train on: `best` depends on its size, and on whether it has a history. Absent: one "
-            "with 100,000 training impressions and a history.",
+            help="The dataset to train on: the preset `best` depends on its size, and on whether it has a history.",
             metavar="DATASET",
         ),
     ] = None,
-    preset: PresetName = "best",
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="Where settings start (default: best for DATASET, or paper without one).", metavar="paper|best"
+        ),
+    ] = None,
     config: ConfigFile = None,
     settings: Settings = None,
     as_json: Json = False,
@@ -38,6 +42,9 @@ def command(
     from ..config import dump
     from ..dataset.dataset import Dataset
 
-    loaded, table = configuration(config, settings, preset, None if dataset is None else Dataset(dataset))
+    if preset == "best" and dataset is None:
+        raise typer.BadParameter("the preset best depends on the dataset: give DATASET behind METHOD")
+    configured, table = configuration(config, settings, preset or ("paper" if dataset is None else "best"))
+    loaded = configured(None if dataset is None else Dataset(dataset))
     spec = typed_method(method, table).candidates[0].spec()
     show(dump(loaded, spec).rstrip(), {"method": spec, **loaded.model_dump(mode="json")}, as_json)

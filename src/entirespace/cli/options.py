@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -99,30 +99,29 @@ def command_line() -> Iterator[None]:
 
 
 def configuration(
-    config: Path | None,
-    settings: list[str] | None,
-    preset: str,
-    data: Dataset | None = None,
-    **training: str | None,
-) -> tuple[Config, dict[str, Any]]:
-    """The configuration, and its [method] table.
+    config: Path | None, settings: list[str] | None, preset: str, **training: str | None
+) -> tuple[Callable[[Dataset | None], Config], dict[str, Any]]:
+    """A function that gives the configuration for a dataset, and the [method] table.
 
     Args:
-        preset: the preset for this dataset, which the file and the settings change.
+        preset: the preset, which the file and the settings change.
         training: values of [training] from options such as --device; None leaves a value as it is.
 
-    Raises: ConfigError for a bad file, typer.BadParameter for a bad --set or option.
+    Raises: ConfigError for a bad file, typer.BadParameter for a bad --preset, --set or option.
     """
     from ..config import load
     from ..presets import preset_settings
 
-    with command_line():
-        base = preset_settings(preset, data)
+    over = [*(settings or []), *(f"training.{k}={v}" for k, v in training.items() if v is not None)]
+
+    def of(data: Dataset | None) -> Config:
+        return load(config, over, preset_settings(preset, data))[0]
+
     if config is not None:
         load(config)  # an error in the file exits with 1; an error in --set, below, exits with 2
     with command_line():
-        over = [*(settings or []), *(f"training.{k}={v}" for k, v in training.items() if v is not None)]
-        return load(config, over, base)
+        of(None)
+        return of, load(config, over)[1]
 
 
 def must_not_contain(out: Path, *read: Path | None) -> None:

@@ -96,11 +96,11 @@ def command(
     from ..training.needs import check_start, check_training
     from ..training.tracking import tracker
 
-    data = Dataset(dataset)
-    loaded, table = configuration(config, settings, preset, data, device=device, precision=precision)
+    configured, table = configuration(config, settings, preset, device=device, precision=precision)
     chosen = typed_method(method, table).candidates[0]
     must_not_contain(out, config)
-    tracked = tracker(track.value if track else None)
+    data, tracked = Dataset(dataset), tracker(track.value if track else None)
+    loaded = configured(data)
     earlier = None if start is None else Run.open(start, method=chosen if ":" in chosen.spec()["name"] else None)
     with progress_on_stderr(quiet) as progress:
         read = [data.path, *(path for path in (reference, start) if path is not None)]

@@ -79,8 +79,7 @@ def command(
     from ..experiments.tune import tune
     from ..methods import CTR
 
-    data = Dataset(dataset)
-    loaded, table = configuration(config, settings, preset, data, device=device, precision=precision)
+    configured, table = configuration(config, settings, preset, device=device, precision=precision)
     must_not_contain(out, config, space)
     names = {setting.partition("=")[0].strip() for setting in settings or []}
     fixed = frozenset(names).union(*(pair for pair in SHORT.items() if names & set(pair)))
@@ -95,7 +94,11 @@ def command(
             if both := fixed & searched.keys():
                 must = "a setting must be either searched or fixed by --set"
                 raise ConfigError(must, f"'{min(both)}' is both", where=str(space))
-        searches = Space(chosen, loaded, searched, str(space) if space else "the search space")
+        where = str(space) if space else "the search space"
+        Space(chosen, configured(None), searched, where)  # its errors, before the dataset is opened
+    data = Dataset(dataset)
+    with command_line():
+        searches = Space(chosen, configured(data), searched, where)
     with progress_on_stderr(quiet) as progress:
         tuned = tune(
             searches,
