@@ -62,6 +62,11 @@ SETTINGS: dict[str, tuple[Method, Mapping[str, Any]]] = {
     "paper": (ESMM(), PLAIN),
     "paper, BASE": (BASE(), PLAIN),
     "validated, refit": (ESMM(), P1),
+    "own loss, refit": (ESMM(), {**PLAIN, "network.numbers": "interpolate", "training.refit": True}),
+    "own loss, refit, 1024": (
+        ESMM(),
+        {**PLAIN, "network.numbers": "interpolate", "training.refit": True, "training.batch_size": 1024},
+    ),
     "validated, refit, lr 3e-4": (ESMM(), {**P1, "optimizer.learning_rate": 3e-4}),
     "validated, refit, small": (ESMM(), {**P1, **SMALL}),
     "validated, refit, decay": (ESMM(), {**P1, "optimizer.weight_decay": 1.0}),

@@ -23,15 +23,16 @@ PASSES = 6
 LEAST, MOST = 64, 1024  # impressions of a batch
 
 _PAPER: Mapping[str, Any] = {"network.history": False}
-_BEST: Mapping[str, Any] = {
-    "network.numbers": "interpolate",
+_BEST: Mapping[str, Any] = {"network.numbers": "interpolate", "training.precision": "auto"}
+_VALIDATED: Mapping[str, Any] = {
     "training.watch": "ctcvr",
     "training.checks_per_epoch": 4,
     "training.patience": 2,
     "training.refit": True,
-    "training.precision": "auto",
     "training.calibrate": "auto",
 }
+_BLIND: Mapping[str, Any] = {"training.epochs": 1}
+"""Where the validation part lacks an outcome and can stop nothing: most networks overfit after one epoch."""
 _BY_RATES: Mapping[str, Any] = {
     "network.offset": "rates",
     "network.offset_hidden": [64],
@@ -54,8 +55,12 @@ def preset_settings(name: str, data: Dataset | None = None) -> dict[str, Any]:
         raise ConfigError("the preset must be known", f"'{name}'", do=nearest(name, get_args(Preset)))
     if name == "paper":
         return dict(_PAPER)
-    rows, rates = (100_000, True) if data is None else (len(data.train), bool(data.layout.rates))
-    found = {**_BEST, "training.batch_size": batch_size(rows)}
+    if data is None:
+        rows, rates, seen = 100_000, True, True
+    else:
+        rows, rates, counts = len(data.train), bool(data.layout.rates), data.validation.counts
+        seen = 0 < counts["conversion"] < counts["click"] < len(data.validation)
+    found = {**_BEST, **(_VALIDATED if seen else _BLIND), "training.batch_size": batch_size(rows)}
     return {**found, **_BY_RATES} if rates else found
 
 

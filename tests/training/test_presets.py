@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import polars as pl
 import pytest
 
 import entirespace as es
@@ -37,7 +38,7 @@ def test_an_unknown_preset_names_the_nearest():
 
 
 def test_fit_without_a_configuration_takes_best(history, monkeypatch):
-    monkeypatch.setattr("entirespace.presets._BEST", {"training.epochs": 1, "training.watch": "ctcvr"})
+    monkeypatch.setattr("entirespace.presets._VALIDATED", {"training.epochs": 1, "training.watch": "ctcvr"})
     ctr = es.reference_ctr(history.train)
     for method, watch, reference in ((ESMM(), "ctcvr", None), (BASE(), "cvr", None), (BASE(), "ctcvr", ctr)):
         run = es.fit(method, history.train, reference=reference)
@@ -45,3 +46,11 @@ def test_fit_without_a_configuration_takes_best(history, monkeypatch):
         assert (found.training.watch, found.network.offset) == (watch, "rates")
     assert recorded(ctr.folder).network.offset == "rates"
     assert ctr.method == CTR()
+
+
+def test_best_without_outcomes_in_the_validation_part_makes_one_epoch():
+    log = pl.DataFrame({"y": [i % 2 for i in range(80)], "z": [i % 4 == 1 for i in range(80)], "x": range(80)})
+    data = es.from_frame(log, click="y", conversion="z", fields={"x": "id"}, validation=0.0)
+    best = preset("best", data)
+    assert (best.training.epochs, best.training.watch, best.training.refit) == (1, "own", False)
+    assert es.fit(ESMM(), data.train).config.training.calibrate == "none"

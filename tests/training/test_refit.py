@@ -227,7 +227,7 @@ def test_damaged_scores_are_refused(esmm, tmp_path) -> None:
 def test_the_command_line_trains_calibrates_and_evaluates(dataset, twice, tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(ENOUGH, "platt", 5)
     settings = ["network.embedding_size=4", "network.hidden=[8]", "training.epochs=1", "training.refit=true"]
-    train = ["train", "ESMM", str(dataset.path), "-o", str(tmp_path / "run"), "--track", "none"]
+    train = ["train", "ESMM", str(dataset.path), "-o", str(tmp_path / "run"), "--track", "none", "--preset", "paper"]
     result = CliRunner().invoke(app, [*train, *(x for s in settings for x in ("--set", s))])
     assert result.exit_code == 0, result.output
     assert "2,700 training impressions and 300 of the validation part; passes: 1" in result.output
