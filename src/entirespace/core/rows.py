@@ -22,6 +22,10 @@ TRAIN, VALIDATION, TEST = "train", "validation", "test"
 PARTS = (TRAIN, VALIDATION, TEST)
 
 
+ONE_EACH = np.zeros(0, np.int64)
+"""Stands for absent offsets in compiled loops."""
+
+
 @dataclass(frozen=True)
 class Ragged:
     """One field of consecutive rows: one bag of ids per row, with or without weights.
@@ -35,6 +39,11 @@ class Ragged:
 
     def __len__(self) -> int:
         return len(self.values) if self.offsets is None else len(self.offsets) - 1
+
+    @property
+    def starts(self) -> np.ndarray:
+        """The offsets for compiled loops, which have no None: `ONE_EACH` where every row holds one value."""
+        return ONE_EACH if self.offsets is None else self.offsets
 
     def take(self, rows: np.ndarray) -> Ragged:
         """The given rows, in the given order. Shape: rows int (n,) -> Ragged of n rows."""

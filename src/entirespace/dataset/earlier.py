@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 Counted = tuple[dict[str, np.ndarray], np.ndarray | None]
 """Key -> the counts of n impressions, float64 (n, W); and the weight of what was counted before the part."""
-_ONE_EACH = np.zeros(0, np.int64)
 
 
 def counted_earlier(bags: Ragged, time: np.ndarray, reached: np.ndarray, spec: HistorySpec, size: int) -> np.ndarray:
@@ -34,7 +33,7 @@ def counted_earlier(bags: Ragged, time: np.ndarray, reached: np.ndarray, spec: H
     """
     width = reached.shape[1] + 1
     found = np.zeros((len(time), width))
-    offsets = _ONE_EACH if bags.offsets is None else bags.offsets
+    offsets = bags.starts
     first = np.full(size, time.min(initial=np.iinfo(np.int64).max))
     order = np.argsort(time, kind="stable")
     running = np.zeros((size, width))

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from ..core.rows import IMPRESSIONS, Ragged
+from ..core.rows import IMPRESSIONS, ONE_EACH, Ragged
 from ..errors import ConfigError
 from ..features.encoders import Encoder, fit_knots
 from ..features.history.history import History, groups
@@ -29,7 +29,7 @@ from .stage import Stage
 
 SAMPLE = 50_000  # impressions by whose ids strengths are fitted
 KNOTS = 20_000  # training impressions of whose rates quantile knots are fitted
-_ONE_EACH, _EVEN = np.zeros(0, np.int64), np.zeros(0)
+_EVEN = np.zeros(0)
 
 
 class StagedHistory:
@@ -184,7 +184,7 @@ class StagedHistory:
             for key in spec.keys:
                 counts[key.name] = _with_rows(counts[key.name], self._codes.size(key))
             _tally(list(codes.values()), group, reached, weights, list(counts.values()))
-            tally(np.zeros(batch.num_rows, np.int32), _ONE_EACH, group, reached, weights, overall)
+            tally(np.zeros(batch.num_rows, np.int32), ONE_EACH, group, reached, weights, overall)
         counts = {key.name: counts[key.name][: self._codes.size(key)] for key in spec.keys}
         ids = {key.name: self._codes.texts(key) for key in spec.keys}
         counted = np.sort(np.concatenate([self._counted_before, *identities]))
@@ -341,7 +341,7 @@ def _tally(
     """Add a block of impressions to the counts of every key."""
 
     def one(i: int) -> None:
-        offsets = _ONE_EACH if codes[i].offsets is None else codes[i].offsets
+        offsets = codes[i].starts
         tally(codes[i].values, offsets, group, reached, weights, counts[i])
 
     each(one, len(codes))

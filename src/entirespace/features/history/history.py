@@ -37,7 +37,6 @@ from ..values import text
 from .keys import HistoryKey, HistorySpec
 from .strength import MOST, fit_strength
 
-_ONE_EACH = np.zeros(0, np.int64)
 _NONE = np.zeros(0, np.uint64)
 BLOCK = 4096  # impressions whose rates are made at once
 TABLE = 1 << 21  # ids x variants whose rates are held in a table, at most
@@ -183,7 +182,7 @@ class History:
 
     @staticmethod
     def _of_bags(bags: Ragged) -> tuple[np.ndarray, np.ndarray]:
-        return bags.values, _ONE_EACH if bags.offsets is None else bags.offsets
+        return bags.values, bags.starts
 
     def _counted(
         self,
