@@ -1,0 +1,69 @@
+"""The errors of the server: what each code means, and the JSON body that every one has."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from ...errors import EntirespaceError
+from ...text import printable
+
+
+@dataclass(frozen=True)
+class Code:
+    """A kind of error."""
+
+    status: int
+    meaning: str
+
+
+CODES = {
+    "not_json": Code(400, "The body is not JSON in UTF-8, or holds NaN or an infinite number"),
+    "unauthorized": Code(401, "The header Authorization is missing, or holds another token"),
+    "not_found": Code(404, "There is no such page, model or version"),
+    "not_allowed": Code(405, "The page exists, but not with this method"),
+    "contradiction": Code(409, "Values that are valid alone contradict each other, such as ids and their weights"),
+    "too_large": Code(413, "The body, the number of candidates or a list is longer than the limit"),
+    "not_a_json_request": Code(415, "The content type of the body is not application/json"),
+    "bad_request": Code(422, "A value has the wrong type, is missing, or has a name that the model does not know"),
+    "internal": Code(500, "The server failed. The cause is in its log, by the number in `came`"),
+    "not_ready": Code(503, "There is no model yet, or the server is about to stop"),
+    "too_slow": Code(504, "The request took longer than the limit"),
+}
+"""All codes of errors."""
+
+
+class ApiError(EntirespaceError):
+    """An error that the client is told.
+
+    Args:
+        code: one of CODES.
+    """
+
+    def __init__(self, code: str, must: str, came: str, *, where: str | None = None, do: str | None = None) -> None:
+        super().__init__(must, came, where=where, do=do)
+        self.code = code
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return CODES[self.code].status
+
+    def body(self) -> bytes:
+        """{"error": {code, must, came, where, do}} as JSON."""
+        texts = {"must": self.must, "came": self.came, "where": self.where, "do": self.do}
+        shown = {name: None if text is None else printable(text) for name, text in texts.items()}
+        return msgspec.json.encode({"error": {"code": self.code, **shown}})
+
+
+def shown(value: Any) -> str:
+    """A value for `came`, cut where it is long."""
+    if value is None:
+        return "null"
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    text = repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
