@@ -56,7 +56,7 @@ def test_scores_are_those_of_data_frames(ranker, bundle, first):
 def test_what_is_not_sent_is_missing_and_counted(ranker, bundle):
     rows = joined_rows()[:1]
     found = ranked(ranker, {"user_id": "u1", "candidates": [3, "4", {"id": 5}]})
-    nothing = {name: None for name in rows.columns} | {"words": [], "liked": [], "liked_weights": []}
+    nothing = dict.fromkeys(rows.columns) | {"words": [], "liked": [], "liked_weights": []}
     plain = pl.DataFrame([nothing | {"uid": "u1", "vid": i} for i in (3, 4, 5)], schema=rows.schema)
     want = bundle.predict(plain)
     for name in NAMES:

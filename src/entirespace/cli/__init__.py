@@ -22,6 +22,7 @@ from . import (
     prepare,
     schema,
     score,
+    serve,
     simulate,
     streams,
     train,
@@ -73,6 +74,7 @@ for verb in (
     score,
     update,
     export,
+    serve,
 ):
     app.command(verb.__name__.rpartition(".")[2])(_interruptible(verb.command))
 

@@ -98,9 +98,7 @@ class Ranker:
             self._looked_up(self._needs[1], of_candidates),
         )
 
-    def _looked_up(
-        self, needs: tuple[Column, ...], sent: Callable[[Column], list[Any]]
-    ) -> dict[Column, list[Any]]:
+    def _looked_up(self, needs: tuple[Column, ...], sent: Callable[[Column], list[Any]]) -> dict[Column, list[Any]]:
         """What was sent, and where nothing was sent what the side tables of the server hold."""
         values = {column: sent(column) for column in needs}
         for table in dict.fromkeys(table for table, _ in needs) if self._lookup is not None else ():

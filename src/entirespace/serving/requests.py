@@ -115,7 +115,9 @@ class RequestForm:
             before = found[place].get(name)
             of = ((table, name),) if before is None else tuple(dict.fromkeys((*before.of, (table, name))))
             kind = holds if before is None or before.holds == "id" else before.holds
-            plain = all(_is_plain(about.field()) for about in layout.fields if (about.table, about.column or about.name) in of)
+            plain = all(
+                _is_plain(about.field()) for about in layout.fields if (about.table, about.column or about.name) in of
+            )
             found[place][name] = Sent(name, place, kind, of, plain)
         return RequestForm(found, user, item, frozenset(of_request))
 
@@ -138,7 +140,7 @@ class RequestForm:
             _id(user_id, "user_id")
         request: dict[tuple[str, str], list[Any]] = {}
         if user_id is not None:
-            request.update(dict.fromkeys(self.user, [user_id]))
+            request.update((of, [user_id]) for of in self.user)
         for place in ("user", "context"):
             given = body.get(place, {})
             _object(given, place)
@@ -148,7 +150,7 @@ class RequestForm:
                 if column is None:
                     self._unknown(name, place, place)
                 self.check(column, [value], longest, lambda _, place=place: place)
-                request.update(dict.fromkeys(column.of, [value]))
+                request.update((of, [value]) for of in column.of)
         if "candidates" not in body:
             raise BadRequest("a request must hold candidates", "there are none", "candidates")
         candidates = body["candidates"]
@@ -209,7 +211,9 @@ class RequestForm:
             numbers = values if types == {int} else [value for value in values if type(value) is int]
             if not (min(numbers) >= -(2**63) and max(numbers) < 2**64):
                 i = next(i for i, value in enumerate(values) if type(value) is int and not -(2**63) <= value < 2**64)
-                raise BadRequest("a whole number must have 64 bits", "a larger one", f"{where(i)}.{column.name}", _AS_TEXT)
+                raise BadRequest(
+                    "a whole number must have 64 bits", "a larger one", f"{where(i)}.{column.name}", _AS_TEXT
+                )
         if float in types and column.holds == "id" and max(abs(v) for v in values if type(v) is float) > 2**53 - 1:
             i = next(i for i, value in enumerate(values) if type(value) is float and abs(value) > 2**53 - 1)
             raise self._bad(column, values[i], f"{where(i)}.{column.name}")
@@ -298,4 +302,3 @@ def _kind(value: Any) -> str:
     text = repr(value) if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
     text = text if len(text) <= 60 and not isinstance(value, dict | list) else ""
     return f"{names[type(value)]} {text}".strip() or "a number"
-
