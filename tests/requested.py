@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
+import httpx
 import polars as pl
 from exported import small_log
 
@@ -37,3 +39,24 @@ def as_request(rows: pl.DataFrame) -> tuple[dict[str, Any], pl.DataFrame]:
     }
     plain = rows[[0] * len(rows)].with_columns(rows[name] for name in ITEM)
     return request, plain
+
+
+class Asked:
+    """A server in this process, and a client of it."""
+
+    def __init__(self, server: Any) -> None:
+        from entirespace.serving.http.app import create_app, guarded
+
+        self.server = server
+        self.app = create_app(server)
+        self.guard = guarded(self.app, server)
+        if server.models.current is None and server.models.folder.is_dir():
+            server.models.start()
+
+    def __call__(self, method: str, path: str, **options: Any) -> httpx.Response:
+        async def ask() -> httpx.Response:
+            transport = httpx.ASGITransport(app=self.guard, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+                return await client.request(method, path, **options)
+
+        return asyncio.run(ask())

@@ -25,6 +25,7 @@ from .runs.run import Run as Run
 from .runs.run import load as load
 from .runs.update import update as update
 from .serving.bundle import Bundle as Bundle
+from .serving.client import Client as Client
 from .simulation.simulate import simulate as simulate
 from .training.ensemble import fit_ensemble as fit_ensemble
 from .training.fit import fit as fit

@@ -2,43 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
-from requested import as_request, joined_rows
+from requested import Asked, as_request, joined_rows
 
 pytest.importorskip("fastapi", reason="fastapi is absent: pip install 'entirespace[serve]'")
 
 from entirespace.serving.bundle import Bundle
-from entirespace.serving.http.app import Server, create_app, guarded
+from entirespace.serving.http.app import Server
 from entirespace.serving.http.errors import CODES
 from entirespace.serving.http.limits import Limits
 from entirespace.serving.http.models import Models
 
 NAMES = ("pctr", "pcvr", "pctcvr")
-
-
-class Asked:
-    """A server in this process, and a client of it."""
-
-    def __init__(self, server: Server) -> None:
-        self.server = server
-        self.app = create_app(server)
-        self.guard = guarded(self.app, server)
-        if server.models.current is None and server.models.folder.is_dir():
-            server.models.start()
-
-    def __call__(self, method: str, path: str, **options: Any) -> httpx.Response:
-        async def ask() -> httpx.Response:
-            transport = httpx.ASGITransport(app=self.guard, raise_app_exceptions=False)
-            async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
-                return await client.request(method, path, **options)
-
-        return asyncio.run(ask())
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -18,13 +19,11 @@ def command(
     ],
     host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 for all of this machine.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port to listen on; 0: any that is free.", min=0, max=65535)] = 8000,
-    workers: Annotated[
-        int, typer.Option(help="Processes. Each opens the bundle itself; they share its memory.", min=1)
-    ] = 1,
+    workers: Annotated[int, typer.Option(help="Processes. They share the memory of the bundle.", min=1)] = 1,
     threads: Annotated[int, typer.Option(help="Threads that score one request.", min=1)] = 1,
     token_env: Annotated[
         str | None,
-        typer.Option(help="The variable of the environment that holds the bearer token that requests must send."),
+        typer.Option(help="The variable of the environment that holds the bearer token of requests."),
     ] = None,
     token_file: Annotated[Path | None, typer.Option(help="The same, but the file that holds the token.")] = None,
     max_body: Annotated[int, typer.Option(help="The most bytes of a body.", min=1024)] = 8 << 20,
@@ -38,10 +37,10 @@ def command(
         float, typer.Option(help="Seconds that the server still listens after SIGTERM, while it is not ready.", min=0)
     ] = 0.5,
 ) -> None:
-    """Score raw rows over HTTP: pctr, pcvr and pctcvr of the candidates of a request. There is no torch in its processes.
+    """Score raw rows over HTTP: pctr, pcvr and pctcvr of the candidates of a request, without torch.
 
-    POST /v1/rank takes {"user_id": ..., "user": {...}, "context": {...}, "candidates": [{"id": ..., ...}, ...]}. The page
-    /docs shows what the bundle reads, with examples. Of a folder of versions the highest that is whole is served, and
+    POST /v1/rank takes {"user_id": ..., "user": {...}, "context": {...}, "candidates": [{"id": ..., ...}, ...]}. The
+    page /docs shows what the bundle reads, with examples. Of a folder of versions the highest that is whole is served, and
     another one is swapped in without a pause. SIGTERM finishes what is in flight.
 
     \b
@@ -52,13 +51,10 @@ def command(
 
     if token_env is not None and token_file is not None:
         raise typer.BadParameter("--token-env and --token-file exclude each other")
-    try:
-        import fastapi as _  # noqa: F401
-        import prometheus_client as _  # noqa: F401
-        import uvicorn as _  # noqa: F401
-    except ImportError as error:
-        must, do = "`serve` needs the packages of entirespace[serve]", "pip install 'entirespace[serve]'"
-        raise ConfigError(must, f"{error.name} is not installed", do=do) from error
+    for name in ("fastapi", "uvicorn", "prometheus_client", "msgspec", "onnxruntime"):
+        if find_spec(name) is None:
+            must, do = "`serve` needs the packages of entirespace[serve]", "pip install 'entirespace[serve]'"
+            raise ConfigError(must, f"{name} is not installed", do=do)
     from ..serving.http.limits import Limits
     from ..serving.http.serve import Settings, serve, token_of
 

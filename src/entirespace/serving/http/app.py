@@ -49,6 +49,12 @@ class Server:
             raise ApiError("not_ready", "a model must be served", "none is open yet", do="Ask again in a moment")
         return model
 
+    def check_ready(self) -> None:
+        """Raises: ApiError if there is no model, or the server is about to stop."""
+        if self.stopping:
+            raise ApiError("not_ready", "the server must not be about to stop", "it is")
+        _ = self.model
+
     async def run(self, work: Callable[[], Any]) -> Any:
         """Do some work in a thread of the pool."""
         return await asyncio.get_running_loop().run_in_executor(self.pool, work)
@@ -92,15 +98,15 @@ def create_app(server: Server) -> FastAPI:
         found = {404: "not_found", 405: "not_allowed"}.get(error.status_code, "bad_request")
         must = "the page must exist" if found == "not_found" else "the method must be one of the page's"
         came = f"{request.method} {request.url.path[:200]}"
-        return refused(server, ApiError(found, must, came, do="Look at /docs"), error.headers)
+        return refused(server, request, ApiError(found, must, came, do="Look at /docs"), error.headers)
 
     @app.exception_handler(ApiError)
     async def _(request: Request, error: ApiError) -> Response:
-        return refused(server, error)
+        return refused(server, request, error)
 
     @app.exception_handler(Exception)
     async def _(request: Request, error: Exception) -> Response:
-        return refused(server, internal())
+        return refused(server, request, internal())
 
     @app.post("/v1/rank")
     async def rank(request: Request) -> Response:
@@ -119,9 +125,8 @@ def create_app(server: Server) -> FastAPI:
 
     @app.get("/health/ready")
     async def ready() -> Response:
-        if server.stopping:
-            raise ApiError("not_ready", "the server must not be about to stop", "it is")
-        return json_response({"ready": server.model is not None})
+        server.check_ready()
+        return json_response({"ready": True})
 
     @app.get("/metrics")
     async def metrics() -> Response:
@@ -133,7 +138,10 @@ def create_app(server: Server) -> FastAPI:
 
 
 def guarded(app: FastAPI, server: Server) -> Guard:
-    """The app with its guard: token, limits, times, errors."""
+    """The app with /v2, and with its guard: token, limits, times, errors."""
+    from .inference_protocol import add
+
+    add(app, server)
     paths = {getattr(route, "path", "") for route in app.routes}
 
     def known(path: str) -> str | None:
@@ -176,6 +184,8 @@ def decoded(body: bytes) -> Any:
 
 def check_json(request: Request) -> None:
     """Raises: ApiError if the content type of the body is another one than JSON."""
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise ApiError("not_a_json_request", "a body must not be compressed", "it is")
     kind = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
     if kind != JSON:
         must = f"the content type of the body must be {JSON}"
@@ -187,8 +197,8 @@ def json_response(value: Any) -> Response:
     return Response(msgspec.json.encode(value), media_type=JSON)
 
 
-def refused(server: Server, error: ApiError, headers: Any = None) -> Response:
+def refused(server: Server, request: Request, error: ApiError, headers: Any = None) -> Response:
     """The answer for an error."""
     server.metrics.errors.labels(error.code).inc()
     more = dict(headers or {}) | ({"retry-after": "1"} if error.status == 503 else {})
-    return Response(error.body(), error.status, more, JSON)
+    return Response(error.body(request.url.path), error.status, more, JSON)

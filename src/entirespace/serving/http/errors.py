@@ -52,11 +52,15 @@ class ApiError(EntirespaceError):
         """The HTTP status."""
         return CODES[self.code].status
 
-    def body(self) -> bytes:
-        """{"error": {code, must, came, where, do}} as JSON."""
+    def body(self, path: str = "") -> bytes:
+        """{"error": {code, must, came, where, do}} as JSON. Under /v2, whose protocol has an error of one text:
+        {"error": text, "details": {code, ...}}."""
         texts = {"must": self.must, "came": self.came, "where": self.where, "do": self.do}
         shown = {name: None if text is None else printable(text) for name, text in texts.items()}
-        return msgspec.json.encode({"error": {"code": self.code, **shown}})
+        details = {"code": self.code, **shown}
+        if path == "/v2" or path.startswith("/v2/"):
+            return msgspec.json.encode({"error": str(self), "details": details})
+        return msgspec.json.encode({"error": details})
 
 
 def shown(value: Any) -> str:

@@ -65,23 +65,23 @@ class Guard:
         except ClientDisconnect:
             status = status or 499
         except ApiError as error:
-            await self._answer(error, status, counted)
+            await self._answer(error, status, scope, counted)
         except TimeoutError:
             must, came = f"a request must take at most {self._limits.seconds:g} s", "it took longer"
-            await self._answer(ApiError("too_slow", must, came, do="Send fewer candidates"), status, counted)
+            await self._answer(ApiError("too_slow", must, came, do="Send fewer candidates"), status, scope, counted)
         except Exception:  # the app has a handler that answers, and raises it again
             if not status:
-                await self._answer(internal(), status, counted)
+                await self._answer(internal(), status, scope, counted)
         finally:
             name = self._known(scope["path"]) or "other"
             self._metrics.seconds.labels(name, str(status)).observe(time.perf_counter() - start)
 
-    async def _answer(self, error: ApiError, status: int, send: Send) -> None:
+    async def _answer(self, error: ApiError, status: int, scope: dict[str, Any], send: Send) -> None:
         if status:  # the answer has begun
             log.error("an answer was cut: %s", error)
             return
         self._metrics.errors.labels(error.code).inc()
-        for message in messages(error):
+        for message in messages(error, scope["path"]):
             await send(message)
 
     def _admit(self, scope: dict[str, Any]) -> None:
@@ -123,13 +123,12 @@ def internal() -> ApiError:
     return ApiError("internal", "the server must not fail", f"error {number}", do="Look for it in the server's log")
 
 
-def messages(error: ApiError, headers: tuple[tuple[bytes, bytes], ...] = ()) -> list[dict[str, Any]]:
+def messages(error: ApiError, path: str) -> list[dict[str, Any]]:
     """The ASGI messages of an error."""
-    body = error.body()
+    body = error.body(path)
     listed = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
-        *headers,
         *([(b"www-authenticate", b"Bearer")] if error.status == 401 else []),
         *([(b"retry-after", b"1")] if error.status == 503 else []),
     ]

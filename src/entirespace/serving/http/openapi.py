@@ -63,8 +63,8 @@ def page(model: Model, limits: Limits = Limits(), token: bool = False) -> dict[s
         "/v1/rank": {
             "post": {
                 "summary": "Score the candidates of a request",
-                "description": "Raw values, as in the log. What is not sent is missing; unknown ids are scored as unseen, and "
-                "counted. The answer has the candidates in the order in which they were sent.",
+                "description": "Raw values, as in the log. What is not sent is missing. Unknown ids are "
+                "scored as unseen, and counted. The answer has the candidates in the order in which they were sent.",
                 "operationId": "rank",
                 "requestBody": {
                     "required": True,
