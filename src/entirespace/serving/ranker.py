@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.rows import IMPRESSIONS
+from ..core.rows import IMPRESSIONS, Rows
 from ..features.values import canonical
 from .bundle import Bundle
 from .inputs import CANDIDATE, REQUEST
@@ -62,15 +62,29 @@ class Ranker:
 
         Raises: BadRequest that names a value that cannot be encoded, and its place.
         """
-        n, rows = len(request.ids), request.rows
-        one, many = self._values(request)
-        first = self._encoded(self._request, one, rows, REQUEST)
-        if n == 0:
+        first, rest, unseen = self._rows(request)
+        if not request.ids:
             none = np.zeros(0, np.float32)
-            return Ranked([], none, none, none, first.unseen)
-        rest = self._encoded(self._candidate, many, n, CANDIDATE)
-        scores = self.bundle.program.score(first.rows, rest.rows, np.arange(n) if rows > 1 else np.zeros(n))
-        return Ranked(request.ids, *scores, {**first.unseen, **rest.unseen})
+            return Ranked([], none, none, none, unseen)
+        scores = self.bundle.program.score(first, rest, self._request_of(request))
+        return Ranked(request.ids, *scores, unseen)
+
+    def arrays(self, request: Request) -> dict[str, np.ndarray]:
+        """The inputs of the program for a request. Raises: as `rank`."""
+        first, rest, _ = self._rows(request)
+        return self.bundle.program.arrays(first, rest, self._request_of(request))
+
+    @staticmethod
+    def _request_of(request: Request) -> np.ndarray:
+        n = len(request.ids)
+        return np.arange(n) if request.rows > 1 else np.zeros(n, np.int32)
+
+    def _rows(self, request: Request) -> tuple[Rows, Rows, dict[str, int]]:
+        """The encoded rows of the request and of its candidates, and what was unseen by field."""
+        one, many = self._values(request)
+        first = self._encoded(self._request, one, request.rows, REQUEST)
+        rest = self._encoded(self._candidate, many, len(request.ids), CANDIDATE)
+        return first.rows, rest.rows, {**first.unseen, **rest.unseen}
 
     def _encoded(self, side: SideEncoder, values: Mapping[Column, list[Any]], n: int, name: str) -> Encoded:
         try:
