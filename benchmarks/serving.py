@@ -137,14 +137,14 @@ def together(
 
 
 NAIVE = """
-import sys
+import os
 import polars as pl, torch
 torch.set_num_threads(1)
 from typing import Any
 from fastapi import FastAPI
 from pydantic import BaseModel
 import entirespace as es
-run = es.load(sys.argv[1] if len(sys.argv) > 1 and sys.argv[1].startswith("/") else __import__("os").environ["RUN"])
+run = es.load(os.environ["RUN"])
 app = FastAPI()
 class Asked(BaseModel):
     user: dict[str, Any]
@@ -219,16 +219,14 @@ def main() -> None:
         make(folder)
     sent = bodies(40, chosen.candidates)
     (folder / "naive_server.py").write_text(NAIVE)
-    print(
-        f"load of the machine before: {os.getloadavg()[0]:.1f} of {os.cpu_count()} cores; {chosen.candidates} candidates"
-    )
+    print(f"load of the machine: {os.getloadavg()[0]:.1f} of {os.cpu_count()} cores; {chosen.candidates} candidates")
     print("ms of one request, one process:", {k: round(v, 2) for k, v in encoding(folder / "bundle", sent).items()})
     rows = {"onnxruntime alone": together(alone, (folder / "bundle", sent), 2, chosen.seconds, chosen.candidates)}
-    python = [sys.executable, "-m"]
+    python, two = [sys.executable, "-m"], ["--workers", "2", "--port"]
     servers = {
-        "entirespace serve": [*python, "entirespace", "serve", str(folder / "bundle"), "--workers", "2", "--port", "18431"],
-        "FastAPI and torch": [*python, "uvicorn", "naive_server:app", "--workers", "2", "--port", "18432", "--log-level", "error"],
-    }  # fmt: skip
+        "entirespace serve": [*python, "entirespace", "serve", str(folder / "bundle"), *two, "18431"],
+        "FastAPI and torch": [*python, "uvicorn", "naive_server:app", *two, "18432"],
+    }
     for port, (name, words) in zip((18431, 18432), servers.items(), strict=True):
         process = started(words, port, folder, sent[0])
         try:

@@ -15,8 +15,8 @@ pytest.importorskip("fastapi", reason="fastapi is absent: pip install 'entirespa
 import entirespace as es
 from entirespace.serving.bundle import Bundle
 from entirespace.serving.client import ServerError
-from entirespace.serving.http.app import Server
 from entirespace.serving.http.models import Models
+from entirespace.serving.http.server import Server
 
 
 class ToApp(httpx.BaseTransport):

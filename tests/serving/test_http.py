@@ -13,10 +13,10 @@ from requested import Asked, as_request, joined_rows
 pytest.importorskip("fastapi", reason="fastapi is absent: pip install 'entirespace[serve]'")
 
 from entirespace.serving.bundle import Bundle
-from entirespace.serving.http.app import Server
 from entirespace.serving.http.errors import CODES
 from entirespace.serving.http.limits import Limits
 from entirespace.serving.http.models import Models
+from entirespace.serving.http.server import Server
 
 NAMES = ("pctr", "pcvr", "pctcvr")
 

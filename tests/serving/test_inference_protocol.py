@@ -17,8 +17,8 @@ from requested import CONTEXT, ITEM, USER, Asked, as_request, joined_rows
 pytest.importorskip("tritonclient", reason="tritonclient is absent")
 
 from entirespace.serving.bundle import Bundle
-from entirespace.serving.http.app import Server
 from entirespace.serving.http.models import Models
+from entirespace.serving.http.server import Server
 
 NAMES = ("pctr", "pcvr", "pctcvr")
 

@@ -12,8 +12,8 @@ pytest.importorskip("fastapi", reason="fastapi is absent: pip install 'entirespa
 
 
 def asked(folder) -> Asked:
-    from entirespace.serving.http.app import Server
     from entirespace.serving.http.models import Models
+    from entirespace.serving.http.server import Server
 
     return Asked(Server(Models(folder)))
 

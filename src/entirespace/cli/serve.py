@@ -40,8 +40,8 @@ def command(
     """Score raw rows over HTTP: pctr, pcvr and pctcvr of the candidates of a request, without torch.
 
     POST /v1/rank takes {"user_id": ..., "user": {...}, "context": {...}, "candidates": [{"id": ..., ...}, ...]}. The
-    page /docs shows what the bundle reads, with examples. Of a folder of versions the highest that is whole is served, and
-    another one is swapped in without a pause. SIGTERM finishes what is in flight.
+    page /docs shows what the bundle reads, with examples. Of a folder of versions the highest that is whole is
+    served, and another one is swapped in without a pause. SIGTERM finishes what is in flight.
 
     \b
     entirespace serve bundles/esmm --workers 2

@@ -66,8 +66,8 @@ class Ranker:
         if not request.ids:
             none = np.zeros(0, np.float32)
             return Ranked([], none, none, none, unseen)
-        scores = self.bundle.program.score(first, rest, self._request_of(request))
-        return Ranked(request.ids, *scores, unseen)
+        pctr, pcvr, pctcvr = self.bundle.program.score(first, rest, self._request_of(request))
+        return Ranked(request.ids, pctr, pcvr, pctcvr, unseen)
 
     def arrays(self, request: Request) -> dict[str, np.ndarray]:
         """The inputs of the program for a request. Raises: as `rank`."""
@@ -115,14 +115,15 @@ class Ranker:
     def _looked_up(self, needs: tuple[Column, ...], sent: Callable[[Column], list[Any]]) -> dict[Column, list[Any]]:
         """What was sent, and where nothing was sent what the side tables of the server hold."""
         values = {column: sent(column) for column in needs}
-        for table in dict.fromkeys(table for table, _ in needs) if self._lookup is not None else ():
-            if table not in self._lookup.tables:
+        lookup = self._lookup
+        for table in dict.fromkeys(table for table, _ in needs):
+            if lookup is None or table not in lookup.tables:
                 continue
             columns = [column for column in needs if column[0] == table and None in values[column]]
             if not columns:
                 continue
             keys = sent((IMPRESSIONS, self.bundle.schema.tables[table].on))
-            frame = self._lookup.fields(table, ["" if key is None else canonical(key) for key in keys])
+            frame = lookup.fields(table, ["" if key is None else canonical(key) for key in keys])
             for column in columns:
                 pairs = zip(values[column], frame[column[1]].to_list(), strict=True)
                 values[column] = [other if own is None else own for own, other in pairs]

@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from itertools import chain
+from typing import Any, Literal, NoReturn
 
 from ..config import nearest
 from ..core.rows import IMPRESSIONS, Field, ValueFormat
@@ -104,9 +105,10 @@ class RequestForm:
         keys_of_user |= {table for table, _ in user if table != IMPRESSIONS}
         found: dict[Place, dict[str, Sent]] = {place: {} for place in PLACES}
         of_request = {(c.table, c.name) for c in schema.columns if "request" in c.sides}
-        listed = [(c.table, c.name, c.holds) for c in schema.columns]
+        listed: list[tuple[str, str, Holds]] = [(c.table, c.name, c.holds) for c in schema.columns]
         known = {(table, name) for table, name, _ in listed}
-        listed += [(IMPRESSIONS, t.on, "id") for t in schema.tables.values() if (IMPRESSIONS, t.on) not in known]
+        key: Holds = "id"
+        listed += [(IMPRESSIONS, t.on, key) for t in schema.tables.values() if (IMPRESSIONS, t.on) not in known]
         of_request |= {(IMPRESSIONS, t.on) for t in schema.tables.values() if t.side == "request"}
         for table, name, holds in dict.fromkeys(listed):
             place: Place = "candidate"
@@ -169,12 +171,16 @@ class RequestForm:
             whole = [each if type(each) is dict else {"id": _id(each, f"candidates[{i}]", True)}
                      for i, each in enumerate(candidates)]  # fmt: skip
         names: dict[str, None] = {}
-        for keys in dict.fromkeys(map(tuple, whole)):  # candidates mostly have the same names
+        shapes = dict.fromkeys(map(tuple, whole))  # candidates mostly have the same names in the same order
+        for keys in shapes:
             names |= dict.fromkeys(keys)
             for name in keys:
                 if name != "id" and name not in known:
                     i = next(i for i, each in enumerate(whole) if name in each)
                     self._unknown(name, "candidate", f"candidates[{i}]")
+        together: dict[str, list[Any]] = {}
+        if len(shapes) == 1:
+            together = dict(zip(names, map(list, zip(*map(dict.values, whole), strict=True)), strict=True))
         try:
             ids = [each["id"] for each in whole]
         except KeyError:
@@ -188,7 +194,7 @@ class RequestForm:
             column = known.get(name)
             if column is None:
                 continue
-            values = [each.get(name) for each in whole]
+            values = together[name] if together else [each.get(name) for each in whole]
             self.check(column, values, longest, lambda i: f"candidates[{i}]")
             for of in column.of:
                 if of in self.item and None in values:
@@ -204,6 +210,8 @@ class RequestForm:
             where: row -> its place.
         """
         types, allowed = set(map(type, values)), TYPES[column.holds]
+        if types <= allowed and _fine(column, values, types, longest):
+            return
         if not types <= allowed:
             i = next(i for i, value in enumerate(values) if type(value) not in allowed)
             raise self._bad(column, values[i], f"{where(i)}.{column.name}")
@@ -248,13 +256,40 @@ class RequestForm:
     def _bad(column: Sent, value: Any, where: str) -> BadRequest:
         return BadRequest(f"'{column.name}' must hold {WORDS[column.holds]}", _kind(value), where)
 
-    def _unknown(self, name: str, place: Place, where: str) -> None:
+    def _unknown(self, name: str, place: Place, where: str) -> NoReturn:
         """Raises: BadRequest."""
         names = list(self.columns[place])
         right = [other for other in PLACES if name in self.columns[other]]
         do = f"Send it in {' or '.join(right)}" if right else (nearest(name, names) if names else None)
         known = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "") if names else "nothing"
         raise BadRequest(f"{place} must hold columns of the model: {known}", f"'{name[:80]}'", where, do)
+
+
+def _fine(column: Sent, values: list[Any], types: set[type], longest: int) -> bool:
+    """Whether no value is too long or too large, found without looking at each value in Python. False: maybe."""
+    if list in types:
+        lists = values if types == {list} else [value for value in values if type(value) is list]
+        if max(map(len, lists)) > longest:
+            return False
+        flat = list(chain.from_iterable(lists))
+        of_elements = set(map(type, flat))
+        if not (of_elements <= _ELEMENTS[column.holds] and _small(flat, of_elements, 100 * longest)):
+            return False
+        if column.holds == "weights" and flat and not (min(flat) >= 0 and max(flat) <= LARGEST_WEIGHT):
+            return False
+        values, types = [value for value in values if type(value) is not list], types - {list}
+    return not (column.holds == "number" and str in types) and _small(values, types, 100 * longest)
+
+
+def _small(values: list[Any], types: set[type], longest: int) -> bool:
+    """Whether texts are short, integers have 64 bits and floats are exact. Shape: values of these types."""
+    for kind in types & {str, int, float}:
+        some = values if len(types) == 1 else [value for value in values if type(value) is kind]
+        if kind is str and max(map(len, some)) > longest:
+            return False
+        if kind is not str and not (max(some) < 2**53 and min(some) > -(2**53)):
+            return False
+    return True
 
 
 def _same(name: str | None, schema: BundleSchema, layout: Layout) -> tuple[tuple[str, str], ...]:
@@ -290,7 +325,7 @@ def _id(value: Any, where: str, bare: bool = False) -> Any:
     return value
 
 
-def _too_long(where: str, came: str, most: int) -> None:
+def _too_long(where: str, came: str, most: int) -> NoReturn:
     raise BadRequest(f"'{where}' must hold at most {most:,} values or characters", came, where, None, "too_large")
 
 

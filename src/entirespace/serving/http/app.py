@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -15,58 +12,12 @@ from starlette.exceptions import HTTPException
 
 from ..._version import __version__
 from ...kernels.threads import use_threads
-from ..ranker import Ranked
-from ..requests import BadRequest
+from . import inference_protocol
 from .errors import ApiError
 from .guard import Guard, internal
-from .limits import Limits
-from .metrics import TEXT, Metrics
-from .models import Model, Models
+from .metrics import TEXT
 from .openapi import page
-
-JSON = "application/json"
-
-
-@dataclass(eq=False)
-class Server:
-    """What the pages of one process share.
-
-    Attributes:
-        stopping: the server is about to stop: it is not ready, and answers what still comes.
-    """
-
-    models: Models
-    limits: Limits = field(default_factory=Limits)
-    token: str | None = None
-    metrics: Metrics = field(default_factory=Metrics)
-    stopping: bool = False
-    pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, thread_name_prefix="rank"))
-
-    @property
-    def model(self) -> Model:
-        """The model that is served. Raises: ApiError if there is none yet."""
-        if (model := self.models.current) is None:
-            raise ApiError("not_ready", "a model must be served", "none is open yet", do="Ask again in a moment")
-        return model
-
-    def check_ready(self) -> None:
-        """Raises: ApiError if there is no model, or the server is about to stop."""
-        if self.stopping:
-            raise ApiError("not_ready", "the server must not be about to stop", "it is")
-        _ = self.model
-
-    async def run(self, work: Callable[[], Any]) -> Any:
-        """Do some work in a thread of the pool."""
-        return await asyncio.get_running_loop().run_in_executor(self.pool, work)
-
-    def ranked(self, model: Model, work: Callable[[], Ranked]) -> Ranked:
-        """Score, count, and turn errors into those of the API."""
-        try:
-            found = work()
-        except BadRequest as bad:
-            raise ApiError(bad.code, bad.must, bad.came, where=bad.where, do=bad.do) from bad
-        self.metrics.ranked(found, model.ranker.bundle.card, model.version)
-        return found
+from .server import JSON, Server, check_json, decoded, json_response
 
 
 def create_app(server: Server) -> FastAPI:
@@ -75,7 +26,6 @@ def create_app(server: Server) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         use_threads(1)  # rows are few, and each request has a thread of its own
-        server.models.noticed = lambda result: server.metrics.reloads.labels(result).inc()
         if server.models.current is None:
             await server.run(server.models.start)
         yield
@@ -139,9 +89,7 @@ def create_app(server: Server) -> FastAPI:
 
 def guarded(app: FastAPI, server: Server) -> Guard:
     """The app with /v2, and with its guard: token, limits, times, errors."""
-    from .inference_protocol import add
-
-    add(app, server)
+    inference_protocol.add(app, server)
     paths = {getattr(route, "path", "") for route in app.routes}
 
     def known(path: str) -> str | None:
@@ -165,36 +113,6 @@ def _rank(server: Server, body: bytes) -> bytes:
             "candidates": [{"id": i, "pctr": r, "pcvr": v, "pctcvr": c} for i, r, v, c in scores],
         }
     )
-
-
-def decoded(body: bytes) -> Any:
-    """The value of a JSON text. Raises: ApiError if it is none."""
-    try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        came = (
-            "it is empty"
-            if not body
-            else "its values are nested too deep"
-            if isinstance(error, RecursionError)
-            else str(error)
-        )
-        raise ApiError("not_json", "a body must be JSON in UTF-8, without NaN and infinite numbers", came) from error
-
-
-def check_json(request: Request) -> None:
-    """Raises: ApiError if the content type of the body is another one than JSON."""
-    if request.headers.get("content-encoding", "identity") != "identity":
-        raise ApiError("not_a_json_request", "a body must not be compressed", "it is")
-    kind = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
-    if kind != JSON:
-        must = f"the content type of the body must be {JSON}"
-        raise ApiError("not_a_json_request", must, kind[:80] or "it is empty")
-
-
-def json_response(value: Any) -> Response:
-    """A value as JSON."""
-    return Response(msgspec.json.encode(value), media_type=JSON)
 
 
 def refused(server: Server, request: Request, error: ApiError, headers: Any = None) -> Response:

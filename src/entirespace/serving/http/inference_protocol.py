@@ -19,9 +19,9 @@ from ..inputs import OUTPUTS
 from ..ranker import Ranked
 from ..requests import BadRequest, RequestForm, Sent
 from ..requests import Request as Asked
-from .app import Server, decoded, json_response
 from .errors import ApiError
 from .models import Model
+from .server import Server, decoded, json_response
 from .tensors import bad, values
 
 LENGTH = "inference-header-content-length"

@@ -103,8 +103,9 @@ def _work(settings: Settings, listening: socket.socket) -> None:
     """One worker: opens the bundle, then listens."""
     import uvicorn
 
-    from .app import Server, create_app, guarded
+    from .app import create_app, guarded
     from .models import Models
+    from .server import Server
 
     models = Models(settings.models, settings.ports, threads=settings.threads, seconds=settings.reload_seconds)
     server = Server(models, settings.limits, settings.token)
