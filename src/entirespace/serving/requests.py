@@ -107,8 +107,7 @@ class RequestForm:
         of_request = {(c.table, c.name) for c in schema.columns if "request" in c.sides}
         listed: list[tuple[str, str, Holds]] = [(c.table, c.name, c.holds) for c in schema.columns]
         known = {(table, name) for table, name, _ in listed}
-        key: Holds = "id"
-        listed += [(IMPRESSIONS, t.on, key) for t in schema.tables.values() if (IMPRESSIONS, t.on) not in known]
+        listed.extend((IMPRESSIONS, t.on, "id") for t in schema.tables.values() if (IMPRESSIONS, t.on) not in known)
         of_request |= {(IMPRESSIONS, t.on) for t in schema.tables.values() if t.side == "request"}
         for table, name, holds in dict.fromkeys(listed):
             place: Place = "candidate"
