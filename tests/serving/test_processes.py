@@ -189,3 +189,23 @@ def test_the_command_says_what_is_wrong(exported, tmp_path):
     assert code == 1
     assert "at least 16" in text
     assert "abc" not in text
+
+
+def test_a_worker_that_ends_is_started_again(exported, tmp_path):
+    """Also one that was stopped alone, with SIGTERM: it must not stop the socket that all share."""
+    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
+    if not children.exists():
+        pytest.skip("the children of a process are not known here")
+    log = tmp_path / "log"
+    with served(exported[1], log, "--workers", "2") as (address, process):
+        listed = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        workers = [int(pid) for pid in listed if b"multiprocessing.spawn" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        assert len(workers) == 2
+        os.kill(workers[0], signal.SIGTERM)
+        os.kill(workers[1], signal.SIGKILL)
+        for _ in range(200):
+            if log.read_text().count("another one is started") == 2:
+                break
+            time.sleep(0.1)
+        answer = httpx.post(f"{address}/v1/rank", json={"candidates": ["1"]}, timeout=30)
+        assert answer.status_code == 200

@@ -95,7 +95,7 @@ def guarded(app: FastAPI, server: Server) -> Guard:
     def known(path: str) -> str | None:
         return path if path in paths else "/v2/models" if path.startswith("/v2/models/") else None
 
-    return Guard(app, server.limits, server.token, server.metrics, known, lambda: server.stopping)
+    return Guard(app, server.limits, server.token, server.metrics, known, lambda: server.closing)
 
 
 def _rank(server: Server, body: bytes) -> bytes:

@@ -28,7 +28,7 @@ class Guard:
 
     Args:
         known: path -> its name in the metrics; None: there is no such page.
-        stopping: whether the server is about to stop: then every answer closes its connection.
+        closing: whether the server listens no more: then every answer closes its connection.
     """
 
     def __init__(
@@ -38,11 +38,11 @@ class Guard:
         token: str | None,
         metrics: Metrics,
         known: Callable[[str], str | None],
-        stopping: Callable[[], bool],
+        closing: Callable[[], bool],
     ) -> None:
         self._app, self._limits, self._metrics, self._known = app, limits, metrics, known
         self._token = None if token is None else token.encode()
-        self._stopping = stopping
+        self._closing = closing
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -54,7 +54,7 @@ class Guard:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                if self._stopping():
+                if self._closing():
                     message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
             await send(message)
 

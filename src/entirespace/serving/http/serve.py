@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import logging
 import multiprocessing
 import os
@@ -15,6 +16,7 @@ import select
 import shutil
 import signal
 import socket
+import struct
 import sys
 import tempfile
 import threading
@@ -33,6 +35,7 @@ log = logging.getLogger("entirespace.serve")
 SHARED = "PROMETHEUS_MULTIPROC_DIR"
 GRACE = 0.5
 """Seconds between "not ready" and the end of listening."""
+SO_ATTACH_FILTER, SO_DETACH_FILTER = 26, 27
 DRAIN = 0.3
 """Seconds after the end of listening in which requests of open connections are read. Each answer closes its own."""
 
@@ -99,6 +102,18 @@ def _listening(host: str, port: int) -> socket.socket:
     return listening
 
 
+def _accept_no_more(listening: Any) -> None:
+    """Let the kernel drop the first packet of new connections, so that none is made just before the socket closes.
+
+    The client sends it again, and is then refused: it knows that nothing was sent. Elsewhere than on Linux a connection
+    may be reset in that moment.
+    """
+    if sys.platform == "linux":
+        drop = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # a filter of one step: return 0 bytes
+        with contextlib.suppress(OSError):
+            listening.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(drop)))
+
+
 def _work(settings: Settings, listening: socket.socket) -> None:
     """One worker: opens the bundle, then listens."""
     import uvicorn
@@ -129,9 +144,12 @@ def _work(settings: Settings, listening: socket.socket) -> None:
         log.info("stopping: the server is not ready, and answers what is in flight")
         await asyncio.sleep(settings.grace)
         for each in running.servers:
+            for one in each.sockets:
+                _accept_no_more(one)
             while select.select(each.sockets, (), (), 0)[0]:  # accept what waits: closing would reset it
                 await asyncio.sleep(0)
             each.close()
+        server.closing = True
         await asyncio.sleep(DRAIN)
         running.should_exit = True
 
@@ -206,7 +224,9 @@ def _supervise(settings: Settings, listening: socket.socket) -> None:
             for i, worker in enumerate(workers):
                 if not worker.is_alive():
                     log.error("worker %d ended with code %s: another one is started", worker.pid, worker.exitcode)
-                    _forget(worker.pid)
+                    _forget(worker.pid or 0)
+                    with contextlib.suppress(OSError):  # a worker that was stopped alone has set it for all
+                        listening.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
                     time.sleep(0.5)
                     workers[i] = start()
     finally:

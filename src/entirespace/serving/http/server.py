@@ -27,6 +27,7 @@ class Server:
 
     Attributes:
         stopping: the server is about to stop: it is not ready, and answers what still comes.
+        closing: it does not listen any more, and every answer closes its connection.
     """
 
     models: Models
@@ -34,6 +35,7 @@ class Server:
     token: str | None = None
     metrics: Metrics = field(default_factory=Metrics)
     stopping: bool = False
+    closing: bool = False
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, thread_name_prefix="rank"))
 
     @property
