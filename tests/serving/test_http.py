@@ -70,7 +70,7 @@ def want_name(folder) -> str:
         ("bad_request", {"json": {"candidates": [1], "user": {"age": "old"}}}),
         ("bad_request", {"json": [1]}),
         ("contradiction", {"json": {"candidates": [1], "user": {"liked": [1]}}}),
-        ("too_large", {"json": {"candidates": [1] * 5001}}),
+        ("too_many", {"json": {"candidates": [1] * 5001}}),
         ("too_large", {"content": b" " * (9 << 20)}),
     ],
 )

@@ -30,7 +30,7 @@ def test_the_page_says_what_the_server_does(exported, mode):
 
         @given(case=operation.as_strategy(generation_mode=GenerationMode[mode]))
         @settings(
-            max_examples=40 if operation.path == "/v1/rank" else 2,
+            max_examples=25 if operation.path == "/v1/rank" else 2,
             deadline=None,
             derandomize=True,
             database=None,
@@ -44,6 +44,6 @@ def test_the_page_says_what_the_server_does(exported, mode):
 
         check()
     if mode == "POSITIVE":
-        assert statuses.count(200) > 20
+        assert statuses.count(200) > 15
     else:
         assert set(statuses) <= {400, 409, 413, 415, 422}

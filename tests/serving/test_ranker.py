@@ -94,6 +94,7 @@ def test_what_is_not_sent_is_missing_and_counted(ranker, bundle):
         ({"candidates": [{"id": 1}, {"id": 2, "age": 3}]}, "candidates[1]", "candidate must hold columns"),
         ({"candidates": [{"id": 1}, {"id": 2, "length": {}}]}, "candidates[1].length", "'length' must hold a number"),
         ({"candidates": [1] * 5001}, "candidates", "at most 5,000"),
+        ({"candidates": [{"id": "a"}, {"id": "a" * 10_001}]}, "candidates[1].id", "at most 10,000"),
         ({"candidates": [1], "context": {"words": ["a"] * 1001}}, "context.words", "at most 1,000"),
     ],
 )

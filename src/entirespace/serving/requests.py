@@ -44,6 +44,7 @@ ID = frozenset((str, int))
 NUMBER = re.compile(r"[+-]?[0-9]{1,40}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,2})?")
 """A number as text."""
 LARGEST_WEIGHT = 1e38
+LONGEST_ID = 10_000
 _AS_TEXT = "Send a large id as text"
 
 
@@ -159,7 +160,7 @@ class RequestForm:
             raise BadRequest("candidates must be a list", _kind(candidates), "candidates")
         if len(candidates) > most:
             came = f"{len(candidates):,} candidates"
-            raise BadRequest(f"a request must have at most {most:,} candidates", came, "candidates", None, "too_large")
+            raise BadRequest(f"a request must have at most {most:,} candidates", came, "candidates", None, "too_many")
         ids, columns = self._candidates(candidates, longest)
         return Request(ids, request, columns)
 
@@ -185,7 +186,7 @@ class RequestForm:
         except KeyError:
             i = next(i for i, each in enumerate(whole) if "id" not in each)
             raise BadRequest("a candidate must have an id", "there is none", f"candidates[{i}]") from None
-        if not set(map(type, ids)) <= {str} or (ids and max(map(len, ids)) > 100 * longest):
+        if not set(map(type, ids)) <= {str} or (ids and max(map(len, ids)) > LONGEST_ID):
             for i, value in enumerate(ids):
                 _id(value, f"candidates[{i}].id")
         found: dict[tuple[str, str], list[Any]] = dict.fromkeys(self.item, ids)
@@ -319,13 +320,13 @@ def _id(value: Any, where: str, bare: bool = False) -> Any:
     if (type(value) not in ID and not whole) or not small:
         what = "a candidate must be an object, or an id:" if bare else "an id must be"
         raise BadRequest(f"{what} a text, or a whole number of 64 bits", _kind(value), where)
-    if type(value) is str and len(value) > 10_000:
-        _too_long(where, f"a text of {len(value):,} characters", 10_000)
+    if type(value) is str and len(value) > LONGEST_ID:
+        _too_long(where, f"a text of {len(value):,} characters", LONGEST_ID)
     return value
 
 
 def _too_long(where: str, came: str, most: int) -> NoReturn:
-    raise BadRequest(f"'{where}' must hold at most {most:,} values or characters", came, where, None, "too_large")
+    raise BadRequest(f"'{where}' must hold at most {most:,} values or characters", came, where, None, "too_many")
 
 
 def _kind(value: Any) -> str:

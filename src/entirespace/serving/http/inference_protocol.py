@@ -145,7 +145,7 @@ def _request(server: Server, model: Model, tensors: dict[str, list[Any]]) -> Ask
     n = max(sizes.values(), default=0)
     if n > limits.candidates:
         must = f"a request must have at most {limits.candidates:,} candidates"
-        raise BadRequest(must, f"{n:,}", "inputs", None, "too_large")
+        raise BadRequest(must, f"{n:,}", "inputs", None, "too_many")
     for name, size in sizes.items():
         if size != n and (known[name][0] or size != 1):
             must = f"all inputs must have {n:,} values{'' if known[name][0] else ', or 1'}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..._version import __version__
-from ..requests import LARGEST_WEIGHT, NUMBER, Sent
+from ..requests import LARGEST_WEIGHT, LONGEST_ID, NUMBER, Sent
 from .errors import CODES
 from .limits import Limits
 
@@ -30,7 +30,7 @@ def page(model: Model, limits: Limits = Limits(), token: bool = False) -> dict[s
         }
         for place in ("user", "context", "candidate")
     }
-    id_ = {"anyOf": [{"type": "string", "maxLength": 10_000}, _WHOLE]}
+    id_ = {"anyOf": [{"type": "string", "maxLength": LONGEST_ID}, _WHOLE]}
     candidate = {
         **objects["candidate"],
         "properties": {"id": {**id_, "description": "The item."}, **objects["candidate"]["properties"]},
