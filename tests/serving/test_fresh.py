@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from exported import configured, random_run
+from exported import small_log
 from history_logs import HISTORY, Row, prepared, random_log, side_tables
 from read_back import Table, write_table
 
@@ -22,6 +23,7 @@ from entirespace.features.layout import Encoders
 from entirespace.serving.bundle import Bundle
 from entirespace.serving.events import EventStore
 from entirespace.serving.fresh import FreshCounts
+from entirespace.serving.sides import SideTables
 
 pytest.importorskip("lmdb")
 ROWS = random_log(120, seed=3)
@@ -86,7 +88,8 @@ def opened(folder: Path) -> Any:
 
 
 @pytest.mark.parametrize(
-    "settings", ["", "half_life = 90", "counts = true\nprior = 3", "delay = 30", "half_life = 90\ndelay = 25\nprior = 3"]
+    "settings",
+    ["", "half_life = 90", "counts = true\nprior = 3", "delay = 30", "half_life = 90\ndelay = 25\nprior = 3"],
 )
 def test_rates_are_those_after_an_update_with_the_same_day(tmp_path, settings):
     data = prepared(tmp_path / "a", ROWS, HISTORY + settings)
@@ -109,3 +112,130 @@ def test_rates_are_those_after_an_update_with_the_same_day(tmp_path, settings):
         late = FreshCounts(store, SimpleNamespace(**vars(bundle) | {"manifest": SimpleNamespace(history="other")}))
         with late.now() as now:  # another bundle counts what is there
             np.testing.assert_allclose(rates(bundle.encoders, now), want, rtol=1e-5, atol=1e-6)
+
+
+def test_forgetting_an_id_hides_it_and_removes_its_rows(tmp_path):
+    data = prepared(tmp_path / "a", ROWS)
+    bundle = opened(data.path)
+    history = bundle.encoders.history
+    with EventStore(tmp_path / "store") as store:
+        fresh = FreshCounts(store, bundle)
+        fresh.submit(events_of(NEXT)).result()
+        users = [row["user"] for row in NEXT if row["user"] in ("u1", "u2")]
+        assert set(users) == {"u1", "u2"}
+        with fresh.now() as now:
+            u1, u2 = now.counts("user", ["u1", "u2"])
+            assert u1[0] == users.count("u1")
+            assert now.hidden("user", ["u1"]) is None
+            pairs = [f"u1\x1f{slot}" for slot in ("", "1", "2")]
+            assert now.counts("user x slot", pairs).sum(axis=0).tolist() == u1.tolist()
+            items = now.counts("item", ["1", "2"])
+        assert fresh.forget("user", "u1") == users.count("u1")
+        for _ in range(2):
+            with fresh.now() as now:
+                assert now.counts("user", ["u1", "u2"]).tolist() == [[0, 0, 0], u2.tolist()]
+                assert not now.counts("user x slot", pairs).any()
+                assert now.hidden("user", ["u1", "u2"]).tolist() == [True, False]
+                assert now.hidden("user x slot", [pairs[1], "u2\x1f1"]).tolist() == [True, False]
+                np.testing.assert_array_equal(now.counts("item", ["1", "2"]), items)
+                assert all(impression.ids.get("user") != "u1" for _, impression in store.impressions())
+                known = [row["user"] == "u1" for row in LATER]
+                rows = np.flatnonzero(known)
+                names = list(history.spec.names)
+                numbers = rates(bundle.encoders, now)[rows]
+                alone = names.index("rate.ctcvr.user x slot")
+                assert len(rows) > 1
+                unknown = rates_of(bundle.encoders, "nobody", now)[rows]
+                np.testing.assert_allclose(numbers[:, alone], unknown[:, alone], rtol=1e-5, atol=1e-6)
+            fresh.submit(events_of(NEXT)).result()  # repeated: nothing comes back
+        event = {"event_id": "new", "type": "impression", "impression_id": "new", "time": 5000}
+        row = {"user": "u1", "group": "x", "item": 1, "shop": "s1", "tags": "m", "page": "", "slot": "1", "words": ""}
+        fresh.submit([event | {"row": row | {"q": "i"}}]).result()
+        with fresh.now() as now:
+            assert now.counts("user", ["u1"]).tolist() == [[1, 0, 0]]
+        other = FreshCounts(store, SimpleNamespace(**vars(bundle) | {"manifest": SimpleNamespace(history="other")}))
+        with other.now() as now:
+            assert now.counts("user", ["u1"]).tolist() == [[1, 0, 0]]
+        with pytest.raises(DataError, match="'age'; it counts by user, item"):
+            fresh.forget("age", 3)
+
+
+def rates_of(encoders: Encoders, user: str, newer: Any) -> np.ndarray:
+    """The rates of the rows of a third day, of another user with the same group."""
+    rows, tables = frame([row | {"user": user} if row["user"] == "u1" else row for row in LATER])
+    users = pl.concat([tables["users"], tables["users"].filter(user="u1").with_columns(user=pl.lit(user))])
+    found = FrameEncoder(encoders, tables | {"users": users}).encode(rows, newer)[0]
+    assert found.numbers is not None
+    return found.numbers
+
+
+def test_an_event_that_is_wrong_is_named_and_none_is_added(tmp_path):
+    bundle = opened(prepared(tmp_path / "a", ROWS).path)
+    good = events_of(NEXT[:1])[0]
+    row = next(event["row"] for event in events_of(NEXT[:1]) if event["type"] == "impression")
+    wrong = {
+        "event 2: event_id must be a text, however: 7": {"event_id": 7},
+        "event_id must have 1 to 256 bytes": {"event_id": ""},
+        "impression_id must have 1 to 256 bytes": {"impression_id": "é" * 200},
+        "event 2: type must be impression, click or conversion, however: 'view'": {"type": "view"},
+        "event 2: time must be a time": {"time": "yesterday"},
+        "event 2: time must be a time, written as in the log, however: 1.5": {"time": 1.5},
+        "event 2: time must be a time, written as in the log, however: None": {"time": None},
+        "event 2: an impression must have its columns": {"row": None},
+        "event 2: an impression must have the column 'tags'": {"row": {k: v for k, v in row.items() if k != "tags"}},
+        "event 2: 'item' must hold ids": {"row": row | {"item": 2.0**60}},
+    }
+    with EventStore(tmp_path / "store") as store:
+        fresh = FreshCounts(store, bundle)
+        event = {"event_id": "x", "type": "impression", "impression_id": "x", "time": 3, "row": row}
+        for message, change in wrong.items():
+            with pytest.raises(DataError) as raised:
+                fresh.submit([good, event | change])
+            assert message in str(raised.value)
+        assert list(store.impressions()) == []
+        fresh.submit([event, event | {"event_id": "y", "impression_id": "y", "row": row | {"item": "3.0"}}]).result()
+        assert {found.ids["item"] for _, found in store.impressions()} == {str(row["item"]), "3"}
+
+
+def test_impressions_that_the_bundle_has_counted_can_be_left_out_by_their_time(tmp_path):
+    bundle = opened(prepared(tmp_path / "a", ROWS).path)
+    with EventStore(tmp_path / "store") as store:
+        fresh = FreshCounts(store, bundle, since=NEXT[19]["t"])
+        fresh.submit(events_of(NEXT)).result()
+        with fresh.now() as now:
+            assert now.overall[0] == len(NEXT) - 20
+
+
+def test_a_bundle_scores_as_its_run_after_an_update(exported, tmp_path):
+    """With the side tables on the server."""
+    run, folder = exported
+    bundle = Bundle.open(folder)
+    rows, tables = small_log(400, seed=5)
+    rows = rows.with_columns(
+        pl.col("t") + 5000, tab=pl.when(pl.int_range(400) % 3 == 0).then(pl.lit("new")).otherwise("tab")
+    )
+    (tmp_path / "log").mkdir()
+    for name, table in {"impressions": rows, **tables}.items():
+        table.write_parquet(tmp_path / "log" / f"{name}.parquet")
+    shutil.copytree(run.folder, tmp_path / "run")
+    es.update(tmp_path / "run", tmp_path / "log")
+    later = small_log(100, seed=6)[0].with_columns(tab=pl.lit("new")).drop("y", "z")
+    want = es.load(tmp_path / "run").predict(later, tables=tables)
+    files = {name: tmp_path / "log" / f"{name}.parquet" for name in tables}
+    events: list[dict[str, Any]] = []
+    for row in rows.to_dicts():
+        about = {"impression_id": f"i{row['t']}", "time": row["t"]}
+        columns = {name: row[name] for name in ("uid", "vid", "tab", "words")}
+        events += [about | {"event_id": f"z{row['t']}", "type": "conversion"}] * row["z"]
+        events += [about | {"event_id": f"y{row['t']}", "type": "click"}] * row["y"]
+        events.append(about | {"event_id": f"i{row['t']}", "type": "impression", "row": columns})
+    with EventStore(tmp_path / "store") as store:
+        fresh = FreshCounts(store, bundle, lookup=SideTables(bundle, files, tmp_path / "sides"))
+        fresh.submit(events).result()
+        with fresh.now() as now:
+            found = bundle.predict(later, tables=tables, newer=now)
+        before = bundle.predict(later, tables=tables)
+    for name in ("pctr", "pcvr", "pctcvr"):
+        np.testing.assert_allclose(getattr(found, name), getattr(want, name), rtol=0, atol=1e-6)
+    assert found.unseen == want.unseen
+    assert np.abs(before.pctr - want.pctr).max() > 1e-3

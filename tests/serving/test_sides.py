@@ -1,0 +1,87 @@
+"""Side tables on the server give the fields of a key by the identity of ids, in several processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+from exported import small_log
+
+from entirespace.errors import DataError
+from entirespace.serving.bundle import Bundle
+from entirespace.serving.sides import SideTables
+
+
+@pytest.fixture(scope="module")
+def bundle(exported) -> Bundle:
+    return Bundle.open(exported[1])
+
+
+@pytest.fixture
+def files(tmp_path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for name, table in small_log()[1].items():
+        found[name] = tmp_path / f"{name}.parquet"
+        table.write_parquet(found[name])
+    return found
+
+
+def test_rows_are_found_by_the_identity_of_ids(bundle, files, tmp_path):
+    sides, tables = SideTables(bundle, files, tmp_path / "sides"), small_log()[1]
+    assert sides.tables == {"user", "item"}
+    found = sides.fields("user", ["u7", "nobody", "u0", "u7", ""])
+    want = tables["user"].join(pl.DataFrame({"uid": ["u7", "u0"]}), on="uid").sort("uid", descending=True)
+    for name in ("age", "city", "liked", "liked_weights"):
+        one, other = want[name].to_list()
+        assert found[name].to_list() == [one, None, other, one, None]
+    items = tables["item"].with_columns(pl.col("vid").cast(pl.Float64))
+    items.write_parquet(files["item"])
+    again = SideTables(bundle, {"item": files["item"]}, tmp_path / "sides")
+    assert again.fields("item", ["7", "29", "007"])["shop"].to_list() == [items["shop"][7], items["shop"][29], None]
+    assert again.fields("item", [])["shop"].len() == 0
+
+
+def test_the_first_row_of_a_key_counts_and_a_changed_file_is_read_again(bundle, files, tmp_path):
+    user = small_log()[1]["user"]
+    pl.concat([user, user.with_columns(city=pl.lit("Oslo"))]).write_parquet(files["user"])
+    sides = SideTables(bundle, {"user": files["user"]}, tmp_path / "sides")
+    assert sides.fields("user", ["u3"])["city"].to_list() == [user["city"][3]]
+    user.with_columns(city=pl.lit("Oslo")).write_parquet(files["user"])
+    sides = SideTables(bundle, {"user": files["user"]}, tmp_path / "sides")
+    assert sides.fields("user", ["u3"])["city"].to_list() == ["Oslo"]
+    user[:0].write_parquet(files["user"])
+    sides = SideTables(bundle, {"user": files["user"]}, tmp_path / "sides")
+    assert sides.fields("user", ["u3"])["city"].to_list() == [None]
+
+
+def test_what_is_wrong_is_named(bundle, files, tmp_path):
+    with pytest.raises(DataError, match="'usr'; it has user, item"):
+        SideTables(bundle, {"usr": files["user"]}, tmp_path / "sides")
+    small_log()[1]["user"].drop("city").write_parquet(files["user"])
+    with pytest.raises(DataError, match="city"):
+        SideTables(bundle, {"user": files["user"]}, tmp_path / "sides")
+    files["user"].write_text("uid,city\n")
+    with pytest.raises(DataError, match=r"Parquet.*user\.parquet|user\.parquet.*Parquet"):
+        SideTables(bundle, {"user": files["user"]}, tmp_path / "sides")
+    with pytest.raises(DataError, match="No such file"):
+        SideTables(bundle, {"user": tmp_path / "none"}, tmp_path / "sides")
+    small_log()[1]["item"].with_columns(vid=pl.lit(2.0**60)).write_parquet(files["item"])
+    with pytest.raises(DataError, match="row 1: a key must be an id that is exact"):
+        SideTables(bundle, {"item": files["item"]}, tmp_path / "sides")
+
+
+def test_several_processes_may_start_at_once(bundle, files, tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from entirespace.serving.bundle import Bundle\n"
+        "from entirespace.serving.sides import SideTables\n"
+        "sides = SideTables(Bundle.open(sys.argv[1]), {'user': sys.argv[2]}, Path(sys.argv[3]))\n"
+        "print(sides.fields('user', ['u5'])['city'][0])\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    arguments = [sys.executable, "-c", code, str(bundle.folder), str(files["user"]), str(tmp_path / "sides")]
+    started = [subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [one.communicate(timeout=60)[0].strip() for one in started]
+    assert said == [small_log()[1]["user"]["city"][5]] * 2
