@@ -23,7 +23,7 @@ from entirespace.features.layout import Encoders
 from entirespace.serving.bundle import Bundle
 from entirespace.serving.events import EventStore
 from entirespace.serving.fresh import FreshCounts
-from entirespace.serving.sides import SideTables
+from entirespace.serving.lookup import SideTables
 
 pytest.importorskip("lmdb")
 ROWS = random_log(120, seed=3)

@@ -12,7 +12,7 @@ from exported import small_log
 
 from entirespace.errors import DataError
 from entirespace.serving.bundle import Bundle
-from entirespace.serving.sides import SideTables
+from entirespace.serving.lookup import SideTables
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_what_is_wrong_is_named(bundle, files, tmp_path):
 def test_several_processes_may_start_at_once(bundle, files, tmp_path):
     code = (
         "import sys; from pathlib import Path; from entirespace.serving.bundle import Bundle\n"
-        "from entirespace.serving.sides import SideTables\n"
+        "from entirespace.serving.lookup import SideTables\n"
         "sides = SideTables(Bundle.open(sys.argv[1]), {'user': sys.argv[2]}, Path(sys.argv[3]))\n"
         "print(sides.fields('user', ['u5'])['city'][0])\n"
         "assert 'torch' not in sys.modules\n"
