@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -87,6 +89,11 @@ def opened(folder: Path) -> Any:
     )
 
 
+def other_state(bundle: Any) -> Any:
+    """The bundle, as if its counts were others."""
+    return SimpleNamespace(**vars(bundle) | {"manifest": SimpleNamespace(history="other")})
+
+
 @pytest.mark.parametrize(
     "settings",
     ["", "half_life = 90", "counts = true\nprior = 3", "delay = 30", "half_life = 90\ndelay = 25\nprior = 3"],
@@ -109,7 +116,7 @@ def test_rates_are_those_after_an_update_with_the_same_day(tmp_path, settings):
         assert repeated == len(events) - len({event["event_id"] for event in events}) > 5
         with fresh.now() as now:
             np.testing.assert_allclose(rates(bundle.encoders, now), want, rtol=1e-5, atol=1e-6)
-        late = FreshCounts(store, SimpleNamespace(**vars(bundle) | {"manifest": SimpleNamespace(history="other")}))
+        late = FreshCounts(store, other_state(bundle))
         with late.now() as now:  # another bundle counts what is there
             np.testing.assert_allclose(rates(bundle.encoders, now), want, rtol=1e-5, atol=1e-6)
 
@@ -121,6 +128,8 @@ def test_forgetting_an_id_hides_it_and_removes_its_rows(tmp_path):
     with EventStore(tmp_path / "store") as store:
         fresh = FreshCounts(store, bundle)
         fresh.submit(events_of(NEXT)).result()
+        before = FreshCounts(store, other_state(bundle))
+        before.close()
         users = [row["user"] for row in NEXT if row["user"] in ("u1", "u2")]
         assert set(users) == {"u1", "u2"}
         with fresh.now() as now:
@@ -135,8 +144,8 @@ def test_forgetting_an_id_hides_it_and_removes_its_rows(tmp_path):
             with fresh.now() as now:
                 assert now.counts("user", ["u1", "u2"]).tolist() == [[0, 0, 0], u2.tolist()]
                 assert not now.counts("user x slot", pairs).any()
-                assert now.hidden("user", ["u1", "u2"]).tolist() == [True, False]
-                assert now.hidden("user x slot", [pairs[1], "u2\x1f1"]).tolist() == [True, False]
+                assert np.array(now.hidden("user", ["u1", "u2"])).tolist() == [True, False]
+                assert np.array(now.hidden("user x slot", [pairs[1], "u2\x1f1"])).tolist() == [True, False]
                 np.testing.assert_array_equal(now.counts("item", ["1", "2"]), items)
                 assert all(impression.ids.get("user") != "u1" for _, impression in store.impressions())
                 known = [row["user"] == "u1" for row in LATER]
@@ -153,7 +162,7 @@ def test_forgetting_an_id_hides_it_and_removes_its_rows(tmp_path):
         fresh.submit([event | {"row": row | {"q": "i"}}]).result()
         with fresh.now() as now:
             assert now.counts("user", ["u1"]).tolist() == [[1, 0, 0]]
-        other = FreshCounts(store, SimpleNamespace(**vars(bundle) | {"manifest": SimpleNamespace(history="other")}))
+        other = FreshCounts(store, other_state(bundle))  # nothing is left of what it had counted before
         with other.now() as now:
             assert now.counts("user", ["u1"]).tolist() == [[1, 0, 0]]
         with pytest.raises(DataError, match="'age'; it counts by user, item"):
@@ -184,6 +193,8 @@ def test_an_event_that_is_wrong_is_named_and_none_is_added(tmp_path):
         "event 2: an impression must have its columns": {"row": None},
         "event 2: an impression must have the column 'tags'": {"row": {k: v for k, v in row.items() if k != "tags"}},
         "event 2: 'item' must hold ids": {"row": row | {"item": 2.0**60}},
+        "event 2: 'page' must hold ids": {"row": row | {"page": {"a": 1}}},
+        "event 2: 'shop' must hold ids": {"row": row | {"shop": ["s1"]}},
     }
     with EventStore(tmp_path / "store") as store:
         fresh = FreshCounts(store, bundle)
@@ -194,7 +205,19 @@ def test_an_event_that_is_wrong_is_named_and_none_is_added(tmp_path):
             assert message in str(raised.value)
         assert list(store.impressions()) == []
         fresh.submit([event, event | {"event_id": "y", "impression_id": "y", "row": row | {"item": "3.0"}}]).result()
-        assert {found.ids["item"] for _, found in store.impressions()} == {str(row["item"]), "3"}
+        odd = row | {
+            "item": 4.0,
+            "page": True,
+            "slot": None,
+            "shop": "1e3",
+            "tags": ["n", 7, 7.0, None],
+            "words": "a b",
+        }
+        fresh.submit([event | {"event_id": "z", "impression_id": "z", "row": odd}]).result()
+        ids = [found.ids for _, found in store.impressions()]
+        assert [one["item"] for one in ids] == [str(row["item"]), "3", "4"]
+        assert [ids[2][name] for name in ("page", "slot", "shop")] == ["true", "", "1e3"]
+        assert (ids[2]["tags"], ids[2]["words"]) == (["n", "7", "7", ""], ["a", "b"])
 
 
 def test_impressions_that_the_bundle_has_counted_can_be_left_out_by_their_time(tmp_path):
@@ -239,3 +262,19 @@ def test_a_bundle_scores_as_its_run_after_an_update(exported, tmp_path):
         np.testing.assert_allclose(getattr(found, name), getattr(want, name), rtol=0, atol=1e-6)
     assert found.unseen == want.unseen
     assert np.abs(before.pctr - want.pctr).max() > 1e-3
+
+
+def test_events_of_another_process_are_seen_at_once(tmp_path):
+    bundle = opened(prepared(tmp_path / "a", ROWS).path)
+    code = (
+        "import sys; from entirespace.serving.events import Event, EventStore\n"
+        "ids = {name: 'u9' for name in ('user', 'item', 'page', 'slot', 'q', 'group', 'shop')}\n"
+        "ids |= {'words': ['a'], 'tags': []}\n"
+        "EventStore(sys.argv[1]).add([Event('i', 'impression', 'i', 3, ids), Event('c', 'click', 'i', 4)])\n"
+    )
+    with EventStore(tmp_path / "store") as store:
+        fresh = FreshCounts(store, bundle)
+        subprocess.run([sys.executable, "-c", code, str(tmp_path / "store")], check=True, timeout=60)
+        with fresh.now() as now:
+            assert now.counts("user x slot", ["u9\x1fu9"]).tolist() == [[1, 1, 0]]
+        assert fresh.counts("words", ["b", "a", "a"]).tolist() == [[0, 0, 0], [1, 1, 0], [1, 1, 0]]

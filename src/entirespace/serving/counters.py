@@ -21,7 +21,7 @@ import polars as pl
 
 from ..config import digest
 from ..features.codes import text_bytes
-from ..features.history.history import SEPARATOR, pair_text, part_text
+from ..features.history.history import SEPARATOR, part_text
 from ..features.history.keys import HistoryKey, HistorySpec
 from ..kernels.hashing import mix_in
 from .events import CURSOR, EventStore, Impression, number, print_of, unnumber
@@ -50,7 +50,10 @@ class Counters:
         self._store, self._spec, self._since = store, spec, since
         self.basis = bytes.fromhex(digest(about))[:8]
         self._row = np.dtype([("time", "<i8"), ("counts", "<f8", (len(spec.stages) + 1,))])
-        self._seeds = {name: _seed(name) for name in (OVERALL, *(key.name for key in spec.keys))}
+        names = [OVERALL, *(key.name for key in spec.keys)]
+        self._place = {name: i for i, name in enumerate(names)}
+        self._seeds = np.zeros((len(names), 2), np.uint64)
+        mix_in(*text_bytes(pl.Series(names)), self._seeds)
 
     # Counting
 
@@ -134,13 +137,15 @@ class Counters:
     def _add(self, txn: Any, impressions: Sequence[Impression], added: np.ndarray) -> None:
         """Add numbers to the counts of all ids of impressions. Shape: (n, W)."""
         times = np.array([impression.time for impression in impressions], np.int64)
-        keys, owners = self._prints(OVERALL, pl.Series([""] * len(times))), [np.arange(len(times))]
+        texts, owners, counts_of = [""] * len(times), list(range(len(times))), [len(times)]
         for key in self._spec.keys:
-            texts, owner = _ids_of(key, impressions)
-            keys += self._prints(key.name, texts)
-            owners.append(owner)
+            mine, owner = _ids_of(key, impressions)
+            texts += mine
+            owners += owner
+            counts_of.append(len(mine))
+        keys, owner = self._prints(np.repeat(self._seeds, counts_of, axis=0), texts), np.array(owners)
         place = {one: i for i, one in enumerate(dict.fromkeys(keys))}
-        rows, owner = np.array([place[one] for one in keys]), np.concatenate(owners)
+        rows = np.array([place[one] for one in keys])
         counts, there = self._read(txn, place)
         time = np.where(there, counts["time"], np.iinfo(np.int64).min)
         np.maximum.at(time, rows, times[owner])
@@ -158,14 +163,17 @@ class Counters:
             return np.ones(len(of))
         return np.exp2((of - at) / self._spec.half_life)
 
-    def _prints(self, key: str, ids: pl.Series) -> list[bytes]:
-        """Where the counts of ids are: the basis, and a hash of the key and the id."""
+    def _prints(self, seeds: np.ndarray, ids: Sequence[str]) -> list[bytes]:
+        """Where the counts of ids are: the basis, and a hash of the key and the id. Shape: seeds uint64 (n, 2)."""
         out = np.empty((len(ids), 3), np.uint64)
-        found = np.repeat(self._seeds[key][None], len(ids), axis=0)
+        found = np.array(seeds)
         if len(ids):
-            mix_in(*text_bytes(ids), found)
+            mix_in(*text_bytes(pl.Series(ids, dtype=pl.String)), found)
         out[:, 0], out[:, 1:] = np.frombuffer(self.basis, np.uint64)[0], found
         return out.view("V24").ravel().tolist()
+
+    def _of_key(self, key: str, ids: Sequence[str]) -> list[bytes]:
+        return self._prints(np.repeat(self._seeds[[self._place[key]]], len(ids), axis=0), ids)
 
     def _read(self, txn: Any, place: Mapping[bytes, int]) -> tuple[np.ndarray, np.ndarray]:
         """The counts at some places, and which of them are there. Shape: (n,) each."""
@@ -182,8 +190,7 @@ class Counters:
     def counts(self, txn: Any, key: str, ids: Sequence[str], now: int | None) -> np.ndarray:
         """The counts of ids of a key, with weight 1 at `now` if counts decay. Shape: -> float64 (n, W)."""
         distinct = {one: i for i, one in enumerate(dict.fromkeys(ids))}
-        texts = pl.Series(list(distinct), dtype=pl.String)
-        place = {one: i for i, one in enumerate(self._prints(key, texts))}
+        place = {one: i for i, one in enumerate(self._of_key(key, list(distinct)))}
         found, _ = self._read(txn, place)
         counts = found["counts"]
         if now is not None:
@@ -213,20 +220,14 @@ class Counters:
                 continue
             texts = [raw_id]
             if len(key.fields) > 1:
-                texts = list(dict.fromkeys(_ids_of(key, list(gone.values()))[0].to_list()))
-            for place in self._prints(key.name, pl.Series(texts, dtype=pl.String)):
+                texts = list(dict.fromkeys(_ids_of(key, list(gone.values()))[0]))
+            for place in self._of_key(key.name, texts):
                 txn.delete(place, db=db["counts"])
         for name, impression in gone.items():
             row = name.encode(errors="surrogatepass")
             txn.delete(self.basis + row, db=db["counted"])
             if impression.time is not None:
                 txn.delete(self.basis + number(impression.time) + row, db=db["waiting"])
-
-
-def _seed(name: str) -> np.ndarray:
-    seed = np.zeros((1, 2), np.uint64)
-    mix_in(*text_bytes(pl.Series([name])), seed)
-    return seed[0]
 
 
 def _pieces(names: Iterable[bytes]) -> Iterator[list[bytes]]:
@@ -240,20 +241,24 @@ def _pieces(names: Iterable[bytes]) -> Iterator[list[bytes]]:
         yield some
 
 
-def _ids_of(key: HistoryKey, impressions: Sequence[Impression]) -> tuple[pl.Series, np.ndarray]:
+def _ids_of(key: HistoryKey, impressions: Sequence[Impression]) -> tuple[list[str], list[int]]:
     """The ids of a key as they are stored, and the impression of each. An impression without them is left out."""
-    names = [f.name for f in key.fields]
-    having = [i for i, impression in enumerate(impressions) if all(name in impression.ids for name in names)]
-    if len(names) == 2:
-        one, other = (
-            part_text(f, pl.Series([impressions[i].ids[f.name] for i in having], dtype=pl.String)) for f in key.fields
-        )
-        return pair_text(one, other), np.array(having, np.int64)
-    flat: list[str] = []
+    parts: list[list[str]] = []
     owner: list[int] = []
-    for i in having:
-        ids = impressions[i].ids[names[0]]
-        some = [ids] if isinstance(ids, str) else ids
-        flat += some
-        owner += [i] * len(some)
-    return part_text(key.fields[0], pl.Series(flat, dtype=pl.String)), np.array(owner, np.int64)
+    names = [f.name for f in key.fields]
+    having = [i for i, one in enumerate(impressions) if all(name in one.ids for name in names)]
+    for f in key.fields:
+        flat: list[str] = []
+        owner = []
+        for i in having:
+            ids = impressions[i].ids[f.name]
+            if isinstance(ids, str):
+                flat.append(ids)
+                owner.append(i)
+            else:
+                flat += ids
+                owner += [i] * len(ids)
+        parts.append(flat if f.hash is None else part_text(f, pl.Series(flat, dtype=pl.String)).to_list())
+    if len(parts) == 1:
+        return parts[0], owner
+    return [one + SEPARATOR + other for one, other in zip(*parts, strict=True)], owner

@@ -19,11 +19,11 @@ from typing import Any, get_args
 import numpy as np
 import polars as pl
 
-from ..core.rows import IMPRESSIONS, ValueFormat
+from ..core.rows import IMPRESSIONS, Field, ValueFormat
 from ..errors import DataError
 from ..features import times
 from ..features.history.history import History
-from ..features.values import Bags, canonical, raw_ids, read, text, without_missing
+from ..features.values import Bags, canonical, inexact, raw_ids, read, text, without_missing
 from ..logs.schema import Schema
 from ..logs.schema.values import value_format
 from .bundle import Bundle
@@ -180,11 +180,16 @@ class FreshCounts:
         if not rows:
             return found
         sides: dict[str, pl.DataFrame] = {}
+        plain: list[tuple[Field, Sequence[Any]]] = []
         for f in self._fields:
             with_column = f.table == IMPRESSIONS or self._lookup is None or f.table not in self._lookup.tables
             if with_column or any(f.source in row for _, row in rows):
                 _must_have(rows, f.source)
-                frame = pl.DataFrame([column(f.source, [row[f.source] for _, row in rows])])
+                values = [row[f.source] for _, row in rows]
+                if f.part is None and not (f.kind == "ids" and any(isinstance(value, str) for value in values)):
+                    plain.append((f, values))
+                    continue
+                frame = pl.DataFrame([column(f.source, values)])
             else:
                 if f.table not in sides:
                     sides[f.table] = self._side(f.table, rows)
@@ -197,7 +202,35 @@ class FreshCounts:
                     raise DataError(f"'{f.source}' must hold ids", value, where=f"event {rows[row][0] + 1}")
             for mine, ids in zip(found, _listed(content), strict=True):
                 mine[f.name] = ids
+        self._read_plain(plain, [number for number, _ in rows], found)
         return found
+
+    def _read_plain(
+        self, fields: Sequence[tuple[Field, Sequence[Any]]], numbers: Sequence[int], found: list[dict[str, Any]]
+    ) -> None:
+        """Ids and lists of ids, read for all fields at once: an event alone has a column of one value for each."""
+        flat: list[Any] = []
+        places: list[tuple[int, str]] = []
+        for f, values in fields:
+            for row, value in enumerate(values):
+                some = value if f.kind == "ids" and isinstance(value, list) else [value]
+                flat += some
+                places += [(row, f.source)] * len(some)
+        ids, wrong = texts_of(flat)
+        if wrong is not None:
+            row, name = places[wrong]
+            raise DataError(f"'{name}' must hold ids", repr(flat[wrong]), where=f"event {numbers[row] + 1}")
+        at = 0
+        for f, values in fields:
+            for mine, value in zip(found, values, strict=True):
+                if f.kind != "ids":
+                    mine[f.name] = "" if ids[at] in f.format.missing else ids[at]
+                    at += 1
+                    continue
+                n = len(value) if isinstance(value, list) else 1
+                some = [] if value is None else ids[at : at + n]
+                mine[f.name] = [one for one in some if one not in f.format.missing]
+                at += n
 
     def _side(self, table: str, rows: Sequence[tuple[int, Mapping[str, Any]]]) -> pl.DataFrame:
         assert self._lookup is not None
@@ -245,6 +278,26 @@ def _listed(content: Any) -> Iterator[str | list[str]]:
         yield from (ids[start:end] for start, end in zip([0, *ends], ends, strict=False))
     else:
         yield from text(pl.Series(content)).to_list()
+
+
+def texts_of(values: Sequence[Any]) -> tuple[list[str], int | None]:
+    """(the raw ids of values of JSON as text; the place of one that is no id)."""
+    out = ["" if value is None else str(value) if type(value) is int else "true" for value in values]
+    for kind in (str, float):
+        places = [i for i, value in enumerate(values) if type(value) is kind]
+        if places:
+            some = pl.Series([values[i] for i in places])
+            bad = inexact(some)
+            if bad.any():
+                return out, places[int(bad.argmax())]
+            for i, one in zip(places, text(raw_ids(some)).to_list(), strict=True):
+                out[i] = one
+    for i, value in enumerate(values):
+        if value is False:
+            out[i] = "false"
+        elif not (value is None or isinstance(value, str | int | float)):
+            return out, i
+    return out, None
 
 
 def column(name: str, values: Sequence[Any]) -> pl.Series:
