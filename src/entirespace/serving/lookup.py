@@ -55,7 +55,7 @@ class MappedTable:
         """The row of each key; null where there is none."""
         found = self.keys.find(pl.Series(keys, dtype=pl.String))
         rows = self.rows.take(pa.array(found, mask=found < 0))
-        return frame_of(pa.table(rows), "the side table")
+        return pl.DataFrame(pl.from_arrow(rows))
 
 
 class SideTables:
