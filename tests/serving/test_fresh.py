@@ -203,6 +203,13 @@ def test_an_event_that_is_wrong_is_named_and_none_is_added(tmp_path):
             with pytest.raises(DataError) as raised:
                 fresh.submit([good, event | change])
             assert message in str(raised.value)
+        odd: list[dict[str, Any]] = [
+            {"time": t} for t in (10**30, -(10**30), 1e300, float("nan"), [3], {}, "\ud800", True)
+        ]
+        odd += [{"row": row | {"page": value}} for value in ("\ud800", [[1]], b"x")]
+        for change in odd:
+            with pytest.raises(DataError):
+                fresh.submit([good, event | change])
         assert list(store.impressions()) == []
         fresh.submit([event, event | {"event_id": "y", "impression_id": "y", "row": row | {"item": "3.0"}}]).result()
         odd = row | {

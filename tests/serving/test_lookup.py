@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import polars as pl
@@ -13,6 +15,7 @@ from exported import small_log
 from entirespace.errors import DataError
 from entirespace.serving.bundle import Bundle
 from entirespace.serving.lookup import SideTables
+from entirespace.serving.redis_tables import RedisTables
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +74,50 @@ def test_what_is_wrong_is_named(bundle, files, tmp_path):
     small_log()[1]["item"].with_columns(vid=pl.lit(2.0**60)).write_parquet(files["item"])
     with pytest.raises(DataError, match="row 1: a key must be an id that is exact"):
         SideTables(bundle, {"item": files["item"]}, tmp_path / "sides")
+
+
+@pytest.fixture
+def redis_server(tmp_path):
+    """The address of a Redis server of its own."""
+    redis = pytest.importorskip("redis", reason="redis is absent: pip install redis")
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("redis-server is absent: apt install redis-server")
+    socket = tmp_path / "redis.sock"
+    arguments = [program, "--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(tmp_path)]
+    server = subprocess.Popen(arguments, stdout=subprocess.DEVNULL)
+    try:
+        for _ in range(200):
+            try:
+                redis.Redis(unix_socket_path=str(socket)).ping()
+                break
+            except redis.RedisError:
+                time.sleep(0.05)
+        yield f"unix://{socket}"
+    finally:
+        server.kill()
+        server.wait()
+
+
+def test_redis_gives_the_same_rows(bundle, files, tmp_path, redis_server):
+    here, there = SideTables(bundle, files, tmp_path / "sides"), RedisTables(bundle, redis_server)
+    assert there.tables == here.tables
+    assert [there.load(name, file) for name, file in files.items()] == [40, 30]
+    for table, keys in {"user": ["u7", "nobody", "u0", "u7", ""], "item": ["7", "999", "29"]}.items():
+        found, want = there.fields(table, keys), here.fields(table, keys)
+        assert found.columns == want.columns
+        assert found.to_dicts() == want.to_dicts()
+        assert there.fields(table, keys[1:2]).null_count().row(0) == (1,) * len(want.columns)
+    assert len(there.fields("user", [])) == 0
+
+
+def test_a_redis_server_that_does_not_answer_is_named(bundle):
+    pytest.importorskip("redis", reason="redis is absent: pip install redis")
+    with pytest.raises(DataError, match=r"127\.0\.0\.1:1/0: the Redis server must answer") as raised:
+        RedisTables(bundle, "redis://me:secret@127.0.0.1:1/0")
+    assert "secret" not in str(raised.value)
+    with pytest.raises(DataError, match="'usr'; it has user, item"):
+        RedisTables(bundle, "redis://127.0.0.1:1/0", ["usr"])
 
 
 def test_several_processes_may_start_at_once(bundle, files, tmp_path):

@@ -35,6 +35,7 @@ DATABASES = ("events", "impressions", "journal", "meta", "counts", "counted", "w
 LARGEST = 1 << 36  # bytes of the store; the file takes only what it holds
 LONGEST = 256  # bytes of an id
 READERS = 1024  # threads that read at the same time, in all processes; a killed process leaves its places taken
+TIDY = 256  # commits after which the places of killed readers are freed; their pages could not be used again
 TOGETHER = 20_000  # events of one commit, about
 HEAD, LATEST, BASES, CURSOR = b"head", b"latest", b"bases", b"cursor"
 KEPT = 3  # followers whose counts are kept: a bundle that is rolled back needs no new count
@@ -127,6 +128,7 @@ class EventStore:
         if about != _ABOUT:
             raise DataError(f"the store's format must be {_ABOUT['format']}", str(about), where=str(folder))
         self._followers: list[Follower] = []
+        self._commits = 0
         self._jobs: queue.SimpleQueue[tuple[Callable[[Any], Any], int, Future[Any]] | None] = queue.SimpleQueue()
         self._writer = threading.Thread(target=self._write, name="events", daemon=True)
         self._writer.start()
@@ -221,7 +223,10 @@ class EventStore:
                 return
 
     def _commit(self, batch: list[tuple[Callable[[Any], Any], int, Future[Any]]]) -> bool:
-        """Write jobs in one transaction. Returns: False if it failed and more than one job was in it."""
+        """Write jobs in one transaction. Returns: False if it failed."""
+        self._commits += 1
+        if self._commits % TIDY == 0:
+            self.env.reader_check()
         try:
             with self.env.begin(write=True) as txn:
                 found = [job(txn) for job, _, _ in batch]

@@ -145,7 +145,10 @@ class FreshCounts:
             _check(place, event)
         steps = self._times([event["time"] for event in events], places)
         rows = [(i, event["row"]) for i, event in enumerate(events) if event["type"] == IMPRESSION]
-        ids: dict[int, Ids] = dict(zip([i for i, _ in rows], self._ids(rows), strict=True))
+        try:
+            ids: dict[int, Ids] = dict(zip([i for i, _ in rows], self._ids(rows), strict=True))
+        except (UnicodeError, OverflowError, TypeError, pl.exceptions.PolarsError) as error:
+            raise DataError("the row of an impression must hold ids", str(error)) from error
         return [
             Event(event["event_id"], event["type"], event["impression_id"], int(time), ids.get(i, {}))
             for i, (event, time) in enumerate(zip(events, steps, strict=True))
@@ -159,10 +162,14 @@ class FreshCounts:
             rows = [i for i, one in enumerate(numeric) if one == kind]
             if not rows:
                 continue
-            found = times.read(column("time", [values[i] for i in rows]), self._form)
+            try:
+                found = times.read(column("time", [values[i] for i in rows]), self._form)
+            except (UnicodeError, OverflowError, TypeError, ValueError, pl.exceptions.PolarsError) as error:
+                must = "time must be a time, written as in the log"
+                raise DataError(must, str(error), where=f"{places[rows[0]]} or later") from error
             steps = found.microseconds
             if found.numbers is not None:
-                steps = (found.numbers * self._ticks).cast(pl.Int64)
+                steps = (found.numbers * self._ticks).cast(pl.Int64, strict=False)
             elif self._ticks != 1:
                 steps = steps * self._ticks
             wrong = found.unread | steps.is_null().to_numpy()

@@ -83,26 +83,32 @@ class SideTables:
 
     @staticmethod
     def _opened(bundle: Bundle, name: str, file: Path, folder: Path) -> MappedTable:
-        schema, key = bundle.schema.tables, bundle.encoders.keys.get(name)
-        if name not in schema or key is None:
-            known = ", ".join(schema) or "none"
-            raise DataError("a side table must be one of the bundle's", f"'{name}'; it has {known}")
+        columns, key = columns_of(bundle, name), bundle.encoders.keys[name]
         try:
             state = file.stat()
         except OSError as error:
             raise DataError("a side table must be a Parquet file", str(error.strerror), where=str(file)) from error
-        columns = sorted({key.key, *(c.name for c in bundle.schema.columns if c.table == name)})
         about = [_FORMAT, str(file.resolve()), state.st_size, state.st_mtime_ns, columns, key.key, list(key.missing)]
         place = folder / f"{name}-{digest(about)[:16]}"
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder, wait=True):  # another process may be making it
             if not (place / ABOUT).is_file():
-                _write(place, file, columns, key.key, ValueFormat(missing=key.missing), about)
+                _write(place, bundle, name, file, about)
         return MappedTable.open(place)
 
 
-def _write(place: Path, file: Path, columns: list[str], key: str, form: ValueFormat, about: list[Any]) -> None:
-    """Make the folder of a table. It appears whole."""
+def columns_of(bundle: Bundle, table: str) -> list[str]:
+    """The columns of a side table that a bundle reads, and its key. Raises: DataError if the bundle has no such one."""
+    if table not in bundle.schema.tables:
+        known = ", ".join(bundle.schema.tables) or "none"
+        raise DataError("a side table must be one of the bundle's", f"'{table}'; it has {known}")
+    return sorted({bundle.encoders.keys[table].key, *(c.name for c in bundle.schema.columns if c.table == table)})
+
+
+def read_rows(bundle: Bundle, table: str, file: Path) -> tuple[pl.DataFrame, pl.Series]:
+    """(the rows of a side table's Parquet file, their keys as text). Of rows with one key the first counts, as in
+    `prepare`; rows without a key are left out. Raises: DataError if a column is missing, or the file cannot be read."""
+    columns, key = columns_of(bundle, table), bundle.encoders.keys[table]
     try:
         frame = frame_of(pq.read_table(file, columns=columns), str(file))
     except (OSError, pa.ArrowException) as error:
@@ -110,14 +116,19 @@ def _write(place: Path, file: Path, columns: list[str], key: str, form: ValueFor
     for name in columns:
         if name not in frame.columns:
             raise DataError(f"a side table must have the column '{name}'", "it is missing", where=str(file))
-    bad = inexact(frame[key])
+    bad = inexact(frame[key.key])
     if bad.any():
         row = int(bad.argmax())
         must, do = "a key must be an id that is exact", "Store large ids as integers or text, not as floats"
-        raise DataError(must, repr(frame[key][row]), where=f"{file}, row {row + 1}", do=do)
-    keys = text(raw_ids(without_missing(frame[key], form)))
-    first = keys.is_first_distinct() & (keys != "")  # of rows with the same key the first one counts, as in `prepare`
-    frame, keys = frame.filter(first), keys.filter(first)
+        raise DataError(must, repr(frame[key.key][row]), where=f"{file}, row {row + 1}", do=do)
+    keys = text(raw_ids(without_missing(frame[key.key], ValueFormat(missing=key.missing))))
+    first = keys.is_first_distinct() & (keys != "")
+    return frame.filter(first), keys.filter(first)
+
+
+def _write(place: Path, bundle: Bundle, name: str, file: Path, about: list[Any]) -> None:
+    """Make the folder of a table. It appears whole."""
+    frame, keys = read_rows(bundle, name, file)
     with whole_folder(place, _PLACE, last=ABOUT) as work:
         IdTable.of(keys).save(work / KEYS)
         table = frame.to_arrow(compat_level=pl.CompatLevel.oldest()).combine_chunks()
