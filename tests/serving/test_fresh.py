@@ -278,6 +278,8 @@ def test_events_of_another_process_are_seen_at_once(tmp_path):
         "ids = {name: 'u9' for name in ('user', 'item', 'page', 'slot', 'q', 'group', 'shop')}\n"
         "ids |= {'words': ['a'], 'tags': []}\n"
         "EventStore(sys.argv[1]).add([Event('i', 'impression', 'i', 3, ids), Event('c', 'click', 'i', 4)])\n"
+        "import entirespace.serving.served, entirespace.serving.redis_tables\n"
+        "assert 'torch' not in sys.modules\n"
     )
     with EventStore(tmp_path / "store") as store:
         fresh = FreshCounts(store, bundle)
