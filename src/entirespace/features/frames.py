@@ -18,6 +18,7 @@ from ..errors import DataError
 from .arrow import frame_of
 from .history.frames import FrameKeys
 from .history.keys import HistorySpec
+from .history.newer import Newer
 from .idtable import IdTable
 from .layout import Encoders, Key
 from .values import Bags, Content, inexact, raw_ids, read, text, without_missing
@@ -169,10 +170,13 @@ class FrameEncoder:
             self.tables[name][f.name] = _after_empty_row(rows)
         return contents
 
-    def encode(self, data: Any) -> tuple[Rows, list[Bad], dict[str, Unseen]]:
+    def encode(self, data: Any, newer: Newer | None = None) -> tuple[Rows, list[Bad], dict[str, Unseen]]:
         """Encode impressions: (encoded rows, bad rows, field -> how many ids were unseen, or numbers missing).
 
         The encoded rows are in the order of the frame, without the bad rows.
+
+        Args:
+            newer: what was counted after the counts of the history; the rates know it.
 
         Raises: DataError if a column is missing, or `data` is not a data frame.
         """
@@ -196,7 +200,7 @@ class FrameEncoder:
             counts.update({f: by_row[links[name]].sum(axis=0) for f, by_row in self._counts[name].items()})
         encoded = Rows(len(frame), fields, links)
         if history is not None:
-            numbers, without = history.numbers(contents, links, len(frame))
+            numbers, without = history.numbers(contents, links, len(frame), newer)
             encoded = self._encoders.with_rates(encoded, numbers)
             counts |= {name: np.array([len(frame), n]) for name, n in without.items()}
         unseen = {f.name: Unseen.of(f.kind, *map(int, counts[f.name])) for f in self.fields}

@@ -18,6 +18,7 @@ from typing import Any
 
 from ..core.rows import Rows
 from ..features.frames import FrameEncoder, Unseen
+from ..features.history.newer import Newer
 from ..features.layout import Encoders, Layout
 from ..scoring.predictions import Predictions
 from .card import ModelCard
@@ -82,16 +83,17 @@ class Bundle:
         """
         return FrameEncoder(self.encoders, tables, frozenset(self.manifest.fields))
 
-    def predict(self, data: Any, *, tables: Mapping[str, Any] | None = None) -> Predictions:
+    def predict(self, data: Any, *, tables: Mapping[str, Any] | None = None, newer: Newer | None = None) -> Predictions:
         """pCTR, pCVR and pCTCVR of every row of a data frame of raw rows (polars, pandas or Arrow).
 
         Args:
             tables: the side tables, name -> data frame. Absent: `data` has their columns already.
+            newer: what was counted after the bundle was exported; see `serving.fresh`.
 
         Raises: DataError if the frame lacks a column or has a value that is not a valid id or number.
         """
         encoder = self.encoder(tables)
-        rows, bad, unseen = encoder.encode(data)
+        rows, bad, unseen = encoder.encode(data, newer)
         if bad:
             raise bad[0].error(f"the impressions, row {bad[0].row + 1}")
         return self.predict_encoded(encoder, rows, unseen)
