@@ -7,7 +7,7 @@ DEMO ?= demo
 .PHONY: help setup demo test trial lint rivals bench clean
 
 help:
-	@echo "make demo    simulate a log, prepare it, compare all seven methods over 3 seeds (about 5 minutes)"
+	@echo "make demo    simulate a log, prepare it, compare all seven methods over 3 seeds, export ESMM and rank three candidates (about 5 minutes)"
 	@echo "make test    lint, types and the test suite"
 	@echo "make trial   slow trials: real logs end to end, statistics over many draws"
 	@echo "make lint    ruff and pyright alone"
@@ -29,7 +29,12 @@ demo: setup
 	$(BIN)/entirespace simulate $(DEMO)/log --impressions 120000 --conversion-rate 0.1 --seed 1
 	$(BIN)/entirespace prepare $(DEMO)/log/schema.toml $(DEMO)/log $(DEMO)/dataset
 	$(BIN)/entirespace compare $(DEMO)/dataset -o $(DEMO)/report --seeds 3
-	@echo "report: $(DEMO)/report/report.html (also report.md and report.json)"
+	$(BIN)/entirespace train ESMM $(DEMO)/dataset -o $(DEMO)/run --quiet
+	$(BIN)/entirespace export $(DEMO)/run $(DEMO)/bundle --quiet
+	$(BIN)/python -c "import polars as pl; pl.read_parquet('$(DEMO)/log/impressions-*.parquet').head(3).write_parquet('$(DEMO)/three.parquet')"
+	$(BIN)/entirespace score $(DEMO)/bundle $(DEMO)/three.parquet --side common=$(DEMO)/log/common.parquet -o $(DEMO)/scores.parquet --force --quiet
+	$(BIN)/python -c "import polars as pl; print(pl.read_parquet('$(DEMO)/scores.parquet', columns=['item_id', 'pctr', 'pcvr', 'pctcvr']).sort('pctcvr', descending=True))"
+	@echo "report: $(DEMO)/report/report.html (also report.md and report.json); the ranking above: $(DEMO)/scores.parquet"
 
 lint: setup
 	$(BIN)/ruff check .
