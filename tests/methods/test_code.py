@@ -188,3 +188,11 @@ def test_methods_of_this_package_have_code_but_no_own_code():
 def test_versions_of_python_are_not_compared():
     assert changed_code({"python": "3.11", "m:f": "1"}, {"python": "3.12", "m:f": "2"}) == []
     assert changed_code({}, {}) == []
+
+
+def test_a_loaded_module_with_the_name_of_an_attribute_changes_nothing(monkeypatch) -> None:
+    """`batch.click` reads no library, although one has that name."""
+    monkeypatch.delitem(sys.modules, "click", raising=False)
+    before = code_of(ESMM(), NetworkConfig())
+    monkeypatch.setitem(sys.modules, "click", type(sys)("click"))
+    assert code_of(ESMM(), NetworkConfig()) == before

@@ -9,6 +9,7 @@ these call, in whatever module, and the constants that they read. Libraries coun
 # (the values are of any type)
 from __future__ import annotations
 
+import dis
 import hashlib
 import inspect
 import sys
@@ -164,7 +165,7 @@ class _Code:
         content = list(map(self._value, parts))
         names = list(dict.fromkeys(_names(function.__code__)))
         read = {name: function.__globals__[name] for name in names if name in function.__globals__}
-        read |= {name: sys.modules[name] for name in names if name in sys.modules}  # imported inside the function
+        read |= {name: sys.modules[name] for name in _imported(function.__code__) if name in sys.modules}
         for module in [value for value in read.values() if isinstance(value, ModuleType)]:
             if self._is_own(module.__name__):
                 read |= {f"{module.__name__}.{name}": getattr(module, name) for name in names if hasattr(module, name)}
@@ -189,6 +190,14 @@ def _names(code: CodeType) -> Iterator[str]:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from _names(constant)
+
+
+def _imported(code: CodeType) -> Iterator[str]:
+    """The modules that a function and those inside it import. An attribute may have the name of a module, too."""
+    yield from (step.argval for step in dis.get_instructions(code) if step.opname == "IMPORT_NAME")
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _imported(constant)
 
 
 def _is_plain(value: Any) -> bool:
