@@ -11,6 +11,10 @@ from scipy.sparse import csr_matrix, hstack
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
+from entirespace.config import Config
+from entirespace.methods import ESMM
+from entirespace.training import fit
+
 N, USERS, ITEMS = 6000, 600, 200  # ten impressions of a user, five of them for training
 SCHEMA = """
 [impressions]
@@ -38,7 +42,8 @@ def log_of(seed: int, permuted: bool) -> pl.DataFrame:
     if permuted:
         known = int(0.6 * N)
         y[:known] = rng.permutation(y[:known])
-    return pl.DataFrame({"t": np.arange(N), "u": u, "i": i, "y": y.astype(int), "z": np.zeros(N, int)})
+    z = y & (i % 2 == 0)
+    return pl.DataFrame({"t": np.arange(N), "u": u, "i": i, "y": y.astype(int), "z": z.astype(int)})
 
 
 def areas(folder: Path, seed: int, permuted: bool, settings: str) -> dict[str, float]:
@@ -66,6 +71,33 @@ def test_rates_of_permuted_labels_say_nothing_of_true_ones(tmp_path):
         assert mean["both"] < mean["ids"] + 0.025
         assert abs(mean["rates"] - 0.5) < 0.04
         assert abs(mean["both"] - 0.5) < 0.04
+
+
+def test_esmm_on_permuted_labels_is_no_better_with_a_history(tmp_path):
+    """With raw ids, rates in the embedding and the offset: in five epochs it could learn to decode what folds tell."""
+    found: dict[bool, list[float]] = {True: [], False: []}
+    training = {"epochs": 5, "batch_size": 256, "threads": 1, "patience": 5}
+    for seed in range(3):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        log = log_of(seed, True)
+        data = prepare_files(folder, SCHEMA.replace("counts = true", ""), {"log.parquet": log})
+        for history, of in found.items():
+            network = {
+                "hidden": [16],
+                "embedding_size": 4,
+                "history": history,
+                "offset": "rates" if history else "none",
+            }
+            config = Config.model_validate(
+                {"network": network, "training": training, "optimizer": {"learning_rate": 0.01}}
+            )
+            none = data.validation.sampled(1e-9)  # it may not stop
+            run = fit(ESMM(), data.train, seed=seed, config=config, validation=none)
+            of.append(float(roc_auc_score(data.test.column("click"), run.outputs(data.test).own["pctr"])))
+    # the standard error of the mean of three is about 0.01
+    assert np.mean(found[True]) < np.mean(found[False]) + 0.03
+    assert abs(np.mean(found[True]) - 0.5) < 0.04
 
 
 def test_rates_of_true_labels_say_much(tmp_path):
