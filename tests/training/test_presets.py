@@ -27,9 +27,10 @@ def test_best_follows_the_dataset(history, dataset):
     with_rates, plain = preset("best", history), preset("best", dataset)
     assert (with_rates.network.offset, plain.network.offset) == ("rates", "none")
     assert (with_rates.network.rated_ids, plain.network.rated_ids) == (False, True)
-    for config in (with_rates, plain):
-        assert (config.training.watch, config.training.refit, config.training.calibrate) == ("ctcvr", True, "auto")
-        assert config.training.batch_size == 64  # of a few thousand rows
+    assert (with_rates.training.watch, with_rates.training.refit) == ("ctcvr", True)
+    assert (plain.training.watch, plain.training.refit, plain.network.tower.hidden) == ("own", False, (360, 200, 80))
+    assert with_rates.training.calibrate == plain.training.calibrate == "auto"
+    assert with_rates.training.batch_size == 64  # of a few thousand rows
 
 
 def test_an_unknown_preset_names_the_nearest():
