@@ -61,12 +61,10 @@ def preset_settings(name: str, data: Dataset | None = None) -> dict[str, Any]:
     else:
         rows, rates, counts = len(data.train), bool(data.layout.rates), data.validation.counts
         seen = 0 < counts["conversion"] < counts["click"] < len(data.validation)
-    found = dict(_BEST)
-    if rates:
-        found |= {**_BY_RATES, **_VALIDATED, "training.batch_size": batch_size(rows)}
-    return (
-        found if seen else {**found, **_BLIND, **({"training.watch": "own", "training.refit": False} if rates else {})}
-    )
+    found = {**_BEST, **_BY_RATES, "training.batch_size": batch_size(rows)} if rates else dict(_BEST)
+    if not seen:
+        return {**found, **_BLIND}
+    return {**found, **_VALIDATED} if rates else found
 
 
 def preset(name: str, data: Dataset | None = None) -> Config:

@@ -28,7 +28,7 @@ def test_train_takes_best_and_compare_the_paper_and_each_can_be_changed(run, dat
     ran = run("train", "BASE", dataset.path, "-o", tmp_path / "mine", "--config", tmp_path / "mine.toml", *FEW)
     assert ran.code == 0, ran.err
     found = recorded(tmp_path / "mine")
-    assert (found.training.batch_size, found.network.tower.hidden, found.training.refit) == (100, (8,), True)
+    assert (found.training.batch_size, found.network.tower.hidden, found.training.calibrate) == (100, (8,), "auto")
     options = ["--methods", "BASE", "--seeds", "1", "--jobs", "1", "--json", "--set", "network.hidden=[4]"]
     ran = run("compare", dataset.path, "-o", tmp_path / "report", *options, *FEW)
     assert ran.code == 0, ran.err
