@@ -82,7 +82,7 @@ def command(
     With --seeds 3 the run is an ensemble of three members, which share the reference CTR network. It is evaluated,
     calibrated, scored and updated as any other run; its members are runs, too, in RUN/members.
 
-    With --set training.calibrate=auto, pCTR and pCVR are calibrated by temperature or Platt scaling where that lowers
+    With training.calibrate = auto, which the preset best has, pCTR and pCVR are calibrated by temperature or Platt scaling where that lowers
     the log loss over folds of the validation part. Clicks can calibrate pCVR on clicked impressions only.
     """
     from ..dataset.dataset import Dataset
@@ -104,9 +104,8 @@ def command(
     earlier = None if start is None else Run.open(start, method=chosen if ":" in chosen.spec()["name"] else None)
     with progress_on_stderr(quiet) as progress:
         read = [data.path, *(path for path in (reference, start) if path is not None)]
-        refuse_foreign(
-            out, read, members=seeds > 1
-        )  # before the reference CTR network is trained, which may take hours
+        # before the reference CTR network is trained, which may take hours
+        refuse_foreign(out, read, members=seeds > 1)
         check_training(chosen, data.train, loaded)
         if seeds == 1:
             check_start(chosen, earlier)

@@ -300,7 +300,7 @@ class EventStore:
             follower.forget(txn, field, raw_id, gone)
         attached = {follower.basis for follower in self._followers}
         for basis in self._bases(txn):
-            if basis not in attached:  # it counts anew when it is needed
+            if basis not in attached:  # if it is opened again, all events are counted for it again
                 self._drop(txn, basis)
         return len(gone)
 

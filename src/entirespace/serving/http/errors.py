@@ -38,7 +38,7 @@ CODES = {
 
 
 class ApiError(EntirespaceError):
-    """An error that the client is told.
+    """An error that is sent to the client.
 
     Args:
         code: one of CODES.
