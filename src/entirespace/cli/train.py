@@ -82,8 +82,9 @@ def command(
     With --seeds 3 the run is an ensemble of three members, which share the reference CTR network. It is evaluated,
     calibrated, scored and updated as any other run; its members are runs, too, in RUN/members.
 
-    With training.calibrate = auto, which the preset best has, pCTR and pCVR are calibrated by temperature or Platt scaling where that lowers
-    the log loss over folds of the validation part. Clicks can calibrate pCVR on clicked impressions only.
+    With training.calibrate = auto, which the preset best has, pCTR and pCVR are calibrated by temperature or Platt
+    scaling where that lowers the log loss over folds of the validation part. Clicks can calibrate pCVR on clicked
+    impressions only.
     """
     from ..dataset.dataset import Dataset
     from ..methods import CTR
